@@ -1,0 +1,52 @@
+"""Fixtures that several folders share: real servers, started once per run, skipped where there is none."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+import pytest
+
+from tests.support.servers import PostgresServer, S3Server, ServerUnavailable, postgres_server, s3_server
+
+T = TypeVar("T")
+
+
+@contextmanager
+def _skipped_where_impossible(server: AbstractContextManager[T]) -> Iterator[T]:
+    try:
+        started = server.__enter__()
+    except ServerUnavailable as reason:
+        if os.environ.get("REQUIRE_SERVERS") == "1":
+            pytest.fail(f"REQUIRE_SERVERS=1: {reason}", pytrace=False)
+        pytest.skip(str(reason))
+    try:
+        yield started
+    finally:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def _postgres_server() -> Iterator[PostgresServer]:
+    with _skipped_where_impossible(postgres_server()) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(_postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh, empty database on a real PostgreSQL server."""
+    with _postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[S3Server]:
+    with _skipped_where_impossible(s3_server()) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3_server: S3Server) -> Iterator[S3Server]:
+    """A real S3 server with a fresh bucket: endpoint, access_key, secret_key, bucket, region, secure."""
+    with _s3_server.fresh_bucket() as server:
+        yield server
