@@ -1,0 +1,268 @@
+"""The image-folder format: a folder for each class, below train/, val/ and test/ or at the root.
+
+`index` says from the names alone which files are samples; `inspect` reads them and says what is wrong.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from tuneyard.datasets.class_balance import note_class_sizes
+from tuneyard.datasets.codes import Code
+from tuneyard.datasets.duplicates import Placed, note_duplicates
+from tuneyard.datasets.images import (
+    DEFAULT_IMAGE_LIMITS,
+    ImageFacts,
+    ImageLimits,
+    examine_all,
+    note_broken_share,
+    note_image,
+    sniff,
+)
+from tuneyard.datasets.names import SPLIT_FOLDERS, is_image_name
+from tuneyard.datasets.progress import ProgressCallback
+from tuneyard.datasets.report import FindingLog, Report, SplitSummary
+from tuneyard.datasets.source import Source
+
+FORMAT = "image-folder"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image: its name below the dataset's root, the number of its class, and "train", "val" or "test"."""
+
+    path: str
+    class_index: int
+    split: str
+
+
+@dataclass(frozen=True)
+class ImageFolderIndex:
+    """What the names say. `classes` are those of train/ in sorted order; samples are sorted by path.
+
+    Without a val split every image is in "train", to be split. Images of classes that train/ does not have are
+    no samples.
+    """
+
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    class_folders: Mapping[str, Mapping[str, str]]
+    """By split and class, the folder, empty ones too."""
+    split_folders: Mapping[str, tuple[str, ...]]
+    """By split, the folders at the root that hold it; none where the classes lie at the root."""
+    unknown_class: tuple[str, ...]
+    """Images of a class that train/ does not have."""
+    outside: tuple[str, ...]
+    """Images in no class's folder."""
+    others: tuple[str, ...]
+    """Files in class folders that are not named like images."""
+
+    @property
+    def has_val(self) -> bool:
+        """Whether the dataset brings its own validation split."""
+        return "val" in self.split_folders
+
+    def of(self, split: str) -> tuple[Sample, ...]:
+        """The samples of one split."""
+        return tuple(sample for sample in self.samples if sample.split == split)
+
+    def without(self, excluded: Collection[str]) -> Self:
+        """The index without some files, such as a report's `excluded`."""
+        left_out = frozenset(excluded)
+        return replace(self, samples=tuple(sample for sample in self.samples if sample.path not in left_out))
+
+
+def index(source: Source) -> ImageFolderIndex:
+    """Finds splits, classes and samples; opens no file."""
+    split_roots, classes_at_root = _layout(source.folders)
+
+    def place(name: str) -> tuple[str, str, str] | None:
+        """The split, the class and the class's folder of a file or folder, as (split, class, folder)."""
+        parts = name.split("/")
+        if parts[0] in split_roots:
+            return (split_roots[parts[0]], parts[1], "/".join(parts[:2])) if len(parts) > 1 else None
+        return ("train", parts[0], parts[0]) if classes_at_root else None
+
+    class_folders: dict[str, dict[str, str]] = {}
+    for folder in source.folders:
+        if found := place(folder):
+            split, class_name, path = found
+            class_folders.setdefault(split, {}).setdefault(class_name, path)
+    classes = tuple(sorted(class_folders.get("train", {})))
+    numbers = {name: number for number, name in enumerate(classes)}
+
+    samples: list[Sample] = []
+    unknown_class: list[str] = []
+    outside: list[str] = []
+    others: list[str] = []
+    for name in source.names():
+        folder = name.rpartition("/")[0]
+        found = place(folder) if folder else None
+        if not is_image_name(name):
+            if found:
+                others.append(name)
+        elif found is None:
+            outside.append(name)
+        elif found[1] in numbers:
+            samples.append(Sample(name, numbers[found[1]], found[0]))
+        else:
+            unknown_class.append(name)
+    split_folders: dict[str, tuple[str, ...]] = {}
+    for root, split in split_roots.items():
+        split_folders[split] = (*split_folders.get(split, ()), root)
+    return ImageFolderIndex(
+        classes=classes,
+        samples=tuple(samples),
+        class_folders=class_folders,
+        split_folders=split_folders,
+        unknown_class=tuple(unknown_class),
+        outside=tuple(outside),
+        others=tuple(others),
+    )
+
+
+def inspect(
+    source: Source,
+    *,
+    progress: ProgressCallback | None = None,
+    limits: ImageLimits = DEFAULT_IMAGE_LIMITS,
+    workers: int | None = None,
+) -> Report:
+    """Reads every image once and reports everything that training would stumble over."""
+    log = FindingLog()
+    found = index(source)
+    _note_structure(log, source, found)
+    good: list[ImageFacts] = []
+    broken: list[str] = []
+    for facts in examine_all(
+        source, [sample.path for sample in found.samples], limits=limits, progress=progress, workers=workers
+    ):
+        note_image(log, facts, limits=limits)
+        if facts.problem is None:
+            good.append(facts)
+        else:
+            broken.append(facts.name)
+    note_broken_share(log, len(broken), len(found.samples), limits=limits)
+    copies = _note_duplicates(log, found, good)
+    usable = found.without(broken)
+    splits = _summaries(usable)
+    _note_classes(log, usable, splits)
+    if not usable.has_val:
+        _note_unsplittable(log, usable, good)
+    return Report(
+        format=FORMAT,
+        findings=log.findings(),
+        totals=log.totals(),
+        counts={
+            "files": len(source.names()),
+            "images": len(found.samples),
+            "usable": len(usable.samples),
+            "broken": len(broken),
+            "duplicates": copies,
+            "ignored": source.ignored,
+        },
+        classes=found.classes,
+        splits=splits,
+        excluded=tuple(broken),
+    )
+
+
+def _layout(folders: Sequence[str]) -> tuple[dict[str, str], bool]:
+    """The split of each split folder at the root, and whether the other folders there are classes."""
+    roots = [folder for folder in folders if "/" not in folder]
+    splits = {root: SPLIT_FOLDERS[root.casefold()] for root in roots if root.casefold() in SPLIT_FOLDERS}
+    others = {root for root in roots if root not in splits}
+    if "train" in splits.values() or not others:
+        return splits, False
+    # cat/, dog/ and test/: `test` may be a class like the others, or a split if it has their folders.
+    inner = {
+        root: {folder.split("/")[1] for folder in folders if folder.startswith(f"{root}/")} for root in splits
+    }
+    return {root: split for root, split in splits.items() if inner[root] & others}, True
+
+
+def _note_structure(log: FindingLog, source: Source, found: ImageFolderIndex) -> None:
+    for name in source.links:
+        log.add(Code.LINK_IGNORED, f"{name!r} is a link or a special file.", path=name)
+    for name in found.outside:
+        log.add(Code.IMAGE_OUTSIDE_CLASS, f"{name!r} is not in the folder of a class.", path=name)
+    for name in found.others:
+        if actual := sniff(source, name):
+            seen = f"{name!r} is a {actual} image by its content; it is not used under this name."
+            log.add(Code.IMAGE_WRONG_EXTENSION, seen, path=name)
+        else:
+            log.add(Code.FILE_NOT_AN_IMAGE, f"{name!r} is not named like an image.", path=name)
+    for split, roots in found.split_folders.items():
+        if len(roots) > 1:
+            both = " and ".join(f"{root}/" for root in roots)
+            log.add(
+                Code.SPLIT_FOLDERS_MERGED, f"{both} are read together as the {split} split.", path=roots[1]
+            )
+    if found.split_folders and not found.class_folders.get("train") and "train" not in found.split_folders:
+        named = ", ".join(f"{root}/" for roots in found.split_folders.values() for root in roots)
+        log.add(Code.SPLIT_TRAIN_MISSING, f"There is {named} and no train/.")
+    if not found.samples and not found.unknown_class:
+        log.add(Code.NO_IMAGES, "No image lies in the folder of a class.")
+
+
+def _note_duplicates(log: FindingLog, found: ImageFolderIndex, good: Sequence[ImageFacts]) -> int:
+    digests = {facts.name: facts.digest for facts in good}
+    return note_duplicates(
+        log,
+        (
+            Placed(sample.path, digests[sample.path], sample.split, found.classes[sample.class_index])
+            for sample in found.samples
+            if sample.path in digests
+        ),
+    )
+
+
+def _summaries(usable: ImageFolderIndex) -> dict[str, SplitSummary]:
+    counts = Counter((sample.split, sample.class_index) for sample in usable.samples)
+    present = [split for split in ("train", "val", "test") if split in usable.class_folders]
+    summaries = {}
+    for split in present:
+        per_class = {name: counts[split, number] for number, name in enumerate(usable.classes)}
+        summaries[split] = SplitSummary(samples=sum(per_class.values()), per_class=per_class)
+    return summaries
+
+
+def _note_classes(log: FindingLog, usable: ImageFolderIndex, splits: Mapping[str, SplitSummary]) -> None:
+    train = splits.get("train")
+    if train is None:
+        return
+    if len(usable.classes) == 1:
+        log.add(Code.CLASS_SINGLE, f"{usable.classes[0]!r} is the only class.")
+    if usable.has_val and not usable.of("val"):
+        log.add(Code.SPLIT_EMPTY, "The val split has no usable image.", path=usable.split_folders["val"][0])
+    for split, folders in usable.class_folders.items():
+        for name, folder in folders.items():
+            if name not in usable.classes:
+                log.add(
+                    Code.CLASS_NOT_IN_TRAIN, f"Class {name!r} is in {split} and not in train.", path=folder
+                )
+            elif split in splits and not splits[split].per_class[name]:
+                code = Code.CLASS_MISSING_IN_TEST if split == "test" else Code.CLASS_EMPTY
+                log.add(code, f"Class {name!r} has no usable image in {folder}/.", path=folder)
+    for split, code in (("val", Code.CLASS_MISSING_IN_SPLIT), ("test", Code.CLASS_MISSING_IN_TEST)):
+        if split in splits and splits[split].samples:
+            for name in usable.classes:
+                if name not in usable.class_folders[split]:
+                    seen = f"Class {name!r} is in train and not in {split}."
+                    log.add(code, seen, path=usable.class_folders["train"][name])
+    note_class_sizes(log, splits)
+
+
+def _note_unsplittable(log: FindingLog, usable: ImageFolderIndex, good: Sequence[ImageFacts]) -> None:
+    digests = {facts.name: facts.digest for facts in good}
+    owners: dict[bytes, set[int]] = {}
+    for sample in usable.of("train"):
+        owners.setdefault(digests[sample.path], set()).add(sample.class_index)
+    # Copies stay on one side of a split, and an image of two classes is never used for validation.
+    own = Counter(next(iter(classes)) for classes in owners.values() if len(classes) == 1)
+    for number in sorted({sample.class_index for sample in usable.of("train")}):
+        if own[number] < 2:
+            name = usable.classes[number]
+            seen = f"Class {name!r} has fewer than two different images of its own, too few for a split."
+            log.add(Code.CLASS_NOT_SPLITTABLE, seen, path=usable.class_folders["train"][name])

@@ -1,0 +1,112 @@
+"""Rules about names of files: what is junk, what is an image, what is the dataset's top folder.
+
+A name is a relative path with forward slashes. Nothing here touches a file system.
+"""
+
+import os.path
+import unicodedata
+from collections.abc import Collection, Iterable
+
+# What Pillow reads with the decoders that are allowed (see images.py), by extension.
+IMAGE_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+
+ARCHIVE_EXTENSIONS = (
+    ".zip",
+    ".tar",
+    ".gz",
+    ".tgz",
+    ".bz2",
+    ".tbz2",
+    ".xz",
+    ".txz",
+    ".zst",
+    ".7z",
+    ".rar",
+    ".jar",
+)
+
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+# Folders that mean something where they are, so that they are never taken for the folder around a dataset.
+_MEANINGFUL_FOLDERS = frozenset({*SPLIT_FOLDERS, "images", "labels"})
+
+_JUNK_FILES = frozenset({".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"})
+_JUNK_FOLDERS = frozenset(
+    {
+        "__macosx",
+        "__pycache__",
+        ".ipynb_checkpoints",
+        ".git",
+        ".spotlight-v100",
+        ".trashes",
+        ".fseventsd",
+        "$recycle.bin",
+    }
+)
+
+
+def extension(name: str) -> str:
+    """The extension in lower case with its dot, or an empty string."""
+    return os.path.splitext(name)[1].lower()
+
+
+def is_image_name(name: str) -> bool:
+    """Whether the name promises an image that can be trained on."""
+    return extension(name) in IMAGE_FORMATS
+
+
+def is_junk(name: str) -> bool:
+    """Whether operating systems and tools leave such files behind without anyone asking for them."""
+    *folders, last = name.casefold().rstrip("/").split("/")
+    if any(folder in _JUNK_FOLDERS for folder in folders):
+        return True
+    return last in _JUNK_FILES or last in _JUNK_FOLDERS or last.startswith("._")
+
+
+def identity(name: str) -> str:
+    """Equal for names that some file system takes for the same file (Windows and macOS ignore case)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def parents(name: str) -> Iterable[str]:
+    """The folders above a name, the nearest first."""
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name
+
+
+def top_folder(files: Collection[str], folders: Collection[str]) -> str:
+    """The folder that merely wraps the dataset, with its closing slash, or an empty string.
+
+    `dataset/train/cat/1.png` is wrapped by `dataset/`. A folder of nothing but images is a class, no wrapper,
+    and neither is one whose name says what it is (`train`, `images`). Wrappers in wrappers are all taken off, so
+    that looking again at what was unpacked without them finds none.
+    """
+    prefix = ""
+    while inner := _wrapper(files, folders, prefix):
+        prefix = f"{prefix}{inner}/"
+    return prefix
+
+
+def _wrapper(files: Collection[str], folders: Collection[str], prefix: str) -> str:
+    start = len(prefix)
+    entries = {name[start:].split("/", 1)[0] for name in files}
+    entries |= {name[start:].split("/", 1)[0] for name in folders if len(name) > start}
+    if len(entries) != 1:
+        return ""
+    only = entries.pop()
+    if prefix + only in files or only.casefold() in _MEANINGFUL_FOLDERS:
+        return ""
+    below = len(prefix) + len(only) + 1
+    holds_folder = any(len(name) > below for name in folders)
+    holds_other_file = any("/" not in name[below:] and not is_image_name(name) for name in files)
+    return only if holds_folder or holds_other_file else ""

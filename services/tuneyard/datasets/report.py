@@ -1,0 +1,149 @@
+"""What a check of a dataset says: findings, counts, classes and splits, as frozen values with one JSON form.
+
+Nothing here looks at files.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from tuneyard.datasets.codes import ADVICE, Code, Severity
+
+MAX_LISTED_PER_CODE = 1000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing noticed about a file (`path`; `line` from 1 in text files) or about the whole dataset."""
+
+    code: Code
+    severity: Severity
+    path: str | None
+    line: int | None
+    message: str
+    remedy: str
+
+    @classmethod
+    def of(cls, code: Code, message: str, *, path: str | None = None, line: int | None = None) -> Self:
+        """A finding with the severity and the remedy that belong to its code."""
+        advice = ADVICE[code]
+        return cls(
+            code=code, severity=advice.severity, path=path, line=line, message=message, remedy=advice.remedy
+        )
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """The usable samples of one split; `per_class` has every class, also one without samples."""
+
+    samples: int
+    per_class: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a check; it is stored with the dataset as its validation report.
+
+    At most `MAX_LISTED_PER_CODE` findings of a code are listed; `totals` counts all of them. `excluded` names
+    the files that training leaves out, relative to the dataset's root.
+    """
+
+    format: str
+    findings: tuple[Finding, ...] = ()
+    totals: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    splits: Mapping[str, SplitSummary] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
+
+    @classmethod
+    def of_failure(cls, format: str, finding: Finding) -> Self:
+        """The report about a dataset that could not be looked into at all."""
+        return cls(format=format, findings=(finding,), totals={finding.code.value: 1})
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether the dataset cannot be trained on."""
+        return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "format": self.format,
+            "findings": [asdict(finding) for finding in self.findings],
+            "totals": dict(self.totals),
+            "counts": dict(self.counts),
+            "classes": list(self.classes),
+            "splits": {
+                name: {"samples": split.samples, "per_class": dict(split.per_class)}
+                for name, split in self.splits.items()
+            },
+            "excluded": list(self.excluded),
+        }
+
+    def to_json(self) -> str:
+        """The report as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """The report that `to_dict` describes; raises KeyError or ValueError for anything else."""
+        return cls(
+            format=value["format"],
+            findings=tuple(_finding_from(item) for item in value["findings"]),
+            totals=dict(value["totals"]),
+            counts=dict(value["counts"]),
+            classes=tuple(value["classes"]),
+            splits={
+                name: SplitSummary(samples=split["samples"], per_class=dict(split["per_class"]))
+                for name, split in value["splits"].items()
+            },
+            excluded=tuple(value["excluded"]),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The report that `to_json` wrote."""
+        return cls.from_dict(json.loads(text))
+
+
+def _finding_from(value: Mapping[str, Any]) -> Finding:
+    return Finding(
+        code=Code(value["code"]),
+        severity=Severity(value["severity"]),
+        path=value["path"],
+        line=value["line"],
+        message=value["message"],
+        remedy=value["remedy"],
+    )
+
+
+class FindingLog:
+    """Collects findings while a check runs: lists so many of each code, counts them all."""
+
+    def __init__(self, *, max_listed_per_code: int = MAX_LISTED_PER_CODE) -> None:
+        self._max_listed_per_code = max_listed_per_code
+        self._listed: list[Finding] = []
+        self._totals: Counter[Code] = Counter()
+
+    def add(self, code: Code, message: str, *, path: str | None = None, line: int | None = None) -> None:
+        """Notes one finding."""
+        self._totals[code] += 1
+        if self._totals[code] <= self._max_listed_per_code:
+            self._listed.append(Finding.of(code, message, path=path, line=line))
+
+    def findings(self) -> tuple[Finding, ...]:
+        """The listed findings: errors first, then in the order of the codes and the paths."""
+        severities, codes = list(Severity), list(Code)
+        return tuple(
+            sorted(
+                self._listed,
+                key=lambda f: (severities.index(f.severity), codes.index(f.code), f.path or "", f.line or 0),
+            )
+        )
+
+    def totals(self) -> dict[str, int]:
+        """How many findings there were of each code, listed or not."""
+        return {code.value: self._totals[code] for code in Code if self._totals[code]}

@@ -1,0 +1,129 @@
+"""One read-only view of a dataset, whether it lies in a folder or still in its ZIP file.
+
+Names are relative to the dataset's root, without junk and without a folder that merely wraps it. Both views
+of a dataset are equal, so a finding about a ZIP file is true of the folder that it is unpacked to.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from tuneyard.datasets.archive import CHUNK_BYTES, DEFAULT_LIMITS, Archive, ArchiveError, ArchiveLimits
+from tuneyard.datasets.codes import Code
+from tuneyard.datasets.names import is_junk, top_folder
+
+
+class Source(Protocol):
+    """What inspection needs of a dataset; `read`, `chunks` and `size` may be called from several threads."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """All folders, empty ones included, sorted."""
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """Links and special files, which are not followed and not among the names."""
+
+    @property
+    def ignored(self) -> int:
+        """How many files of junk were left out."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def names(self) -> tuple[str, ...]:
+        """All files, sorted."""
+
+    def size(self, name: str) -> int:
+        """The file's size in bytes."""
+
+    def read(self, name: str) -> bytes:
+        """The whole file."""
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The file's bytes, piece by piece."""
+
+
+class FolderSource:
+    """A dataset in a folder. Links are not followed, since they may lead out of it."""
+
+    def __init__(self, path: Path) -> None:
+        files: list[str] = []
+        folders: list[str] = []
+        links: list[str] = []
+        self.ignored = 0
+        for name, kind in _walk(path):
+            if is_junk(name):
+                self.ignored += kind != "folder"
+            else:
+                {"file": files, "folder": folders, "link": links}[kind].append(name)
+        prefix = top_folder(files, folders)
+        start = len(prefix)
+        self.root = path / prefix
+        """The folder that names are relative to."""
+        self.folders = tuple(sorted(name[start:] for name in folders if len(name) > start))
+        self.links = tuple(sorted(name[start:] for name in links))
+        self._names = tuple(sorted(name[start:] for name in files))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def names(self) -> tuple[str, ...]:
+        return self._names
+
+    def size(self, name: str) -> int:
+        return (self.root / name).stat(follow_symlinks=False).st_size
+
+    def read(self, name: str) -> bytes:
+        return b"".join(self.chunks(name))
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        # A file that became a link since the folder was listed is not followed either.
+        descriptor = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(descriptor, "rb", buffering=0) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+
+def open_source(path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> Source:
+    """The dataset in the folder or ZIP file at `path`; raises FileNotFoundError or `ArchiveError`."""
+    if path.is_dir():
+        return FolderSource(path)
+    return Archive(path, limits=limits)
+
+
+def _walk(root: Path) -> Iterable[tuple[str, str]]:
+    """Everything below a folder as (name, "file" | "folder" | "link")."""
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        with os.scandir(root / prefix) as entries:
+            for entry in entries:
+                name = prefix + _decodable(entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    if not is_junk(name):
+                        pending.append(f"{name}/")
+                    yield name, "folder"
+                else:
+                    yield name, "file" if entry.is_file(follow_symlinks=False) else "link"
+
+
+def _decodable(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        raise ArchiveError(
+            Code.ARCHIVE_NAME_UNDECODABLE, f"The name {shown!r} is not UTF-8.", member=shown
+        ) from None
+    return name
