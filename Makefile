@@ -1,0 +1,56 @@
+# `make` prints this help. Anything longer than five lines is a script under scripts/.
+
+# Compiled modules matter: without them every new process compiles its libraries again.
+unexport PYTHONDONTWRITEBYTECODE
+PYTHON := .venv/bin/python
+# What `make test` runs, as a pytest marker expression.
+MARKS ?= not gpu and not e2e and not soak
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock protos format lint check servers test soak demo up bench ui clean
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+
+install:  ## Put the locked packages and Tuneyard into .venv
+	@scripts/install
+
+lock:  ## Resolve pyproject.toml into requirements.lock again (UPGRADE=1 takes newer versions)
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+
+protos: install  ## Generate protos/gen from protos/tuneyard/v1
+	@$(PYTHON) scripts/protos.py
+
+format: install  ## Format the code and the protos, and fix what can be fixed
+	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --quiet --fix . && $(PYTHON) scripts/protos.py --format
+
+lint: install  ## The static checks alone
+	@scripts/lint
+
+check: lint  ## Static checks and the default tests (no network, no GPU)
+	@$(PYTHON) -m pytest -q
+
+servers: install  ## Get the servers that integration tests need: PostgreSQL, MinIO
+	@$(PYTHON) -m tests.support.servers prepare
+
+test: servers  ## Default and integration tests (REQUIRE_SERVERS=1: a missing server is an error)
+	@$(PYTHON) -m pytest -q -m "$(MARKS)"
+
+soak: servers  ## The kill loops at length
+	@$(PYTHON) -m pytest -q -m soak --timeout 0
+
+demo: install  ## Train a real image classifier through the whole system and keep the result in demo-output/
+	@$(PYTHON) scripts/demo.py
+
+up: install  ## Start every service on this machine (ARGS="--data-dir DIR …")
+	@.venv/bin/tuneyard up $(ARGS)
+
+bench: servers  ## Measure, print a table, write build/bench.json
+	@$(PYTHON) tests/benchmarks/run.py
+
+ui:  ## Build the web UI (needs Node.js)
+	@cd clients/webui && npm ci && npm run build
+
+clean:  ## Remove what was built here (.venv stays)
+	@rm -rf build dist demo-output clients/tuneyard/web/static .hypothesis
+	@find services clients protos tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
