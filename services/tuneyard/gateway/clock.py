@@ -1,0 +1,21 @@
+"""Moments as the database keeps them: microseconds since 1970-01-01 UTC."""
+
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(moment: datetime) -> int:
+    """The integer for an aware datetime, exact."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The aware datetime in UTC for an integer of the database."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)

@@ -1,0 +1,222 @@
+"""The gateway's database: transactions, migrations and notifications on SQLite or PostgreSQL. Knows no table.
+
+A failure of the database itself leaves as a TuneyardError (STORAGE_FULL, DATABASE_UNAVAILABLE); a broken
+constraint stays SQLAlchemy's IntegrityError, for the repositories to judge.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from tuneyard.rpc.errors import TuneyardError
+
+CHANNEL = "tuneyard"
+BUSY_TIMEOUT = timedelta(seconds=10)
+RECONNECT_AFTER = timedelta(seconds=1)
+MIGRATIONS = Path(__file__).parent / "migrations"
+# Any number will do, as long as every gateway takes the same one.
+MIGRATION_LOCK = 7_091_885_227
+POSTGRES_CONNECTIONS = 10
+SQLITE_READERS = 4
+
+Dialect = Literal["sqlite", "postgresql"]
+
+
+class Database:
+    """One database. SQLite has one writer at a time in this process; PostgreSQL locks rows."""
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, *, url: URL) -> None:
+        self.dialect: Dialect = "sqlite" if writer.dialect.name == "sqlite" else "postgresql"
+        self._writer = writer
+        self._reader = reader
+        self._url = url
+        # SQLite would let writers wait for each other by sleeping; this lets them queue instead.
+        self._write_lock: contextlib.AbstractAsyncContextManager[Any] = (
+            asyncio.Lock() if self.dialect == "sqlite" else contextlib.nullcontext()
+        )
+
+    @classmethod
+    def open(cls, url: str) -> "Database":
+        """Make a database of "sqlite:///PATH" or "postgresql://…". Connects when first used.
+
+        Raises ValueError for another scheme. The folder of a SQLite file is made where it is missing.
+        """
+        parsed = make_url(url)
+        match parsed.get_backend_name():
+            case "sqlite" if parsed.database and parsed.database != ":memory:":
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                target = parsed.set(drivername="sqlite+aiosqlite")
+                return cls(_sqlite(target, writer=True), _sqlite(target, writer=False), url=target)
+            case "postgresql" | "postgres":
+                target = _asyncpg_url(parsed)
+                engine = create_async_engine(
+                    target, pool_size=POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=True
+                )
+                return cls(engine, engine, url=target)
+            case _:
+                raise ValueError("a database is sqlite:///PATH or postgresql://…")
+
+    @contextlib.asynccontextmanager
+    async def transaction(
+        self, *, after_commit: Callable[[], None] | None = None
+    ) -> AsyncIterator[AsyncConnection]:
+        """A connection in a writing transaction: committed when the block ends, rolled back by an exception.
+
+        `after_commit` is called at once after the commit, before any other transaction of this process on
+        SQLite can begin: so calls for one row come in the order of its commits.
+        """
+        with _translated_errors():
+            async with self._write_lock, self._writer.connect() as connection:
+                async with connection.begin():
+                    yield connection
+                if after_commit:
+                    after_commit()
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that reads one consistent state. It never waits for a writer."""
+        with _translated_errors():
+            async with self._reader.connect() as connection:
+                yield connection
+
+    async def migrate(self) -> None:
+        """Bring the schema to this release's. Raises RuntimeError if the database is of a newer release."""
+        async with self.transaction() as connection:
+            if self.dialect == "postgresql":
+                await connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK}
+                )
+            await connection.run_sync(_upgrade)
+
+    async def notify(self, connection: AsyncConnection, payload: str) -> None:
+        """Tell all listeners of this database once the connection's transaction commits. SQLite has none."""
+        if self.dialect == "postgresql":
+            await connection.execute(
+                text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload}
+            )
+
+    async def listen(self, callback: Callable[[str], None]) -> None:
+        """Call back with each payload, until cancelled. Returns at once on SQLite: it has one gateway only.
+
+        After every (re)connection it calls back with "": what was notified in between is lost.
+        """
+        if self.dialect == "sqlite":
+            return
+        import asyncpg
+
+        dsn = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        while True:
+            # However the connection is lost, the remedy is another one.
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await _listen_once(await asyncpg.connect(dsn), callback)
+            await asyncio.sleep(RECONNECT_AFTER.total_seconds())
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+
+async def _listen_once(connection: Any, callback: Callable[[str], None]) -> None:
+    lost = asyncio.Event()
+    connection.add_termination_listener(lambda _: lost.set())
+    try:
+        await connection.add_listener(CHANNEL, lambda *arguments: callback(str(arguments[3])))
+        callback("")
+        await lost.wait()
+    finally:
+        connection.terminate()
+
+
+def _sqlite(url: URL, *, writer: bool) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=1 if writer else SQLITE_READERS,
+        max_overflow=0,
+        connect_args={"timeout": BUSY_TIMEOUT.total_seconds()},
+    )
+    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        # The driver would begin transactions by its own rules, and late.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _asyncpg_url(url: URL) -> URL:
+    """The URL for asyncpg, which knows libpq's `sslmode` as `ssl`."""
+    query = dict(url.query)
+    if "sslmode" in query:
+        query["ssl"] = query.pop("sslmode")
+    return url.set(drivername="postgresql+asyncpg", query=query)
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise RuntimeError(f"the database cannot be brought to this release's schema: {error}") from error
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Any:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (DBAPIError, SQLAlchemyError, OSError) as error:
+        translated = _translate(error)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+# SQLSTATE classes after which the same call may succeed: lost connections, shutdowns, too many connections,
+# deadlocks and serialization failures.
+_TRANSIENT_SQLSTATES = ("08", "40", "53", "57P")
+
+
+def _translate(error: Exception) -> TuneyardError | None:
+    """The error to answer with where the database failed; None where the statement is at fault."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    words = str(cause).lower()
+    state = getattr(cause, "sqlstate", None) or ""
+    if state == "53100" or "disk is full" in words:
+        return TuneyardError("STORAGE_FULL", "the disk of the database is full")
+    transient = (
+        isinstance(cause, OSError)
+        or (isinstance(error, DBAPIError) and error.connection_invalidated)
+        or state.startswith(_TRANSIENT_SQLSTATES)
+        or any(word in words for word in ("database is locked", "disk i/o error", "unable to open", "closed"))
+        or "queuepool limit" in words
+    )
+    if not transient:
+        return None
+    return TuneyardError(
+        "DATABASE_UNAVAILABLE", "the database does not answer", retry_after=timedelta(seconds=1)
+    )
