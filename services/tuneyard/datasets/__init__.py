@@ -4,14 +4,9 @@
 `image_folder.index`, `content_groups` and `stratified_split` turn it into samples for a recipe.
 """
 
-from tuneyard.datasets.archive import (
-    Archive,
-    ArchiveError,
-    ArchiveLimits,
-    ArchiveSummary,
-    check_archive,
-    unpack,
-)
+from tuneyard.datasets import image_folder
+from tuneyard.datasets.archive import Archive, ArchiveSummary, check_archive, unpack
+from tuneyard.datasets.archive_directory import ArchiveError, ArchiveLimits
 from tuneyard.datasets.check import FORMATS, FormatNotSupported, check
 from tuneyard.datasets.codes import Code, Severity
 from tuneyard.datasets.duplicates import content_groups
@@ -41,6 +36,7 @@ __all__ = [
     "check",
     "check_archive",
     "content_groups",
+    "image_folder",
     "open_source",
     "prepare",
     "stratified_split",

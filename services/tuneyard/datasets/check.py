@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuneyard.datasets import image_folder
-from tuneyard.datasets.archive import DEFAULT_LIMITS, ArchiveError, ArchiveLimits, check_archive
+from tuneyard.datasets.archive import check_archive
+from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveError, ArchiveLimits
 from tuneyard.datasets.progress import ProgressCallback
 from tuneyard.datasets.report import Finding, Report
 from tuneyard.datasets.source import Source, open_source

@@ -25,7 +25,7 @@ def note_class_sizes(log: FindingLog, splits: Mapping[str, SplitSummary]) -> Non
         smallest, largest = min(filled, key=filled.__getitem__), max(filled, key=filled.__getitem__)
         if filled[largest] > MAX_IMBALANCE * filled[smallest]:
             seen = (
-                f"Class {largest!r} has {filled[largest]} training samples and {smallest!r} {filled[smallest]}:"
+                f"Class {largest!r} has {filled[largest]} training samples, {smallest!r} {filled[smallest]}:"
                 f" more than {MAX_IMBALANCE} to 1."
             )
             log.add(Code.CLASS_IMBALANCE, seen)

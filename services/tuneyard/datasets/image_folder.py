@@ -13,7 +13,6 @@ from tuneyard.datasets.codes import Code
 from tuneyard.datasets.duplicates import Placed, note_duplicates
 from tuneyard.datasets.images import (
     DEFAULT_IMAGE_LIMITS,
-    ImageFacts,
     ImageLimits,
     examine_all,
     note_broken_share,
@@ -28,7 +27,7 @@ from tuneyard.datasets.source import Source
 FORMAT = "image-folder"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image: its name below the dataset's root, the number of its class, and "train", "val" or "test"."""
 
@@ -41,8 +40,8 @@ class Sample:
 class ImageFolderIndex:
     """What the names say. `classes` are those of train/ in sorted order; samples are sorted by path.
 
-    Without a val split every image is in "train", to be split. Images of classes that train/ does not have are
-    no samples.
+    Without a val split every image is in "train", to be split. Images of classes that train/ does not have
+    are no samples.
     """
 
     classes: tuple[str, ...]
@@ -133,23 +132,23 @@ def inspect(
     log = FindingLog()
     found = index(source)
     _note_structure(log, source, found)
-    good: list[ImageFacts] = []
+    digests: dict[str, bytes] = {}
     broken: list[str] = []
     for facts in examine_all(
         source, [sample.path for sample in found.samples], limits=limits, progress=progress, workers=workers
     ):
         note_image(log, facts, limits=limits)
         if facts.problem is None:
-            good.append(facts)
+            digests[facts.name] = facts.digest
         else:
             broken.append(facts.name)
     note_broken_share(log, len(broken), len(found.samples), limits=limits)
-    copies = _note_duplicates(log, found, good)
+    copies = _note_duplicates(log, found, digests)
     usable = found.without(broken)
     splits = _summaries(usable)
     _note_classes(log, usable, splits)
     if not usable.has_val:
-        _note_unsplittable(log, usable, good)
+        _note_unsplittable(log, usable, digests)
     return Report(
         format=FORMAT,
         findings=log.findings(),
@@ -206,8 +205,7 @@ def _note_structure(log: FindingLog, source: Source, found: ImageFolderIndex) ->
         log.add(Code.NO_IMAGES, "No image lies in the folder of a class.")
 
 
-def _note_duplicates(log: FindingLog, found: ImageFolderIndex, good: Sequence[ImageFacts]) -> int:
-    digests = {facts.name: facts.digest for facts in good}
+def _note_duplicates(log: FindingLog, found: ImageFolderIndex, digests: Mapping[str, bytes]) -> int:
     return note_duplicates(
         log,
         (
@@ -254,8 +252,7 @@ def _note_classes(log: FindingLog, usable: ImageFolderIndex, splits: Mapping[str
     note_class_sizes(log, splits)
 
 
-def _note_unsplittable(log: FindingLog, usable: ImageFolderIndex, good: Sequence[ImageFacts]) -> None:
-    digests = {facts.name: facts.digest for facts in good}
+def _note_unsplittable(log: FindingLog, usable: ImageFolderIndex, digests: Mapping[str, bytes]) -> None:
     owners: dict[bytes, set[int]] = {}
     for sample in usable.of("train"):
         owners.setdefault(digests[sample.path], set()).add(sample.class_index)

@@ -88,8 +88,8 @@ def top_folder(files: Collection[str], folders: Collection[str]) -> str:
     """The folder that merely wraps the dataset, with its closing slash, or an empty string.
 
     `dataset/train/cat/1.png` is wrapped by `dataset/`. A folder of nothing but images is a class, no wrapper,
-    and neither is one whose name says what it is (`train`, `images`). Wrappers in wrappers are all taken off, so
-    that looking again at what was unpacked without them finds none.
+    and neither is one whose name says what it is (`train`, `images`). Wrappers in wrappers are all taken off,
+    so that looking again at what was unpacked without them finds none.
     """
     prefix = ""
     while inner := _wrapper(files, folders, prefix):

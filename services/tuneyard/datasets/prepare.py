@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tuneyard.datasets.archive import DEFAULT_LIMITS, ArchiveLimits, ArchiveSummary, unpack
+from tuneyard.datasets.archive import ArchiveSummary, unpack
+from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveLimits
 from tuneyard.datasets.check import require_format
 from tuneyard.datasets.progress import ProgressCallback
 from tuneyard.datasets.report import Report
@@ -21,8 +22,8 @@ def prepare(
 ) -> ArchiveSummary:
     """Unpacks the archive to `destination`, which must not exist, and writes nothing else.
 
-    The destination is the dataset's root: junk, a folder around it, and files that the report excludes are left
-    out. It appears complete or not at all. Raises what `unpack` does, and `FormatNotSupported`.
+    The destination is the dataset's root: junk, a folder around it, and files that the report excludes are
+    left out. It appears complete or not at all. Raises what `unpack` does, and `FormatNotSupported`.
     """
     require_format(format)
     excluded = frozenset(report.excluded) if report is not None else frozenset[str]()

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from tuneyard.datasets.archive import CHUNK_BYTES, DEFAULT_LIMITS, Archive, ArchiveError, ArchiveLimits
+from tuneyard.datasets.archive import CHUNK_BYTES, Archive
+from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveError, ArchiveLimits
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.names import is_junk, top_folder
 

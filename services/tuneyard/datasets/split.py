@@ -13,10 +13,10 @@ def stratified_split(
 ) -> tuple[list[int], list[int]]:
     """Indices of the training and of the validation samples, each ascending.
 
-    Samples of one group (copies of one image) stay on one side. Every class with at least two groups of its own
-    is on both sides; other classes are for training only. A group of several classes carries contradicting
-    labels: it is used for training, never to judge a model. About `val_fraction` (0 < f < 1;
-    0.10 to 0.20 is usual) of each class is for validation. Raises ValueError.
+    Samples of one group (copies of one image) stay on one side. Every class with at least two groups of its
+    own is on both sides; other classes are for training only. A group of several classes contradicts itself:
+    it is used for training, never to judge a model. About `val_fraction` (0 < f < 1; 0.10 to 0.20 is
+    usual) of each class is for validation. Raises ValueError.
     """
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
