@@ -1,0 +1,36 @@
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+from tuneyard.storage import StoreSettings
+from tuneyard.trainer.settings import WorkerSettings
+
+
+def worker_settings(root: Path) -> WorkerSettings:
+    return WorkerSettings(
+        family_entry="tuneyard.vision.entry",
+        device="cuda:1",
+        cpu_threads=4,
+        store_url="s3://bucket",
+        store=StoreSettings(s3_secret_key="hidden", s3_read_timeout=timedelta(seconds=1.5)),
+        cache_dir=root / "cache",
+        cache_limit_bytes=10,
+        wake_socket=root / "wake",
+        parent_pid=7,
+        faults="crash@step=5",
+    )
+
+
+def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
+    settings = worker_settings(tmp_path)
+    settings.write(tmp_path / "settings.json")
+    assert WorkerSettings.read(tmp_path / "settings.json") == settings
+
+
+def test_the_file_with_credentials_is_the_owners_alone(tmp_path: Path) -> None:
+    worker_settings(tmp_path).write(tmp_path / "settings.json")
+    assert stat.S_IMODE((tmp_path / "settings.json").stat().st_mode) == 0o600
+
+
+def test_credentials_never_show(tmp_path: Path) -> None:
+    assert "hidden" not in repr(worker_settings(tmp_path))
