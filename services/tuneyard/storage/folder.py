@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from tuneyard.storage.errors import ChecksumMismatch, InvalidKey, ObjectExists, ObjectNotFound, UploadNotFound
@@ -18,11 +18,7 @@ from tuneyard.storage.folder_uploads import FolderUploads
 from tuneyard.storage.keys import check_folder, check_key, check_prefix
 from tuneyard.storage.signing import SignedRequest, UrlSigner
 from tuneyard.storage.store import ObjectData, ObjectInfo, PartList, UploadPart, check_part_number
-from tuneyard.storage.transfer import ObjectReader, write_file
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+from tuneyard.storage.transfer import ObjectReader, check_range, utc_now, write_file
 
 
 class FolderStore:
@@ -51,7 +47,7 @@ class FolderStore:
         self, key: str, data: ObjectData, *, sha256: str | None = None, if_absent: bool = False
     ) -> ObjectInfo:
         check_key(key)
-        if if_absent and self._has(key):
+        if if_absent and self._find(key) is not None:
             raise ObjectExists(key)
         staged = self._objects.stage(data)
         try:
@@ -144,11 +140,9 @@ class FolderStore:
             with storage_errors():
                 return self._uploads.complete(check_key(key), upload_id, parts, sha256=sha256)
         except UploadNotFound:
-            # The first answer may have been lost.
-            with suppress(ObjectNotFound):
-                info = self.stat(key)
-                if sha256 is not None and info.sha256 == sha256:
-                    return info
+            if sha256 is not None and (made := self._find(key)) is not None and made.sha256 == sha256:
+                # The first answer was lost.
+                return made
             raise
 
     def abort_upload(self, key: str, upload_id: str) -> None:
@@ -160,16 +154,15 @@ class FolderStore:
         return self._signer.verify(method, path_and_query, now=now)
 
     def sweep(self, *, older_than: timedelta) -> int:
-        """Delete what crashed writers left behind, if it is that old; return the number of files."""
+        before = utc_now() - older_than
         with storage_errors():
-            return self._objects.sweep(before=datetime.now(UTC) - older_than)
+            return self._objects.sweep(before=before) + self._uploads.sweep(before=before)
 
-    def _has(self, key: str) -> bool:
+    def _find(self, key: str) -> ObjectInfo | None:
         try:
-            self.stat(key)
+            return self.stat(key)
         except ObjectNotFound:
-            return False
-        return True
+            return None
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         with storage_errors():
@@ -177,9 +170,3 @@ class FolderStore:
                 # Another tool's file may have a name that is no key, and a key may be deleted meanwhile.
                 with suppress(InvalidKey, ObjectNotFound):
                     yield self._objects.info(check_key(key))
-
-
-def check_range(offset: int, length: int | None) -> None:
-    """Raise ValueError for a range that no object has."""
-    if offset < 0 or (length is not None and length < 0):
-        raise ValueError("offset and length are not negative")

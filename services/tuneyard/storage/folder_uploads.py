@@ -11,21 +11,20 @@ machine that goes down may keep a line and lose its bytes. Each line therefore n
 and the part's CRC-32: lines of an earlier boot are believed only if the CRC fits what is on the disk.
 """
 
-import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
-import threading
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tuneyard.storage.digests import UploadDigests
 from tuneyard.storage.errors import ChecksumMismatch, UploadNotFound
 from tuneyard.storage.folder_files import locked, make_folder, storage_errors, sync_folder, write_durably
 from tuneyard.storage.folder_objects import FolderObjects, StagedFile
@@ -39,12 +38,8 @@ from tuneyard.storage.store import (
 )
 from tuneyard.storage.transfer import CHUNK_BYTES, write_all
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _COMPLETE = "complete-"
-_MAX_DIGESTS = 1024
 
 
 @dataclass(frozen=True)
@@ -62,14 +57,6 @@ class _Upload:
         return self.folder / "parts"
 
 
-@dataclass
-class _Digest:
-    """The SHA-256 of parts 1…n as they came in turn, so that completing need not read them again."""
-
-    etags: list[str] = field(default_factory=list)
-    hash: "_Hash" = field(default_factory=hashlib.sha256)
-
-
 class FolderUploads:
     """Uploads below one root. Keys are valid; errors of the file system are OSErrors."""
 
@@ -77,8 +64,7 @@ class FolderUploads:
         self._folder = root / "uploads"
         self._objects = objects
         self._boot = boot
-        self._digests: OrderedDict[str, _Digest] = OrderedDict()
-        self._digests_lock = threading.Lock()
+        self._digests = UploadDigests()
 
     def prepare(self) -> None:
         make_folder(self._folder)
@@ -97,9 +83,6 @@ class FolderUploads:
         sync_folder(self._folder)
         return upload_id
 
-    def part_size_bytes(self, key: str, upload_id: str) -> int:
-        return self._find(key, upload_id).part_size_bytes
-
     def put_part(
         self, key: str, upload_id: str, number: int, blocks: Iterable[bytes | memoryview]
     ) -> UploadPart:
@@ -114,7 +97,7 @@ class FolderUploads:
                 self._check_open(upload, descriptor)
                 if number in _read_log(upload.log):
                     _append(upload.log, {"number": number})
-            digest = self._digest_before(upload_id, number)
+            digest = self._digests.before(upload_id, number)
             size_bytes = crc = 0
             for block in blocks:
                 check_part(number, size_bytes + len(block), part_size_bytes=upload.part_size_bytes)
@@ -128,13 +111,13 @@ class FolderUploads:
             part = UploadPart(number, size_bytes, secrets.token_hex(8))
             with storage_errors():
                 _append(upload.log, {"boot": self._boot, "crc32": crc, **asdict(part)})
-        if digest is not None:
-            self._keep_digest(upload_id, _Digest([*digest.etags, part.etag], digest.hash))
+        self._digests.keep(upload_id, digest, part)
         return part
 
     def parts(self, key: str, upload_id: str) -> list[UploadPart]:
         upload = self._find(key, upload_id)
-        with _opened(upload) as descriptor:
+        # Completing may have been cut short: its caller will want the parts again.
+        with _opened(upload, path=_final(upload)) as descriptor:
             return self._stored(upload, descriptor)
 
     def complete(
@@ -162,8 +145,18 @@ class FolderUploads:
         with suppress(FileNotFoundError):
             (upload.folder / "upload.json").unlink()
         shutil.rmtree(upload.folder, ignore_errors=True)
-        with self._digests_lock:
-            self._digests.pop(upload_id, None)
+        self._digests.forget(upload_id)
+
+    def sweep(self, *, before: datetime) -> int:
+        """Delete the remains of uploads that are no longer, or never were, open."""
+        gone = [
+            folder
+            for folder in self._folder.iterdir()
+            if not (folder / "upload.json").exists() and folder.stat().st_ctime < before.timestamp()
+        ]
+        for folder in gone:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(gone)
 
     def _find(self, key: str, upload_id: str) -> _Upload:
         if not _UPLOAD_ID.fullmatch(upload_id):
@@ -214,41 +207,17 @@ class FolderUploads:
         return parts
 
     def _hash(self, upload: _Upload, descriptor: int, parts: Sequence[UploadPart]) -> str:
-        with self._digests_lock:
-            known = self._digests.get(upload.folder.name, _Digest())
-        etags = [part.etag for part in parts]
-        # Another process may have replaced a part since: the etags say which bytes were hashed.
-        if known.etags != etags[: len(known.etags)]:
-            known = _Digest()
-        digest = known.hash.copy()
-        position = sum(part.size_bytes for part in parts[: len(known.etags)])
+        digest, position = self._digests.of(upload.folder.name, parts)
         while block := os.pread(descriptor, CHUNK_BYTES, position):
             digest.update(block)
             position += len(block)
         return digest.hexdigest()
 
-    def _digest_before(self, upload_id: str, number: int) -> _Digest | None:
-        """A copy of the digest of all the parts before this one, if they were received in turn."""
-        with self._digests_lock:
-            known = self._digests.get(upload_id, _Digest())
-            if number <= len(known.etags):
-                # A part is replaced: what was hashed from it on is no longer what is stored.
-                self._digests.pop(upload_id)
-                known = _Digest()
-            return _Digest(list(known.etags), known.hash.copy()) if number == len(known.etags) + 1 else None
-
-    def _keep_digest(self, upload_id: str, digest: _Digest) -> None:
-        with self._digests_lock:
-            self._digests[upload_id] = digest
-            self._digests.move_to_end(upload_id)
-            while len(self._digests) > _MAX_DIGESTS:
-                self._digests.popitem(last=False)
-
 
 @contextmanager
-def _opened(upload: _Upload) -> Iterator[int]:
+def _opened(upload: _Upload, *, path: Path | None = None) -> Iterator[int]:
     try:
-        descriptor = os.open(upload.data, os.O_RDWR)
+        descriptor = os.open(path or upload.data, os.O_RDWR)
     except FileNotFoundError:
         raise UploadNotFound(upload.key) from None
     try:

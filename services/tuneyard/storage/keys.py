@@ -16,8 +16,8 @@ def check_key(key: str) -> str:
     own.
     """
     _check_text(key)
-    if not key:
-        raise InvalidKey("a key is not empty")
+    if not key.strip():
+        raise InvalidKey("a key is not blank")
     segments = key.split("/")
     _check_first_segment(segments[0])
     for segment in segments:

@@ -135,6 +135,10 @@ class ObjectStore(Protocol):
         """Give up an upload and its parts; one that is gone is fine."""
         ...
 
+    def sweep(self, *, older_than: timedelta) -> int:
+        """Delete what crashed writers left behind, if it is that old; return how many files or objects."""
+        ...
+
 
 def check_part_size(part_size_bytes: int) -> None:
     """Raise InvalidPart for a part size that some store could not serve."""

@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, TypeAlias
@@ -76,17 +77,17 @@ def iterate(data: BinaryIO | Iterable[bytes] | bytes) -> Iterator[Block]:
     return (block for block in data if block)
 
 
-def regroup(data: BinaryIO | Iterable[bytes] | bytes, size_bytes: int) -> Iterator[bytearray]:
-    """The same bytes in blocks of `size_bytes`, the last one shorter; one empty block when there are none."""
-    block = bytearray()
+def regroup(data: BinaryIO | Iterable[bytes] | bytes, sizes: Iterator[int]) -> Iterator[bytearray]:
+    """The same bytes in blocks of these sizes, the last one shorter; one empty block when there are none."""
+    block, size_bytes = bytearray(), next(sizes)
     empty = True
     for piece in iterate(data):
-        view = memoryview(piece)
+        view = memoryview(piece).cast("B")
         while view:
             if len(block) == size_bytes:
                 empty = False
                 yield block
-                block = bytearray()
+                block, size_bytes = bytearray(), next(sizes)
             taken = view[: size_bytes - len(block)]
             block += taken
             view = view[len(taken) :]
@@ -127,3 +128,13 @@ def write_all(descriptor: int, block: Block, *, offset: int | None = None) -> No
             written = os.pwrite(descriptor, view, offset)
             offset += written
         view = view[written:]
+
+
+def check_range(offset: int, length: int | None) -> None:
+    """Raise ValueError for a range that no object has."""
+    if offset < 0 or (length is not None and length < 0):
+        raise ValueError("offset and length are not negative")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
