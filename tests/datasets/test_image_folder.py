@@ -32,14 +32,9 @@ def flat(clean_files: Files) -> Files:
 def test_a_clean_set_has_nothing_to_find(clean_files: Files, inspect: Inspect) -> None:
     report = inspect(clean_files)
     assert report.findings == ()
-    assert report.counts == {
-        "files": 240,
-        "images": 240,
-        "usable": 240,
-        "broken": 0,
-        "duplicates": 0,
-        "ignored": 0,
-    }
+    assert report.files == {"total": 240, "images": 240, "broken": 0, "duplicates": 0, "ignored": 0}
+    assert (report.counts, report.samples) == ({}, 240)
+    assert (report.median_width, report.median_height) == (8, 8)
     assert report.classes == ("cat", "dog")
     assert report.splits["train"].per_class == {"cat": 100, "dog": 100}
     assert report.splits["val"].samples == 40
@@ -109,7 +104,7 @@ def test_too_many_broken_images_are_an_error(clean_files: Files, inspect: Inspec
     verdict = report.findings[0]
     assert (verdict.code, verdict.severity) == (Code.IMAGES_BROKEN, Severity.ERROR)
     assert "13 of 240" in verdict.message
-    assert len(report.excluded) == report.totals["IMAGE_EMPTY"] == 13
+    assert len(report.excluded) == report.counts["IMAGE_EMPTY"] == 13
 
 
 def test_a_decompression_bomb_is_not_decoded(clean_files: Files, inspect: Inspect, draw: Draw) -> None:
@@ -180,7 +175,7 @@ def test_copies_are_named_by_what_is_wrong_with_their_place(clean_files: Files, 
         ("DUPLICATE_IN_CLASSES", "train/dog/x.png"),
     }
     assert all("'train/cat/0.png'" in finding.message for finding in report.findings)
-    assert report.counts["duplicates"] == 3
+    assert report.files["duplicates"] == 3
 
 
 def test_a_class_without_images_is_an_error(clean_files: Files, inspect: Inspect) -> None:

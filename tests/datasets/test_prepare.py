@@ -17,7 +17,7 @@ def test_the_folder_holds_exactly_what_the_report_found_usable(
     summary = prepare(archive, tmp_path / "cache" / "set", format="image-folder", report=report)
     with open_source(tmp_path / "cache" / "set") as source:
         samples = image_folder.index(source).samples
-    assert len(samples) == summary.files == report.counts["usable"]
+    assert len(samples) == summary.files == report.samples
     assert all((tmp_path / "cache" / "set" / sample.path).is_file() for sample in samples)
 
 

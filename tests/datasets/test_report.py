@@ -13,11 +13,14 @@ def report() -> Report:
     return Report(
         format="image-folder",
         findings=(Finding.of(Code.IMAGE_TRUNCATED, "cut off", path="train/ä/1.png", line=None),),
-        totals={"IMAGE_TRUNCATED": 1},
-        counts={"images": 3},
+        counts={"IMAGE_TRUNCATED": 1},
         classes=("ä", "b"),
         splits={"train": SplitSummary(samples=2, per_class={"ä": 1, "b": 1})},
         excluded=("train/ä/1.png",),
+        samples=2,
+        median_width=640,
+        median_height=480,
+        files={"total": 3, "images": 3},
     )
 
 
@@ -37,7 +40,7 @@ def test_the_json_names_what_a_reader_of_findings_needs(report: Report) -> None:
             "remedy": value["findings"][0]["remedy"],
         }
     ]
-    assert value["counts"] == {"images": 3}
+    assert value["counts"] == {"IMAGE_TRUNCATED": 1}
     assert value["splits"]["train"] == {"samples": 2, "per_class": {"ä": 1, "b": 1}}
 
 
@@ -55,7 +58,7 @@ def test_findings_beyond_the_cap_are_counted() -> None:
         "0.png",
         "1.png",
     ]
-    assert log.totals() == {"IMAGE_EMPTY": 1, "DUPLICATE_IMAGE": 5}
+    assert log.counts() == {"IMAGE_EMPTY": 1, "DUPLICATE_IMAGE": 5}
 
 
 def test_errors_come_first() -> None:

@@ -69,7 +69,6 @@ class Archive:
 
     def __init__(self, path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
         self.path = path
-        self._limits = limits
         self._zip = _open_zip(path, limits)
         try:
             self._infos, self.folders, self.ignored = read_directory(self._zip, limits, path.stat().st_size)

@@ -3,9 +3,11 @@
 `index` says from the names alone which files are samples; `inspect` reads them and says what is wrong.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median_low
 from typing import Self
 
 from tuneyard.datasets.class_balance import note_class_sizes
@@ -13,6 +15,7 @@ from tuneyard.datasets.codes import Code
 from tuneyard.datasets.duplicates import Placed, note_duplicates
 from tuneyard.datasets.images import (
     DEFAULT_IMAGE_LIMITS,
+    ImageFacts,
     ImageLimits,
     examine_all,
     note_broken_share,
@@ -132,39 +135,53 @@ def inspect(
     log = FindingLog()
     found = index(source)
     _note_structure(log, source, found)
-    digests: dict[str, bytes] = {}
-    broken: list[str] = []
-    for facts in examine_all(
-        source, [sample.path for sample in found.samples], limits=limits, progress=progress, workers=workers
-    ):
+    names = [sample.path for sample in found.samples]
+    images = _Images()
+    for facts in examine_all(source, names, limits=limits, progress=progress, workers=workers):
         note_image(log, facts, limits=limits)
-        if facts.problem is None:
-            digests[facts.name] = facts.digest
-        else:
-            broken.append(facts.name)
-    note_broken_share(log, len(broken), len(found.samples), limits=limits)
-    copies = _note_duplicates(log, found, digests)
-    usable = found.without(broken)
+        images.add(facts)
+    note_broken_share(log, len(images.broken), len(names), limits=limits)
+    copies = _note_duplicates(log, found, images.digests)
+    usable = found.without(images.broken)
     splits = _summaries(usable)
     _note_classes(log, usable, splits)
     if not usable.has_val:
-        _note_unsplittable(log, usable, digests)
+        _note_unsplittable(log, usable, images.digests)
     return Report(
         format=FORMAT,
         findings=log.findings(),
-        totals=log.totals(),
-        counts={
-            "files": len(source.names()),
-            "images": len(found.samples),
-            "usable": len(usable.samples),
-            "broken": len(broken),
+        counts=log.counts(),
+        classes=found.classes,
+        splits=splits,
+        excluded=tuple(images.broken),
+        samples=len(usable.samples),
+        median_width=median_low(images.widths) if images.widths else 0,
+        median_height=median_low(images.heights) if images.heights else 0,
+        files={
+            "total": len(source.names()),
+            "images": len(names),
+            "broken": len(images.broken),
             "duplicates": copies,
             "ignored": source.ignored,
         },
-        classes=found.classes,
-        splits=splits,
-        excluded=tuple(broken),
     )
+
+
+class _Images:
+    """What is kept of each image: no more than this, since there may be millions."""
+
+    def __init__(self) -> None:
+        self.digests: dict[str, bytes] = {}
+        self.broken: list[str] = []
+        self.widths, self.heights = array("L"), array("L")
+
+    def add(self, facts: ImageFacts) -> None:
+        if facts.problem is not None:
+            self.broken.append(facts.name)
+            return
+        self.digests[facts.name] = facts.digest
+        self.widths.append(facts.width)
+        self.heights.append(facts.height)
 
 
 def _layout(folders: Sequence[str]) -> tuple[dict[str, str], bool]:

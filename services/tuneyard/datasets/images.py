@@ -82,7 +82,7 @@ def _decode(name: str, data: bytes, digest: bytes, limits: ImageLimits) -> Image
             if width * height > limits.max_pixels:
                 detail = f"{name!r} has {width} x {height} pixels; the limit is {limits.max_pixels} in all."
                 return ImageFacts(name, digest, problem=Code.IMAGE_TOO_LARGE, detail=detail)
-            # Of a JPEG only the brightness is computed, which is faster and finds the same damage, because all
+            # Of a JPEG only the brightness is computed: faster, and it finds the same damage because all
             # coded bytes are still read.
             image.draft("L", None)
             image.load()

@@ -46,22 +46,32 @@ class SplitSummary:
 class Report:
     """The result of a check; it is stored with the dataset as its validation report.
 
-    At most `MAX_LISTED_PER_CODE` findings of a code are listed; `totals` counts all of them. `excluded` names
-    the files that training leaves out, relative to the dataset's root.
+    At most `MAX_LISTED_PER_CODE` findings of a code are listed; `counts` has how many there are of each.
     """
 
     format: str
     findings: tuple[Finding, ...] = ()
-    totals: Mapping[str, int] = field(default_factory=dict)
+    """Errors first."""
     counts: Mapping[str, int] = field(default_factory=dict)
+    """How often each code was found, listed or not."""
     classes: tuple[str, ...] = ()
+    """The names of the classes in the order of their numbers."""
     splits: Mapping[str, SplitSummary] = field(default_factory=dict)
+    """By "train", "val" and "test", the splits that the dataset brings; without any, all is "train"."""
     excluded: tuple[str, ...] = ()
+    """Files that cannot be read and that training leaves out, relative to the dataset's root."""
+    samples: int = 0
+    """Usable samples in all."""
+    median_width: int = 0
+    """Of the usable images, in pixels; 0 without any."""
+    median_height: int = 0
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Numbers about the files: "total", "images", "broken", "duplicates", "ignored" (junk)."""
 
     @classmethod
     def of_failure(cls, format: str, finding: Finding) -> Self:
         """The report about a dataset that could not be looked into at all."""
-        return cls(format=format, findings=(finding,), totals={finding.code.value: 1})
+        return cls(format=format, findings=(finding,), counts={finding.code.value: 1})
 
     @property
     def has_errors(self) -> bool:
@@ -73,7 +83,6 @@ class Report:
         return {
             "format": self.format,
             "findings": [asdict(finding) for finding in self.findings],
-            "totals": dict(self.totals),
             "counts": dict(self.counts),
             "classes": list(self.classes),
             "splits": {
@@ -81,6 +90,10 @@ class Report:
                 for name, split in self.splits.items()
             },
             "excluded": list(self.excluded),
+            "samples": self.samples,
+            "median_width": self.median_width,
+            "median_height": self.median_height,
+            "files": dict(self.files),
         }
 
     def to_json(self) -> str:
@@ -93,7 +106,6 @@ class Report:
         return cls(
             format=value["format"],
             findings=tuple(_finding_from(item) for item in value["findings"]),
-            totals=dict(value["totals"]),
             counts=dict(value["counts"]),
             classes=tuple(value["classes"]),
             splits={
@@ -101,6 +113,10 @@ class Report:
                 for name, split in value["splits"].items()
             },
             excluded=tuple(value["excluded"]),
+            samples=value["samples"],
+            median_width=value["median_width"],
+            median_height=value["median_height"],
+            files=dict(value["files"]),
         )
 
     @classmethod
@@ -144,6 +160,6 @@ class FindingLog:
             )
         )
 
-    def totals(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """How many findings there were of each code, listed or not."""
         return {code.value: self._totals[code] for code in Code if self._totals[code]}

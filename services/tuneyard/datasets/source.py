@@ -54,15 +54,14 @@ class FolderSource:
     """A dataset in a folder. Links are not followed, since they may lead out of it."""
 
     def __init__(self, path: Path) -> None:
-        files: list[str] = []
-        folders: list[str] = []
-        links: list[str] = []
+        found: dict[str, list[str]] = {"file": [], "folder": [], "link": []}
         self.ignored = 0
         for name, kind in _walk(path):
             if is_junk(name):
                 self.ignored += kind != "folder"
             else:
-                {"file": files, "folder": folders, "link": links}[kind].append(name)
+                found[kind].append(name)
+        files, folders, links = found.values()
         prefix = top_folder(files, folders)
         start = len(prefix)
         self.root = path / prefix
