@@ -1,0 +1,210 @@
+"""What happens around every call: the token is checked, errors become statuses, endless streams can be ended.
+
+A handler raises TuneyardError or anything else; the caller sees `google.rpc.Status` and never a traceback.
+"""
+
+import asyncio
+import hmac
+import inspect
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, TypeAlias
+
+import grpc
+import structlog
+
+from tuneyard.rpc.errors import STATUS_DETAILS_KEY, TuneyardError, to_status
+
+_log = structlog.get_logger(__name__)
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Details: TypeAlias = grpc.HandlerCallDetails
+_Served: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Handler: TypeAlias = "_Served | None"
+Continuation: TypeAlias = "Callable[[Details], Awaitable[Handler]]"
+Guard: TypeAlias = Callable[[Context], AbstractAsyncContextManager[None]]
+Translate: TypeAlias = Callable[[Exception], TuneyardError | None]
+"""Turns an error of a lower layer into one for the caller, or gives None."""
+
+# The transport refuses a message beyond its limit without details: refuse earlier, in our words.
+MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
+MAX_TRANSPORT_MESSAGE_BYTES: Final = 2 * MAX_MESSAGE_BYTES
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns errors into statuses, and logs each call that failed. It stands outermost."""
+
+    def __init__(self, *, translate: Translate = lambda error: None) -> None:
+        self._translate = translate
+
+    async def intercept_service(self, continuation: Continuation, details: Details) -> Handler:
+        handler = await continuation(details)
+        if handler is None:
+            return handler
+        method = details.method
+
+        @asynccontextmanager
+        async def guard(context: Context) -> AsyncIterator[None]:
+            with structlog.contextvars.bound_contextvars(method=method):
+                try:
+                    yield
+                except grpc.aio.AbortError:
+                    raise
+                except Exception as error:
+                    await self._abort(context, error)
+
+        return _guarded(handler, guard, is_outermost=True)
+
+    async def _abort(self, context: Context, error: Exception) -> NoReturn:
+        known = error if isinstance(error, TuneyardError) else self._translate(error)
+        if known is None:
+            log_id = secrets.token_hex(6)
+            await _log.aerror("call failed", log_id=log_id, exc_info=error)
+            known = TuneyardError("INTERNAL", f"a fault of the server; its log has it under {log_id}")
+        else:
+            await _log.ainfo("call refused", reason=known.reason, message=known.message)
+        await abort(context, known)
+
+
+class AuthInterceptor(grpc.aio.ServerInterceptor):
+    """Demands `authorization: Bearer <token>` on every call, streams included."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+
+    async def intercept_service(self, continuation: Continuation, details: Details) -> Handler:
+        handler = await continuation(details)
+        if handler is None:
+            return handler
+        is_authorized = self._is_authorized(details)
+
+        @asynccontextmanager
+        async def guard(context: Context) -> AsyncIterator[None]:
+            if not is_authorized:
+                raise TuneyardError("UNAUTHENTICATED", "this server needs a valid bearer token")
+            yield
+
+        return _guarded(handler, guard)
+
+    def _is_authorized(self, details: Details) -> bool:
+        metadata = details.invocation_metadata or ()
+        given = [value for key, value in metadata if key.lower() == "authorization"]
+        if len(given) != 1:
+            return False
+        value = given[0]
+        return hmac.compare_digest(value.encode() if isinstance(value, str) else value, self._expected)
+
+
+class StreamInterceptor(grpc.aio.ServerInterceptor):
+    """Knows the calls of methods named Watch…, which end only with their caller, and can end them all."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = asyncio.Event()
+
+    async def intercept_service(self, continuation: Continuation, details: Details) -> Handler:
+        handler = await continuation(details)
+        if handler is None or not details.method.rpartition("/")[2].startswith("Watch"):
+            return handler
+        return _guarded(handler, self._registered)
+
+    def end_streams(self) -> None:
+        """End every endless call with SHUTTING_DOWN; later ones end at once."""
+        self._closing.set()
+        for task in self._tasks:
+            task.cancel()
+
+    @asynccontextmanager
+    async def _registered(self, context: Context) -> AsyncIterator[None]:
+        stopping = TuneyardError("SHUTTING_DOWN", "the server is stopping; watch again in a moment")
+        if self._closing.is_set():
+            raise stopping
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._closing.is_set() or context.cancelled():
+                raise
+            task.uncancel()
+            raise stopping from None
+        finally:
+            self._tasks.discard(task)
+
+
+async def abort(context: Context, error: TuneyardError) -> NoReturn:
+    """End a call with an error's status and details."""
+    status = to_status(error)
+    details = ((STATUS_DETAILS_KEY, status.SerializeToString()),)
+    await context.abort(error.code, status.message, details)
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """Stands in for a request that could not be read."""
+
+    error: TuneyardError
+
+
+def _guarded(handler: _Served, guard: Guard, *, is_outermost: bool = False) -> Handler:
+    """The handler with a guard around it; the outermost one also refuses requests that cannot be read."""
+    rebuild, behavior = _parts(handler)
+    parse = handler.request_deserializer
+    opened: Callable[[Any], Any] = _as_is
+    if is_outermost and parse is not None:
+        parse = _refusing(parse)
+        opened = _opened_each if handler.request_streaming else _opened
+
+    async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        async with guard(context), aclosing(behavior(opened(request), context)) as responses:
+            async for response in responses:
+                yield response
+
+    async def single(request: Any, context: Context) -> Any:
+        async with guard(context):
+            return await behavior(opened(request), context)
+
+    guarded = stream if inspect.isasyncgenfunction(behavior) else single
+    return rebuild(guarded, parse, handler.response_serializer)
+
+
+def _parts(handler: _Served) -> tuple[Callable[..., Handler], Callable[..., Any]]:
+    """What builds a handler of this shape, and the function that it calls."""
+    shapes: tuple[tuple[Callable[..., Handler], Callable[..., Any] | None], ...] = (
+        (grpc.unary_unary_rpc_method_handler, handler.unary_unary),
+        (grpc.unary_stream_rpc_method_handler, handler.unary_stream),
+        (grpc.stream_unary_rpc_method_handler, handler.stream_unary),
+        (grpc.stream_stream_rpc_method_handler, handler.stream_stream),
+    )
+    return next((rebuild, behavior) for rebuild, behavior in shapes if behavior is not None)
+
+
+def _refusing(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def parse_or_refuse(data: bytes) -> Any:
+        if len(data) > MAX_MESSAGE_BYTES:
+            text = f"the message has {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are accepted"
+            return _Refused(TuneyardError("MESSAGE_TOO_LARGE", text))
+        try:
+            return parse(data)
+        except Exception:
+            return _Refused(TuneyardError("INVALID_FIELD", "the request is no message of its type"))
+
+    return parse_or_refuse
+
+
+def _as_is(request: Any) -> Any:
+    return request
+
+
+def _opened(request: Any) -> Any:
+    if isinstance(request, _Refused):
+        raise request.error
+    return request
+
+
+async def _opened_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _opened(request)
