@@ -1,10 +1,12 @@
 """Examining image files one by one and many at once."""
 
+import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tuneyard.datasets import Code, Progress, open_source
 from tuneyard.datasets.images import ImageLimits, examine, examine_all
@@ -50,3 +52,30 @@ def test_running_out_of_memory_is_not_taken_for_a_broken_image(
     monkeypatch.setattr("tuneyard.datasets.images.Image.open", exhausted)
     with pytest.raises(MemoryError):
         examine(open_source(folder), "a/000.png")
+
+
+@pytest.mark.parametrize(
+    ("mode", "format"),
+    [
+        ("1", "PNG"),
+        ("L", "JPEG"),
+        ("P", "GIF"),
+        ("LA", "PNG"),
+        ("RGBA", "WEBP"),
+        ("CMYK", "JPEG"),
+        ("F", "TIFF"),
+    ],
+)
+def test_every_kind_of_pixel_is_readable(write_folder: Callable[..., Path], mode: str, format: str) -> None:
+    buffer = io.BytesIO()
+    Image.new(mode, (16, 12)).save(buffer, format)
+    name = f"a/1.{format.lower()}"
+    facts = examine(open_source(write_folder({name: buffer.getvalue()})), name)
+    assert (facts.problem, facts.width, facts.height, facts.format) == (None, 16, 12, format)
+
+
+def test_a_phone_picture_of_several_frames_is_a_jpeg(write_folder: Callable[..., Path]) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 12)).save(buffer, "MPO", save_all=True, append_images=[Image.new("RGB", (16, 12))])
+    facts = examine(open_source(write_folder({"a/1.jpg": buffer.getvalue()})), "a/1.jpg")
+    assert (facts.problem, facts.format) == (None, "JPEG")
