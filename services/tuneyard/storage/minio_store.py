@@ -196,7 +196,7 @@ def _info(key: str, head: Head) -> ObjectInfo:
 
 
 def _part_sizes() -> Iterator[int]:
-    """Growing, so that the 10,000 parts that S3 allows reach to a terabyte, yet most streams have small ones."""
+    """Growing, so that the 10,000 parts that S3 allows reach to a terabyte."""
     number = 0
     while True:
         yield min(_PART_BYTES << (number // _PARTS_OF_A_SIZE), 16 * _PART_BYTES)

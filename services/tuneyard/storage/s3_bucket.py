@@ -6,7 +6,7 @@ internal ones are used; they are all in this module, and the SDK's version is bo
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -23,6 +23,7 @@ from urllib3.response import BaseHTTPResponse
 
 from tuneyard.storage.opening import StoreSettings
 from tuneyard.storage.store import UploadPart
+from tuneyard.storage.transfer import utc_now
 
 _META = "x-amz-meta-"
 
@@ -40,8 +41,11 @@ class Head:
 class S3Bucket:
     """One bucket. Names are whole: prefixes are the store's business, and so are the SDK's errors."""
 
-    def __init__(self, bucket: str, *, settings: StoreSettings) -> None:
+    def __init__(
+        self, bucket: str, *, settings: StoreSettings, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self._bucket = bucket
+        self._clock = clock
         self._client = _client(settings.s3_endpoint, settings)
         self._signing = _client(settings.s3_public_endpoint or settings.s3_endpoint, settings)
 
@@ -144,7 +148,7 @@ class S3Bucket:
 
     def sign(self, method: str, name: str, *, expires: timedelta, query: dict[str, str]) -> str:
         return self._signing.get_presigned_url(
-            method, self._bucket, name, expires, extra_query_params={**query}
+            method, self._bucket, name, expires, request_date=self._clock(), extra_query_params={**query}
         )
 
 

@@ -71,7 +71,8 @@ class ObjectStore(Protocol):
         """Iterate over an object's bytes in chunks of 1 MiB; close the reader to stop early.
 
         ObjectNotFound is raised here, not at the first chunk. A range beyond the end is cut; one that
-        begins there is empty.
+        begins there is empty. Of an object replaced meanwhile the old bytes are read to their end, or
+        StoreUnavailable is raised; they are never mixed with the new.
         """
         ...
 

@@ -1,26 +1,38 @@
-"""One fixture, `place`: where stores of each kind are opened, and how their signed URLs are reached."""
+"""Stores of each kind, with a real server that answers their signed URLs."""
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
 
 from tests.support.servers import S3Server
-from tuneyard.storage import FolderStore, ObjectStore, StoreSettings, open_store
+from tuneyard.storage import FolderStore, ObjectStore, StoreSettings
 from tuneyard.storage.http import blob_app
+from tuneyard.storage.minio_store import MinioStore
+from tuneyard.storage.s3_bucket import S3Bucket
 
 
-class Place:
-    """Somewhere to keep objects; each `open` gives a store that remembers nothing of the ones before."""
+class Clock:
+    """The time by which the test's store signs URLs; servers have their own."""
 
-    def __init__(self, kind: str, opened: Callable[[], ObjectStore]) -> None:
-        self.kind = kind
-        self.open = opened
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @contextmanager
@@ -28,6 +40,8 @@ def _serving(build: Callable[[str], FolderStore]) -> Iterator[str]:
     """A real HTTP listener for a folder store, in a thread with a loop of its own; yields its address."""
     config = uvicorn.Config(lambda: None, host="127.0.0.1", port=0, log_level="error", lifespan="off")
     listener = config.bind_socket()
+    # Requests wait in the queue until the loop runs.
+    listener.listen()
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config.app = blob_app(build(address))
     server = uvicorn.Server(config)
@@ -42,11 +56,14 @@ def _serving(build: Callable[[str], FolderStore]) -> Iterator[str]:
 
 
 @pytest.fixture(params=["folder", pytest.param("minio", marks=pytest.mark.integration)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def reopen(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
+) -> Iterator[Callable[[], ObjectStore]]:
+    """Opens the test's store; each call gives one that remembers nothing of the others."""
     if request.param == "folder":
         root = tmp_path / "store"
         with _serving(lambda url: FolderStore(root, public_url=url)) as url:
-            yield Place("folder", lambda: FolderStore(root, public_url=url))
+            yield lambda: FolderStore(root, public_url=url, clock=clock)
     else:
         server: S3Server = request.getfixturevalue("s3")
         settings = StoreSettings(
@@ -56,13 +73,44 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
             s3_region=server.region,
             s3_secure=server.secure,
         )
-        url = f"s3://{server.bucket}/some/prefix"
-        yield Place("minio", lambda: open_store(url, settings=settings))
+        bucket = S3Bucket(server.bucket, settings=settings, clock=clock)
+        yield lambda: MinioStore(bucket, prefix="some/prefix")
 
 
 @pytest.fixture
-def store(place: Place) -> ObjectStore:
-    return place.open()
+def store(reopen: Callable[[], ObjectStore]) -> ObjectStore:
+    return reopen()
+
+
+@pytest.fixture
+def sign_earlier(clock: Clock) -> Callable[[timedelta], None]:
+    """Sets the store's clock back."""
+
+    def set_back(by: timedelta) -> None:
+        clock.ahead = -by
+
+    return set_back
+
+
+@pytest.fixture
+def break_off() -> Callable[[str], None]:
+    """Begins a PUT of 10 MB to a URL, sends half of it and hangs up."""
+
+    def put_half(url: str) -> None:
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=10) as connection:
+            lines = (
+                f"PUT {parts.path}?{parts.query} HTTP/1.1",
+                f"Host: {parts.netloc}",
+                "Content-Length: 10000000",
+            )
+            connection.sendall("\r\n".join((*lines, "", "")).encode() + bytes(5_000_000))
+            connection.shutdown(socket.SHUT_WR)
+            # The server hangs up once it has noticed.
+            while connection.recv(65536):
+                pass
+
+    return put_half
 
 
 @pytest.fixture(scope="session")

@@ -177,14 +177,6 @@ def test_a_read_may_be_closed_early(store: ObjectStore, random_bytes: bytes) -> 
         assert list(reader) == []
 
 
-def test_a_reader_of_a_replaced_object_sees_no_mixture(store: ObjectStore, random_bytes: bytes) -> None:
-    store.put("k", random_bytes)
-    reader = store.read("k")
-    first = next(reader)
-    store.put("k", b"other")
-    assert first + b"".join(reader) == random_bytes
-
-
 def test_a_missing_object_is_reported_at_once(store: ObjectStore, tmp_path: Path) -> None:
     store.put("a/b", b"x")
     for key in ("a", "a/b/c", "a/c", "zzz"):
