@@ -1,0 +1,221 @@
+"""A trainer's cache of folders: content-addressed, built once, shared by runs, removed by least use.
+
+An entry's lock file is held shared by every process that uses it and exclusively by the one that builds or
+removes it, so that a killed process leaves nothing that must be cleaned up by hand.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuneyard.trainer.process import boot_id
+from tuneyard.trainer.transfers import disk_full_is_told
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_KIND = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """The places of one entry: `root` is the cache's folder."""
+
+    root: Path
+    kind: str
+    digest: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.kind / self.digest
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def partial(self) -> Path:
+        return self.folder / "partial"
+
+    @property
+    def marker(self) -> Path:
+        """Its presence makes the entry complete, its time of change says when it was last used."""
+        return self.folder / "complete.json"
+
+    @property
+    def lock(self) -> Path:
+        # Outside of the entry's folder, so that removing the entry does not split its lockers over two files.
+        return self.root / "locks" / f"{self.kind}-{self.digest}"
+
+
+class Cache:
+    """The cache in a folder, as one process uses it. Thread-safe.
+
+    What `entry` returned stays until `close` or the end of the process.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        limit_bytes: int = 0,
+        check: Callable[[], None] = lambda: None,
+        wait: Callable[[], None] = lambda: time.sleep(0.05),
+        boot: Callable[[], str] = boot_id,
+    ) -> None:
+        """`limit_bytes` is the size above which unused entries are removed, 0 for none.
+
+        `check` is called while another process builds, and ends the wait by raising.
+        """
+        self._root = root
+        self._limit_bytes = limit_bytes
+        self._check = check
+        self._wait = wait
+        self._boot = boot()
+        self._held: dict[_Entry, int] = {}
+        self._mutex = threading.RLock()
+        (root / "locks").mkdir(parents=True, exist_ok=True)
+
+    def entry(self, kind: str, key: str, build: Callable[[Path], None], *, expected_bytes: int = 0) -> Path:
+        """The folder that `kind` and `key` name, made by `build(empty folder)` where it is absent.
+
+        A key that is a SHA-256 names the folder as it is, another by its hash. Raises RecipeError
+        STORAGE_FULL, and whatever `build` or `check` raises; nothing half-written is left then.
+        """
+        if not _KIND.fullmatch(kind):
+            raise ValueError(f"not a kind of cache entries: {kind!r}")
+        digest = key if _DIGEST.fullmatch(key) else hashlib.sha256(key.encode()).hexdigest()
+        entry = _Entry(self._root, kind, digest)
+        with self._mutex:
+            if entry not in self._held:
+                self._held[entry] = self._acquire(entry, build, expected_bytes)
+            return entry.data
+
+    def close(self) -> None:
+        """Lets go of everything; the entries may be removed from now on."""
+        with self._mutex:
+            for descriptor in self._held.values():
+                os.close(descriptor)
+            self._held.clear()
+
+    def _acquire(self, entry: _Entry, build: Callable[[Path], None], expected_bytes: int) -> int:
+        """A descriptor that holds the shared lock of the complete entry."""
+        descriptor = os.open(entry.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                self._lock(descriptor, fcntl.LOCK_SH)
+                if self._is_complete(entry):
+                    os.utime(entry.marker)
+                    return descriptor
+                # Changing the kind of a flock is not atomic: whoever came in between may have built it.
+                self._lock(descriptor, fcntl.LOCK_EX)
+                if not self._is_complete(entry):
+                    self._build(entry, build, expected_bytes)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def _lock(self, descriptor: int, kind: int) -> None:
+        while not _try_lock(descriptor, kind):
+            self._check()
+            self._wait()
+
+    def _is_complete(self, entry: _Entry) -> bool:
+        """Whether the entry is whole: built since the machine started, or known to be on the disk."""
+        try:
+            marker = json.loads(entry.marker.read_text())
+        except (OSError, ValueError):
+            return False
+        return bool(marker.get("durable") or marker.get("boot") == self._boot) and entry.data.is_dir()
+
+    def _build(self, entry: _Entry, build: Callable[[Path], None], expected_bytes: int) -> None:
+        self._make_room(expected_bytes, keep=entry)
+        shutil.rmtree(entry.folder, ignore_errors=True)
+        try:
+            with disk_full_is_told():
+                entry.partial.mkdir(parents=True)
+                build(entry.partial)
+                size_bytes = _size(entry.partial)
+                entry.partial.rename(entry.data)
+                self._mark(entry, size_bytes, durable=False)
+        except BaseException:
+            shutil.rmtree(entry.folder, ignore_errors=True)
+            raise
+        threading.Thread(target=self._make_durable, args=(entry, size_bytes), daemon=True).start()
+        self._make_room(0, keep=entry)
+
+    def _make_durable(self, entry: _Entry, size_bytes: int) -> None:
+        """Until the disk has it all, an entry is good for this run of the machine only."""
+        os.sync()
+        with self._mutex:
+            if entry in self._held:
+                with disk_full_is_told():
+                    self._mark(entry, size_bytes, durable=True)
+
+    def _mark(self, entry: _Entry, size_bytes: int, *, durable: bool) -> None:
+        temporary = entry.marker.with_suffix(".new")
+        temporary.write_text(json.dumps({"size_bytes": size_bytes, "boot": self._boot, "durable": durable}))
+        temporary.rename(entry.marker)
+
+    def _make_room(self, needed_bytes: int, *, keep: _Entry) -> None:
+        """Removes unused entries, the longest unused first, until the limit leaves `needed_bytes`."""
+        if not self._limit_bytes:
+            return
+        found = sorted(self._entries(), key=lambda item: item[2])
+        total = sum(size_bytes for _, size_bytes, _ in found) + needed_bytes
+        for entry, size_bytes, _ in found:
+            if total <= self._limit_bytes:
+                return
+            if entry != keep and entry not in self._held and self._remove(entry):
+                total -= size_bytes
+
+    def _entries(self) -> Iterator[tuple[_Entry, int, float]]:
+        """Every entry with its size and the time of its last use; an incomplete one counts as used long
+        ago.
+        """
+        for folder in self._root.glob("*/*"):
+            if _DIGEST.fullmatch(folder.name) is None:
+                continue
+            entry = _Entry(self._root, folder.parent.name, folder.name)
+            try:
+                used = entry.marker.stat().st_mtime
+                size_bytes = int(json.loads(entry.marker.read_text())["size_bytes"])
+            except (OSError, ValueError, KeyError, TypeError):
+                used, size_bytes = 0.0, _size(folder)
+            yield entry, size_bytes, used
+
+    def _remove(self, entry: _Entry) -> bool:
+        """Removes an entry unless another process uses or builds it."""
+        descriptor = os.open(entry.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if not _try_lock(descriptor, fcntl.LOCK_EX):
+                return False
+            entry.marker.unlink(missing_ok=True)
+            shutil.rmtree(entry.folder, ignore_errors=True)
+            return True
+        finally:
+            os.close(descriptor)
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _size(folder: Path) -> int:
+    size_bytes = 0
+    for path in folder.rglob("*"):
+        # A builder may be at work in an entry that is only looked at.
+        with suppress(FileNotFoundError):
+            size_bytes += path.lstat().st_size if not path.is_dir() else 0
+    return size_bytes
