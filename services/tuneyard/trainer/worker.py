@@ -1,0 +1,132 @@
+"""A worker: the process that runs one attempt's recipe, from its request to the last record of its journal.
+
+The warm server calls `run_worker` in a forked child; `python -m tuneyard.trainer.worker RUN_DIR` is the
+same in a process of its own. It never imports grpc.
+"""
+
+import faulthandler
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.journal import JournalWriter
+from tuneyard.trainer.oom import OptimizerOutOfMemory, is_out_of_memory, out_of_memory_error
+from tuneyard.trainer.process import ParentGone, begin_worker
+from tuneyard.trainer.records import job_error, read_request, result_event
+from tuneyard.trainer.run import Result, Run
+from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE, WorkerSettings
+from tuneyard.trainer.worker_run import WorkerRun
+from tuneyard.v1.trainer_service_pb2 import RunCancelled, RunPaused, RunStarted, StartRunRequest
+
+FAILED_TO_RECORD_EXIT_CODE = 70
+"""The journal could not be written, so that nothing says how the run ended."""
+
+_LAST_UPLOAD_SECONDS = 30.0
+_MAX_MESSAGE_CHARACTERS = 1000
+_PATH = re.compile(r"(?<![\w:/.])(?:/[^\s'\"():,;]+)+/([^\s'\"():,;/]*)")
+
+Execute = Callable[[StartRunRequest, Run], Result]
+
+
+def run_worker(run_dir: Path) -> int:
+    """Runs the attempt in a run folder and returns the process's exit code.
+
+    0 says that the journal tells how the run ended; any other code that it does not.
+    """
+    faulthandler.enable()
+    settings = WorkerSettings.read(run_dir / "settings.json")
+    request = read_request(run_dir / "request.pb")
+    _limit_threads(settings)
+    with JournalWriter(run_dir / "journal") as journal:
+        run = WorkerRun(request, run_dir=run_dir, settings=settings, journal=journal)
+        try:
+            return _run(request, run, settings)
+        except Exception:
+            # What is left to fail here is the journal itself.
+            traceback.print_exc()
+            return FAILED_TO_RECORD_EXIT_CODE
+
+
+def _run(request: StartRunRequest, run: WorkerRun, settings: WorkerSettings) -> int:
+    """Runs the recipe and records how it ended."""
+    started = RunStarted(device=settings.device, pid=os.getpid(), cpu_threads=settings.cpu_threads)
+    run.reporter.record(started=started)
+    run.watch()
+    try:
+        entry = importlib.import_module(settings.family_entry)
+        result = cast(Execute, entry.execute)(request, run)
+        run.finalizing()
+        run.finish_uploads()
+    except Stopped as stopped:
+        _record_stop(request, run, stopped)
+    except OptimizerOutOfMemory:
+        traceback.print_exc()
+        return _leave_to_resume(run)
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        run.reporter.end(failed=job_error(describe(error, stage=run.failed_stage), stage=run.failed_stage))
+    else:
+        run.reporter.end(result=result_event(result))
+    return 0
+
+
+def _record_stop(request: StartRunRequest, run: WorkerRun, stopped: Stopped) -> None:
+    if stopped.mode is Stop.CANCEL:
+        run.reporter.end(cancelled=RunCancelled())
+        return
+    # Stopped during preparation, a resumed run is still where its checkpoint is.
+    run.reporter.end(paused=RunPaused(step=max(stopped.step, request.checkpoint.step)))
+
+
+def _leave_to_resume(run: WorkerRun) -> int:
+    """Gives a checkpoint under way the time to be stored: it is what the next attempt begins with."""
+    try:
+        run.finish_uploads(timeout_seconds=_LAST_UPLOAD_SECONDS)
+    except (RecipeError, Stopped, OSError):
+        traceback.print_exc()
+    run.reporter.close()
+    return OUT_OF_MEMORY_EXIT_CODE
+
+
+def describe(error: BaseException, *, stage: str = "") -> RecipeError:
+    """What a user reads of an error: its own words where it is a RecipeError, no path and no traceback
+    otherwise.
+    """
+    if isinstance(error, RecipeError):
+        return error
+    if is_out_of_memory(error):
+        return out_of_memory_error("Memory ran out" + (f" in the stage {stage}." if stage else "."))
+    text = _PATH.sub(r"…/\1", str(error))[:_MAX_MESSAGE_CHARACTERS]
+    where = f" in the stage {stage}" if stage else ""
+    return RecipeError(f"The recipe failed{where}: {type(error).__name__}" + (f": {text}" if text else ""))
+
+
+def _limit_threads(settings: WorkerSettings) -> None:
+    """For libraries that are loaded later; those that are loaded already are told by the recipe."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(settings.cpu_threads)
+
+
+def main() -> int:
+    """The process of its own: one argument, the run's folder."""
+    run_dir = Path(sys.argv[1])
+    settings = WorkerSettings.read(run_dir / "settings.json")
+    try:
+        begin_worker(settings.parent_pid or os.getppid())
+    except ParentGone:
+        return 1
+    return run_worker(run_dir)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that still wait for a store must not keep the slot.
+    os._exit(code)
