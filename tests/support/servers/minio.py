@@ -92,9 +92,9 @@ def serve() -> Iterator[dict[str, str]]:
         }
         command = [str(binary()), "server", "--quiet", "--address", endpoint, str(Path(folder) / "drive")]
         with running(command, log=log, env=env) as process:
-            wait_until_ready(
-                lambda: _answers(f"http://{endpoint}/minio/health/ready"), process=process, log=log
-            )
+            # health/ready answers before the bucket metadata is loaded: a bucket made then may take a minute.
+            health = f"http://{endpoint}/minio/health/cluster"
+            wait_until_ready(lambda: _answers(health), process=process, log=log)
             yield {
                 "endpoint": endpoint,
                 "access_key": access_key,
