@@ -1,0 +1,53 @@
+"""Prefixes of the object store that no record names any more, for whoever empties them."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tuneyard.gateway.clock import to_micros
+from tuneyard.gateway.db import Database
+from tuneyard.gateway.schema import garbage
+
+# A download that began before may still be reading.
+GRACE = timedelta(minutes=1)
+
+
+async def discard(connection: AsyncConnection, prefixes: Iterable[str], now: datetime) -> None:
+    """Give prefixes up, in the transaction that drops their last record.
+
+    A prefix that does not end with "/" is the key of one object.
+    """
+    keep_until = to_micros(now + GRACE)
+    for prefix in dict.fromkeys(prefixes):
+        await reclaim(connection, prefix)
+        await connection.execute(insert(garbage).values(prefix=prefix, delete_after=keep_until))
+
+
+async def reclaim(connection: AsyncConnection, prefix: str) -> None:
+    """Take a prefix back: a record names it again."""
+    await connection.execute(delete(garbage).where(garbage.c.prefix == prefix))
+
+
+class GarbageRepository:
+    """What may be deleted from the store."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def due(self, now: datetime, *, limit: int = 100) -> list[str]:
+        """Prefixes whose time has come, oldest first."""
+        query = (
+            select(garbage.c.prefix)
+            .where(garbage.c.delete_after <= to_micros(now))
+            .order_by(garbage.c.delete_after)
+            .limit(limit)
+        )
+        async with self._db.read() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def forget(self, prefix: str) -> None:
+        """Drop the record of a prefix that was emptied."""
+        async with self._db.transaction() as connection:
+            await reclaim(connection, prefix)

@@ -1,0 +1,116 @@
+"""Records of what a job has in the object store: checkpoints and artifacts. The bytes are not read here."""
+
+from typing import Any
+
+from sqlalchemy import Table, bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tuneyard.gateway import garbage
+from tuneyard.gateway.layout import checkpoint_prefix
+from tuneyard.gateway.records import Batch
+from tuneyard.gateway.schema import artifacts, checkpoints
+from tuneyard.v1 import event_pb2, trainer_service_pb2
+
+_CHECKPOINTS = (
+    select(checkpoints.c.best, checkpoints.c.available, checkpoints.c.blob)
+    .where(checkpoints.c.job_id == bindparam("id_"))
+    .order_by(checkpoints.c.attempt, checkpoints.c.step)
+)
+_NEWEST = (
+    select(checkpoints.c.blob)
+    .where(checkpoints.c.job_id == bindparam("id_"), checkpoints.c.available)
+    .order_by(checkpoints.c.attempt.desc(), checkpoints.c.step.desc())
+    .limit(1)
+)
+
+
+async def save(connection: AsyncConnection, batch: Batch) -> None:
+    """Write what a batch of records stored and gave up."""
+    for event in batch.checkpoints:
+        await _save_checkpoint(connection, batch, event.checkpoint)
+        for point in event.superseded:
+            await _drop_checkpoint(connection, batch, point.attempt, point.step)
+    for artifact in batch.artifacts:
+        await _save_artifact(connection, batch, artifact)
+
+
+async def _save_checkpoint(
+    connection: AsyncConnection, batch: Batch, checkpoint: event_pb2.Checkpoint
+) -> None:
+    job_id, key = batch.edit.id, {"attempt": checkpoint.attempt, "step": checkpoint.step}
+    if checkpoint.best:
+        await connection.execute(
+            update(checkpoints).where(checkpoints.c.job_id == job_id, checkpoints.c.best).values(best=False)
+        )
+    values = {"best": checkpoint.best, "available": True, "blob": checkpoint.SerializeToString()}
+    await _replace(connection, checkpoints, {"job_id": job_id, **key}, values)
+    await garbage.reclaim(connection, checkpoint_prefix(job_id, checkpoint.attempt, checkpoint.step))
+
+
+async def _drop_checkpoint(connection: AsyncConnection, batch: Batch, attempt: int, step: int) -> None:
+    """Give a checkpoint up: its record stays, its bytes go."""
+    job_id = batch.edit.id
+    dropped = await connection.execute(
+        update(checkpoints)
+        .where(
+            checkpoints.c.job_id == job_id,
+            checkpoints.c.attempt == attempt,
+            checkpoints.c.step == step,
+            checkpoints.c.available,
+        )
+        .values(available=False)
+    )
+    if dropped.rowcount:
+        await garbage.discard(connection, [checkpoint_prefix(job_id, attempt, step)], batch.edit.now)
+
+
+async def _save_artifact(
+    connection: AsyncConnection, batch: Batch, stored: trainer_service_pb2.StoredArtifact
+) -> None:
+    key = {"job_id": batch.edit.id, "path": stored.artifact.path}
+    query = select(artifacts.c.key).where(
+        artifacts.c.job_id == key["job_id"], artifacts.c.path == key["path"]
+    )
+    before = (await connection.execute(query)).scalar_one_or_none()
+    values = {"attempt": batch.attempt, "key": stored.file.key, "blob": stored.SerializeToString()}
+    await _replace(connection, artifacts, key, values)
+    await garbage.reclaim(connection, stored.file.key)
+    if before is not None and before != stored.file.key:
+        await garbage.discard(connection, [before], batch.edit.now)
+
+
+async def _replace(
+    connection: AsyncConnection, table: Table, key: dict[str, Any], values: dict[str, Any]
+) -> None:
+    """Insert a row or take the place of the one with its key. The job's lock keeps others out."""
+    await connection.execute(
+        delete(table).where(*(table.c[column] == value for column, value in key.items()))
+    )
+    await connection.execute(insert(table).values(**key, **values))
+
+
+async def read_checkpoints(connection: AsyncConnection, job_id: str) -> list[event_pb2.Checkpoint]:
+    """All checkpoints, oldest first, also those whose bytes are gone."""
+    found = []
+    for row in await connection.execute(_CHECKPOINTS, {"id_": job_id}):
+        checkpoint = event_pb2.Checkpoint.FromString(row.blob)
+        checkpoint.best, checkpoint.available = row.best, row.available
+        found.append(checkpoint)
+    return found
+
+
+async def newest_checkpoint(connection: AsyncConnection, job_id: str) -> event_pb2.Checkpoint | None:
+    """What the next attempt resumes from; None: it begins from scratch."""
+    blob = (await connection.execute(_NEWEST, {"id_": job_id})).scalar_one_or_none()
+    return None if blob is None else event_pb2.Checkpoint.FromString(blob)
+
+
+async def read_artifacts(
+    connection: AsyncConnection, job_id: str, path: str | None = None
+) -> list[trainer_service_pb2.StoredArtifact]:
+    """A job's artifacts by path, or the one at a path."""
+    query = select(artifacts.c.blob).where(artifacts.c.job_id == job_id).order_by(artifacts.c.path)
+    if path is not None:
+        query = query.where(artifacts.c.path == path)
+    blobs = (await connection.execute(query)).scalars()
+    return [trainer_service_pb2.StoredArtifact.FromString(blob) for blob in blobs]
