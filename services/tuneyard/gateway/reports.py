@@ -1,0 +1,58 @@
+"""The report of a dataset's check as the message that is stored and sent."""
+
+from typing import Final
+
+from tuneyard.datasets import Report, Severity
+from tuneyard.v1 import dataset_pb2
+
+# Storage and transport are bounded: the listed findings are capped, their counts are not.
+MAX_LISTED_FINDINGS: Final = 1000
+
+_SEVERITIES: Final = {
+    Severity.ERROR: dataset_pb2.SEVERITY_ERROR,
+    Severity.WARNING: dataset_pb2.SEVERITY_WARNING,
+    Severity.INFO: dataset_pb2.SEVERITY_INFO,
+}
+
+FORMATS: Final = {
+    dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER: "image-folder",
+    dataset_pb2.DATASET_FORMAT_YOLO: "yolo",
+    dataset_pb2.DATASET_FORMAT_CAPTIONED_IMAGES: "captioned-images",
+    dataset_pb2.DATASET_FORMAT_JSONL: "jsonl",
+}
+"""The names by which `tuneyard.datasets` knows the formats."""
+
+
+def to_message(report: Report) -> dataset_pb2.ValidationReport:
+    """The message for a report, with its gravest findings."""
+    return dataset_pb2.ValidationReport(
+        findings=[
+            dataset_pb2.Finding(
+                code=finding.code.value,
+                severity=_SEVERITIES[finding.severity],
+                path=finding.path or "",
+                line=finding.line or 0,
+                message=finding.message,
+                remedy=finding.remedy,
+            )
+            for finding in report.findings[:MAX_LISTED_FINDINGS]
+        ],
+        counts=report.counts,
+        classes=report.classes,
+        splits=[
+            dataset_pb2.SplitFacts(split=name, samples=split.samples, samples_per_class=split.per_class)
+            for name, split in report.splits.items()
+        ],
+        excluded=report.excluded,
+        samples=report.samples,
+        median_width=report.median_width,
+        median_height=report.median_height,
+    )
+
+
+def failed(code: str, message: str, *, remedy: str) -> dataset_pb2.ValidationReport:
+    """The report about a dataset that could not be checked at all."""
+    finding = dataset_pb2.Finding(
+        code=code, severity=dataset_pb2.SEVERITY_ERROR, message=message, remedy=remedy
+    )
+    return dataset_pb2.ValidationReport(findings=[finding], counts={code: 1})
