@@ -72,7 +72,7 @@ class DataFolder:
             self._epoch = epoch
 
     def wake_socket(self) -> Path:
-        """Where the workers' datagrams go: in the folder, or elsewhere if its path is too long for a socket."""
+        """Where the workers' datagrams go: in the folder, unless its path is too long for a socket."""
         path = self.path / "wake.sock"
         if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
             self._socket_dir = self._socket_dir or Path(tempfile.mkdtemp(prefix="tuneyard-"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Wakes:
-    """One datagram socket for all runs. A datagram is a run folder's name; a lost one costs a poll, no more."""
+    """One datagram socket for all runs. A datagram is a run folder's name; a lost one costs a poll."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,0 +1,138 @@
+"""A trainer as a program: everything is made and joined here, read from top to bottom."""
+
+import asyncio
+import signal
+import uuid
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
+
+import structlog
+import uvloop
+
+from tuneyard.rpc.log import configure_logging
+from tuneyard.rpc.server import ListenError, RpcServer
+from tuneyard.trainer.config import TrainerConfig
+from tuneyard.trainer.data_folder import DataFolder, DataFolderInUse
+from tuneyard.trainer.description import Description, store_problem
+from tuneyard.trainer.devices import DeviceError, Devices, usable_cores
+from tuneyard.trainer.family import TrainerFamily
+from tuneyard.trainer.launcher import WORKER_MODULE
+from tuneyard.trainer.runs import Runs
+from tuneyard.trainer.served_run import WorkOrder
+from tuneyard.trainer.servicer import Servicer
+from tuneyard.trainer.settings import WorkerSettings
+from tuneyard.trainer.slots import Slots
+from tuneyard.trainer.wakes import Wakes
+from tuneyard.trainer.warm_launcher import WarmLauncher
+from tuneyard.v1.trainer_service_pb2 import StartRunRequest
+from tuneyard.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
+
+_log = structlog.get_logger(__name__)
+
+_SERVICE = "tuneyard.v1.TrainerService"
+_REFRESH_SECONDS = 5.0
+_STOP_GRACE = timedelta(seconds=0.5)
+
+
+def serve(family: TrainerFamily, config: TrainerConfig) -> None:
+    """Serve until SIGTERM or SIGINT. Raises SystemExit with a sentence where it cannot start.
+
+    From the main thread, which must outlive the warm server.
+    """
+    configure_logging(config.log_format, level=config.log_level)
+    try:
+        uvloop.run(_serve(family, config))
+    except (ListenError, DataFolderInUse, DeviceError, OSError) as error:
+        raise SystemExit(f"the {config.family} trainer cannot start: {error}") from error
+
+
+async def _serve(family: TrainerFamily, config: TrainerConfig) -> None:
+    async with AsyncExitStack() as stack:
+        data = DataFolder.open(config.data_dir, new_id=str(uuid.uuid4()))
+        stack.callback(data.close)
+        devices = await asyncio.to_thread(Devices, config.devices, visible=config.visible_devices)
+        slots = Slots(devices.names, cpu_slots=config.cpu_slots)
+        wakes = Wakes(data.wake_socket())
+        stack.callback(wakes.close)
+        launcher = WarmLauncher(
+            preload=(WORKER_MODULE, family.entry),
+            log_path=data.warm_log,
+            environment=config.worker_environment,
+        )
+        stack.push_async_callback(launcher.close)
+        order = _orders(family, config, data=data, devices=devices, wakes=wakes)
+        runs = Runs(
+            data,
+            slots=slots,
+            launcher=launcher,
+            wakes=wakes,
+            order=order,
+            store_problem=lambda: store_problem(config.store_url),
+        )
+        await runs.recover()
+        await launcher.start()
+        description = Description(
+            family,
+            data=data,
+            devices=devices,
+            slots=slots,
+            launcher=launcher,
+            runs=runs,
+            store_url=config.store_url,
+            boot_id=str(uuid.uuid4()),
+        )
+        server = RpcServer(listen=config.listen, token=config.token or None)
+        add_TrainerServiceServicer_to_server(
+            Servicer(family, runs=runs, description=description), server.grpc
+        )
+        address = await server.start([_SERVICE])
+        # The runs end first: their watchers are to hear of it before their streams are cut.
+        stack.push_async_callback(server.stop, grace=_STOP_GRACE)
+        stack.push_async_callback(runs.close)
+        stack.callback(asyncio.create_task(_refresh(devices)).cancel)
+        _log.info("trainer ready", address=address, trainer=data.trainer_id, devices=list(devices.names))
+        if problem := store_problem(config.store_url):
+            _log.warning("no jobs until the store is there", problem=problem)
+        await _stop_signal()
+        _log.info("trainer stops")
+
+
+def _orders(
+    family: TrainerFamily, config: TrainerConfig, *, data: DataFolder, devices: Devices, wakes: Wakes
+) -> Callable[[StartRunRequest, str], WorkOrder]:
+    share = max(1, usable_cores() // len(devices.names))
+
+    def order(request: StartRunRequest, device: str) -> WorkOrder:
+        threads = request.spec.training.resources.cpu_threads or share
+        settings = WorkerSettings(
+            family_entry=family.entry,
+            device=device,
+            cpu_threads=threads,
+            store_url=config.store_url,
+            store=config.store,
+            cache_dir=data.cache,
+            cache_limit_bytes=config.cache_limit_bytes,
+            wake_socket=wakes.path,
+            parent_pid=0,
+            faults=config.faults,
+        )
+        env = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        return WorkOrder(settings=settings, env={**env, **devices.environment(device)})
+
+    return order
+
+
+async def _refresh(devices: Devices) -> None:
+    while True:
+        await asyncio.sleep(_REFRESH_SECONDS)
+        with suppress(Exception):
+            await asyncio.to_thread(devices.refresh)
+
+
+async def _stop_signal() -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()

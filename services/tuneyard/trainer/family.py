@@ -1,0 +1,23 @@
+"""What a family of models gives its trainer, all of it torch-free: recipes are named, not imported."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tuneyard.v1.model_service_pb2 import BaseModel
+from tuneyard.v1.system_pb2 import Device
+from tuneyard.v1.trainer_service_pb2 import TrainerServiceEstimateRequest, TrainerServiceEstimateResponse
+from tuneyard.v1.training_pb2 import Family, TaskKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerFamily:
+    """A family: which jobs it takes, and where its recipes are."""
+
+    family: "Family.ValueType"
+    entry: str
+    """The module with `PRELOAD`, names of modules to import ahead, and `execute(request, run)`."""
+    tasks: "tuple[TaskKind.ValueType, ...]"
+    estimate: Callable[[TrainerServiceEstimateRequest, Sequence[Device]], TrainerServiceEstimateResponse]
+    """Resolves a spec and predicts what it needs on one of the devices; called in a thread."""
+    base_models: Callable[[], Sequence[BaseModel]]
+    """The catalogue."""

@@ -1,0 +1,196 @@
+"""One run, from its slot to its exit: launched, stopped, outlived by nothing, and its end written down."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+
+from tuneyard.trainer.journal import JournalReader
+from tuneyard.trainer.launcher import Launcher, LaunchError, Worker, WorkerExit
+from tuneyard.trainer.process import kill_group
+from tuneyard.trainer.run_folder import RunFolder, RunKey
+from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE, WorkerSettings
+from tuneyard.trainer.warm_launcher import tail
+from tuneyard.v1.system_pb2 import SlotKind
+from tuneyard.v1.trainer_service_pb2 import RunExit, RunInfo, StopMode
+
+_log = structlog.get_logger(__name__)
+
+_CANCEL = StopMode.STOP_MODE_CANCEL
+_GONE_POLL_SECONDS = 0.002
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkOrder:
+    """What a worker is launched with. `settings.parent_pid` is filled in at the launch."""
+
+    settings: WorkerSettings
+    env: Mapping[str, str]
+
+
+class ServedRun:
+    """A run that the trainer serves: at work, or ended and not released."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        key: RunKey,
+        device: str,
+        slot: "SlotKind.ValueType",
+        exit: RunExit | None = None,
+    ) -> None:
+        self.folder = folder
+        self.key = key
+        self.device = device
+        self.slot = slot
+        self._exit = exit
+        self._worker: Worker | None = None
+        self._stop: StopMode.ValueType | None = None
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._counter: JournalReader | None = None
+        self._killer: asyncio.Task[None] | None = None
+        self._killed = False
+        self._trainer_stops = False
+
+    @property
+    def exit(self) -> RunExit | None:
+        """How the worker ended; None while the run is at work."""
+        return self._exit
+
+    @property
+    def alive(self) -> bool:
+        return self._exit is None
+
+    def info(self) -> RunInfo:
+        return RunInfo(
+            job=self.key.job,
+            attempt=self.key.attempt,
+            alive=self.alive,
+            last_run_sequence=self._last_sequence(),
+            device=self.device,
+            slot=self.slot,
+        )
+
+    async def conduct(self, launcher: Launcher, order: WorkOrder) -> None:
+        """Have the worker launched, wait for its end, and write the exit once nothing of it is alive."""
+        try:
+            ended = await self._work(launcher, order)
+        except Exception as error:
+            _log.error("run failed in the trainer", exc_info=error)
+            ended = WorkerExit(exit_code=1, detail=f"the trainer: {type(error).__name__}")
+        if self._killer is not None:
+            self._killer.cancel()
+        exit = RunExit(
+            exit_code=ended.exit_code,
+            signal=ended.signal,
+            out_of_memory=ended.out_of_memory or ended.exit_code == OUT_OF_MEMORY_EXIT_CODE,
+            trainer_restarted=ended.lost or self._trainer_stops,
+            last_run_sequence=self._last_sequence(),
+            detail=ended.detail or tail(self.folder.output),
+        )
+        try:
+            self.folder.write_exit(exit)
+        except OSError as error:
+            # The watchers are told all the same; after a restart the run counts as lost.
+            _log.error("exit not written", error=error.strerror)
+        self._exit = exit
+        self._ended.set()
+        self._forget_counter()
+        is_expected = not (exit.exit_code or exit.signal) or self._killed
+        log = _log.info if is_expected else _log.warning
+        log(
+            "run ended",
+            exit_code=exit.exit_code,
+            signal=exit.signal,
+            out_of_memory=exit.out_of_memory,
+            last_run_sequence=exit.last_run_sequence,
+            output=None if is_expected else exit.detail,
+        )
+
+    def stop(self, mode: "StopMode.ValueType", *, grace: timedelta) -> None:
+        """Ask the worker to pause or to cancel; what does not cancel within `grace` is killed.
+
+        A cancel outranks a pause, and nothing takes it back. Without effect on a run that has ended.
+        """
+        if not self.alive or self._stop in (mode, _CANCEL):
+            return
+        self._stop = mode
+        # The folder of a living run is there, and one byte in place needs no room on the disk.
+        self.folder.write_control(mode)
+        self._stopping.set()
+        if mode == _CANCEL:
+            self._killer = asyncio.create_task(self._kill_after(grace))
+
+    def kill(self, *, trainer_stops: bool = False) -> None:
+        """End the run at once, launched or not."""
+        self._trainer_stops = trainer_stops
+        if self.alive:
+            self._stop = _CANCEL
+            self._stopping.set()
+            if self._killer is not None:
+                self._killer.cancel()
+            self._killer = asyncio.create_task(self._kill_after(timedelta()))
+
+    async def wait_ended(self) -> None:
+        await self._ended.wait()
+
+    async def _work(self, launcher: Launcher, order: WorkOrder) -> WorkerExit:
+        if not await self._ready_before_stopped(launcher):
+            return WorkerExit(detail="stopped before it was started")
+
+        def prepare(parent_pid: int) -> None:
+            replace(order.settings, parent_pid=parent_pid).write(self.folder.settings)
+
+        try:
+            worker = await launcher.launch(self.folder.path, env=order.env, prepare=prepare)
+        except LaunchError as error:
+            _log.error("worker not launched", error=str(error))
+            return WorkerExit(exit_code=1, lost=True, detail=str(error))
+        self._worker = worker
+        self.folder.write_worker(worker.process)
+        _log.info("worker launched", pid=worker.process.pid, device=self.device)
+        ended = await worker.ended
+        # Processes that the worker left behind may still hold its device and write to its folder.
+        while kill_group(worker.process):
+            await asyncio.sleep(_GONE_POLL_SECONDS)
+        return ended
+
+    async def _ready_before_stopped(self, launcher: Launcher) -> bool:
+        """Wait for the launcher; False if the run was stopped by then."""
+        if not launcher.state.ready:
+            waits = {
+                asyncio.ensure_future(launcher.wait_ready()),
+                asyncio.ensure_future(self._stopping.wait()),
+            }
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        return self._stop is None
+
+    async def _kill_after(self, grace: timedelta) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), timeout=grace.total_seconds())
+        while self.alive:
+            if self._worker is not None and kill_group(self._worker.process):
+                self._killed = True
+                _log.info("worker killed", pid=self._worker.process.pid)
+            await asyncio.sleep(0.05)
+
+    def _last_sequence(self) -> int:
+        if self._exit is not None:
+            return self._exit.last_run_sequence
+        if self._counter is None:
+            self._counter = JournalReader(self.folder.journal)
+        return self._counter.skip()
+
+    def _forget_counter(self) -> None:
+        if self._counter is not None:
+            self._counter.close()
+            self._counter = None
