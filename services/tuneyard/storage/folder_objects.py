@@ -139,9 +139,8 @@ class FolderObjects:
                 link.unlink()
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return False
-            # The link first: after a crash a blob without a link is swept, a link without its blob would
-            # be a loss.
-            sync_folder(link.parent)
+            # The link first: after a crash a blob without a link is swept, a link without a blob would stay.
+            _sync(link.parent)
         if blob is not None:
             blob.unlink(missing_ok=True)
         self._prune(link.parent)
@@ -173,13 +172,11 @@ class FolderObjects:
             except FileNotFoundError:
                 # Somebody deleted the last other object of this folder, and the folder with it.
                 continue
-            except FileExistsError:
+            except (FileExistsError, IsADirectoryError, NotADirectoryError):
                 if link.is_dir() or not link.parent.is_dir():
                     raise InvalidKey(f"the key {key!r} crosses another key's folder") from None
                 raise ObjectExists(key) from None
-            except (IsADirectoryError, NotADirectoryError):
-                raise InvalidKey(f"the key {key!r} crosses another key's folder") from None
-            sync_folder(link.parent)
+            _sync(link.parent)
             return replaced
         raise FileNotFoundError(errno.ENOENT, "a folder vanishes as often as it is made")
 
@@ -235,6 +232,12 @@ class FolderObjects:
 
     def _lock(self, key: str) -> threading.Lock:
         return self._locks[hash(key) % len(self._locks)]
+
+
+def _sync(folder: Path) -> None:
+    # Whoever deleted the last object of the folder has removed it since.
+    with suppress(FileNotFoundError):
+        sync_folder(folder)
 
 
 def _sha256(blob: Path | None) -> str:

@@ -55,7 +55,7 @@ def blob_app(
             return await _put(store, request, signed, idle_seconds=idle_seconds)
         return await _get(store, request, signed)
 
-    return Starlette(
+    app = Starlette(
         routes=[Route(PATH_PREFIX + "{key:path}", serve, methods=["GET", "HEAD", "PUT"])],
         exception_handlers={
             errors.StorageError: _storage_error,
@@ -65,6 +65,8 @@ def blob_app(
             ClientDisconnect: _idle_error,
         },
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _get(store: FolderStore, request: Request, signed: SignedRequest) -> Response:
