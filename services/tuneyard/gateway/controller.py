@@ -1,0 +1,299 @@
+"""The controller: the one gateway of a database that dispatches jobs and ingests what runs record.
+
+It holds a lease whose epoch is checked in each of its transactions and by every trainer. Whatever goes wrong
+while it leads, it steps down and leads again from what the database says: no state here could not be lost.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from tuneyard.gateway.dispatch import Dispatcher
+from tuneyard.gateway.following import Follower, RunReader
+from tuneyard.gateway.jobs import JobRepository
+from tuneyard.gateway.resolver import Resolver
+from tuneyard.gateway.trainers import TrainerLink, Trainers
+from tuneyard.rpc.errors import TuneyardError
+from tuneyard.v1 import job_pb2, trainer_service_pb2
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class ControllerSettings:
+    """How patient the controller is."""
+
+    lease_ttl: timedelta = timedelta(seconds=10)
+    """How long another gateway waits for a silent controller before it takes over."""
+    trainer_lease: timedelta = timedelta(seconds=15)
+    """How long a live controller fails to reach a trainer before its attempts are lost."""
+    cancel_after: timedelta = timedelta(seconds=8)
+    """How long a cancelled run may take to confirm before its attempt is closed without it."""
+    poll: timedelta = timedelta(seconds=1)
+    """How often everything is looked at when nothing called for it."""
+
+
+class Controller:
+    """Runs for election, and leads while it is elected."""
+
+    def __init__(
+        self,
+        *,
+        jobs: JobRepository,
+        trainers: Trainers,
+        resolver: Resolver,
+        holder: str,
+        settings: ControllerSettings = ControllerSettings(),
+    ) -> None:
+        self._jobs = jobs
+        self._trainers = trainers
+        self._resolver = resolver
+        self._holder = holder
+        self._settings = settings
+        self._wanted = asyncio.Event()
+        self.epoch = 0
+        self.is_leader = False
+
+    def poke(self) -> None:
+        """Something changed: a new job, an intent, a dataset, a trainer."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Runs for election and leads, again and again, until cancelled."""
+        while True:
+            try:
+                epoch = await self._jobs.claim_controller(self._holder, self._settings.lease_ttl)
+                if epoch is not None:
+                    await self._lead(epoch)
+            except Exception as error:
+                self._log_step_down(error)
+            finally:
+                self.is_leader = False
+            await self._pause()
+
+    @staticmethod
+    def _log_step_down(error: Exception) -> None:
+        reasons = [error]
+        while any(isinstance(each, ExceptionGroup) for each in reasons):
+            reasons = [
+                inner
+                for each in reasons
+                for inner in (each.exceptions if isinstance(each, ExceptionGroup) else (each,))
+            ]
+        known = all(isinstance(each, TuneyardError) for each in reasons)
+        told = sorted({each.reason for each in reasons if isinstance(each, TuneyardError)})
+        log.warning("controller stepped down", reasons=told, exc_info=None if known else error)
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.poll.total_seconds()):
+                await self._wanted.wait()
+        self._wanted.clear()
+
+    async def _lead(self, epoch: int) -> None:
+        self.epoch, self.is_leader = epoch, True
+        log.info("controller elected", epoch=epoch)
+        async with asyncio.TaskGroup() as group:
+            leader = _Leader(self, epoch, group)
+            group.create_task(self._renew(epoch))
+            try:
+                await leader.run()
+            except BaseException:
+                await leader.stop()
+                raise
+
+    async def _renew(self, epoch: int) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_ttl.total_seconds() / 4)
+            if not await self._jobs.renew_controller(epoch, self._settings.lease_ttl):
+                raise TuneyardError("STALE_CONTROLLER", "another gateway took over")
+
+    async def step_down(self) -> None:
+        """Gives the lease back, so that another gateway need not wait for its end."""
+        if self.is_leader:
+            self.is_leader = False
+            with contextlib.suppress(TuneyardError):
+                await self._jobs.release_controller(self.epoch)
+
+
+class _Leader:
+    """One term of office."""
+
+    def __init__(self, controller: Controller, epoch: int, group: asyncio.TaskGroup) -> None:
+        self._controller = controller
+        self._jobs = controller._jobs
+        self._links = controller._trainers.links
+        self._settings = controller._settings
+        self._epoch = epoch
+        self._group = group
+        self._began = time.monotonic()
+        self._followers: dict[tuple[str, int], Follower] = {}
+        self._disposing: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._generations: dict[int, int] = {}
+        self._reader = RunReader(self._jobs, epoch=epoch, on_end=controller.poke)
+        self._dispatcher = Dispatcher(
+            jobs=self._jobs, trainers=controller._trainers, resolver=controller._resolver, epoch=epoch
+        )
+
+    async def run(self) -> None:
+        while True:
+            await self._adopt()
+            await self._reconcile()
+            await self._carry_out_intents()
+            await self._expire_leases()
+            for follower in await self._dispatcher.dispatch():
+                self._follow(follower)
+            await self._controller._pause()
+
+    async def stop(self) -> None:
+        tasks = [follower.task for follower in self._followers.values() if follower.task]
+        for task in (*tasks, *self._disposing.values()):
+            task.cancel()
+
+    async def _adopt(self) -> None:
+        """Follows every open attempt that nobody follows yet."""
+        by_address = {link.address.target: link for link in self._links}
+        for attempt in await self._jobs.open_attempts():
+            if (attempt.job, attempt.attempt) in self._followers:
+                continue
+            link = by_address.get(attempt.trainer_address) or self._link_of(attempt.trainer_id)
+            if link is None:
+                if time.monotonic() - self._began > self._settings.trainer_lease.total_seconds():
+                    await self._close(attempt.job, attempt.attempt, "its trainer is no longer configured")
+                continue
+            self._follow(
+                Follower(
+                    job=attempt.job,
+                    attempt=attempt.attempt,
+                    link=link,
+                    trainer_id=attempt.trainer_id,
+                    run_sequence=attempt.run_sequence,
+                )
+            )
+
+    def _link_of(self, trainer_id: str) -> TrainerLink | None:
+        return next((link for link in self._links if trainer_id and link.trainer_id == trainer_id), None)
+
+    def _follow(self, follower: Follower) -> None:
+        self._followers[follower.key] = follower
+        follower.task = self._spawn(self._watched(follower))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        return self._group.create_task(work)
+
+    async def _watched(self, follower: Follower) -> None:
+        """Follows a run to its end; a run that its trainer does not have is started again or lost."""
+        try:
+            while True:
+                try:
+                    await self._reader.follow(follower)
+                    return
+                except TuneyardError as error:
+                    if error.reason != "RUN_NOT_FOUND":
+                        raise
+                if not await self._restart(follower):
+                    return
+        except TuneyardError as error:
+            if error.reason in {"STALE_CONTROLLER", "DATABASE_UNAVAILABLE", "STORAGE_FULL"}:
+                raise
+            log.error("attempt given up", job=follower.job, attempt=follower.attempt, reason=error.reason)
+            await self._lose(follower, error.message)
+        except Exception:
+            # One broken run must not stop the others; the crash loop rule bounds its repetition.
+            log.exception("attempt given up", job=follower.job, attempt=follower.attempt)
+            await self._lose(follower, "its journal could not be read")
+        finally:
+            if self._followers.get(follower.key) is follower:
+                del self._followers[follower.key]
+
+    async def _restart(self, follower: Follower) -> bool:
+        """Sends StartRun again where it never arrived; True if the run is there now."""
+        link = follower.link
+        await link.refresh(epoch=self._epoch)
+        if not link.reachable:
+            return True
+        if follower.run_sequence or link.trainer_id != follower.trainer_id:
+            await self._close(follower.job, follower.attempt, "its trainer no longer has the run")
+            return False
+        return await self._dispatcher.start(link, follower.job, follower.attempt)
+
+    async def _reconcile(self) -> None:
+        """Stops and forgets the runs of closed attempts on trainers that came back."""
+        for index, link in enumerate(self._links):
+            if not link.reachable or self._generations.get(index) == link.generation:
+                continue
+            generation = link.generation
+            try:
+                runs = await link.list_runs()
+            except TuneyardError:
+                continue
+            is_open = {(each.job, each.attempt) for each in await self._jobs.open_attempts()}
+            for run in runs:
+                if (run.job, run.attempt) not in is_open:
+                    self._dispose(link, run.job, run.attempt)
+            self._generations[index] = generation
+
+    def _dispose(self, link: TrainerLink, job: str, attempt: int) -> None:
+        key = (job, attempt)
+        if key in self._disposing:
+            return
+        task = self._spawn(self._reader.dispose(link, job, attempt))
+        self._disposing[key] = task
+        task.add_done_callback(lambda _: self._disposing.pop(key, None))
+
+    async def _carry_out_intents(self) -> None:
+        """Passes on what users want of runs, and closes cancelled attempts that nobody confirms."""
+        for attempt in await self._jobs.open_attempts():
+            follower = self._followers.get((attempt.job, attempt.attempt))
+            if follower is None or attempt.desired == job_pb2.DESIRED_STATE_RUN:
+                continue
+            cancel = attempt.desired == job_pb2.DESIRED_STATE_CANCEL
+            if cancel and follower.cancel_seen is None:
+                follower.cancel_seen = time.monotonic()
+            mode = trainer_service_pb2.STOP_MODE_CANCEL if cancel else trainer_service_pb2.STOP_MODE_PAUSE
+            if follower.stop_sent != mode:
+                await self._stop(follower, mode)
+            if cancel and time.monotonic() - (follower.cancel_seen or 0) >= self._patience():
+                await self._lose(follower, "the trainer did not confirm the cancellation")
+
+    def _patience(self) -> float:
+        return self._settings.cancel_after.total_seconds()
+
+    async def _stop(self, follower: Follower, mode: "trainer_service_pb2.StopMode.ValueType") -> None:
+        request = trainer_service_pb2.StopRunRequest(
+            controller_epoch=self._epoch, job=follower.job, attempt=follower.attempt, mode=mode
+        )
+        try:
+            await follower.link.stop_run(request)
+            follower.stop_sent = mode
+        except TuneyardError as error:
+            if error.reason == "STALE_CONTROLLER":
+                raise
+            log.info("stop not delivered yet", job=follower.job, reason=error.reason)
+
+    async def _expire_leases(self) -> None:
+        """Gives up the attempts of trainers that could not be reached for the length of a lease."""
+        lease = self._settings.trainer_lease.total_seconds()
+        for follower in list(self._followers.values()):
+            link = follower.link
+            since = max(link.unreachable_since, self._began)
+            if not link.reachable and time.monotonic() - since >= lease:
+                await self._lose(follower, f"its trainer could not be reached for {lease:.0f} s")
+
+    async def _lose(self, follower: Follower, cause: str) -> None:
+        await self._close(follower.job, follower.attempt, cause)
+        if follower.task and follower.task is not asyncio.current_task():
+            follower.task.cancel()
+        self._followers.pop(follower.key, None)
+        if follower.link.reachable:
+            self._dispose(follower.link, follower.job, follower.attempt)
+
+    async def _close(self, job: str, attempt: int, cause: str) -> None:
+        await self._jobs.close_attempt(self._epoch, job, attempt, exit=None, cause=cause)
+        self._controller.poke()

@@ -1,0 +1,138 @@
+"""Metric curves as columns, read from the event log and kept for the jobs that people look at.
+
+The log stays the truth: a column is extended from the sequence it reaches, never edited.
+"""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol
+
+from tuneyard.v1 import event_pb2, training_service_pb2
+
+
+class MetricLog(Protocol):
+    """What is read from the repository."""
+
+    async def metric_events_after(self, job_id: str, sequence: int) -> Sequence[event_pb2.JobEvent]:
+        """Returns committed metrics and state changes beyond `sequence`, in order."""
+        ...
+
+    async def last_sequence(self, job_id: str) -> int:
+        """Returns the sequence of the job's newest event; JOB_NOT_FOUND."""
+        ...
+
+
+class Curve:
+    """All points of one metric."""
+
+    def __init__(self) -> None:
+        self.steps = array("q")
+        self.values = array("d")
+        self.epochs = array("d")
+        self.times_ms = array("q")
+        self.attempts = array("l")
+
+    def append(self, *, step: int, value: float, epoch: float, time_ms: int, attempt: int) -> None:
+        self.steps.append(step)
+        self.values.append(value)
+        self.epochs.append(epoch)
+        self.times_ms.append(time_ms)
+        self.attempts.append(attempt)
+
+    def cut(self, after_step: int) -> None:
+        """Drops the points beyond a step, which a later attempt repeats."""
+        keep = len(self.steps)
+        while keep and self.steps[keep - 1] > after_step:
+            keep -= 1
+        for column in (self.steps, self.values, self.epochs, self.times_ms, self.attempts):
+            del column[keep:]
+
+    def column(self, name: str, max_points: int) -> training_service_pb2.MetricColumn:
+        chosen = _extremes(self.values, max_points)
+        return training_service_pb2.MetricColumn(
+            name=name,
+            steps=[self.steps[i] for i in chosen],
+            values=[self.values[i] for i in chosen],
+            epochs=[self.epochs[i] for i in chosen],
+            times_ms=[self.times_ms[i] for i in chosen],
+            attempts=[self.attempts[i] for i in chosen],
+            point_count=len(self.steps),
+        )
+
+
+def _extremes(values: Sequence[float], max_points: int) -> Sequence[int]:
+    """Returns indices in order: both ends, and the least and greatest of each interval: no spike is lost."""
+    count = len(values)
+    if not max_points or count <= max_points:
+        return range(count)
+    intervals = max(1, (max_points - 2) // 2)
+    chosen = {0, count - 1}
+    for interval in range(intervals):
+        start, end = interval * count // intervals, (interval + 1) * count // intervals
+        # A NaN compares false with everything: as a key it would hide the true extremes around it.
+        finite = [i for i in range(start, end) if values[i] == values[i]]
+        if finite:
+            chosen.add(min(finite, key=values.__getitem__))
+            chosen.add(max(finite, key=values.__getitem__))
+        elif end > start:
+            chosen.add(start)
+    return sorted(chosen)[: max(max_points, 2)]
+
+
+class JobCurves:
+    """The curves of one job up to a sequence."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.curves: dict[str, Curve] = {}
+
+    def extend(self, events: Sequence[event_pb2.JobEvent]) -> None:
+        for event in events:
+            if event.HasField("state_change"):
+                if event.state_change.HasField("resumed_from_step"):
+                    for curve in self.curves.values():
+                        curve.cut(event.state_change.resumed_from_step)
+            elif event.HasField("metrics"):
+                time_ms = event.time.ToMilliseconds()
+                for name, value in event.metrics.values.items():
+                    self.curves.setdefault(name, Curve()).append(
+                        step=event.metrics.step,
+                        value=value,
+                        epoch=event.metrics.epoch,
+                        time_ms=time_ms,
+                        attempt=event.attempt,
+                    )
+
+
+class Metrics:
+    """The curves of the jobs that were asked for last."""
+
+    def __init__(self, log: MetricLog, *, jobs_kept: int = 32) -> None:
+        self._log = log
+        self._jobs_kept = jobs_kept
+        self._jobs: OrderedDict[str, JobCurves] = OrderedDict()
+
+    async def columns(
+        self, name: str, metrics: Sequence[str], max_points: int
+    ) -> training_service_pb2.GetJobMetricsResponse:
+        """Returns the curves by name, downsampled, and the sequence that they reach. JOB_NOT_FOUND."""
+        job_id = name.removeprefix("jobs/")
+        reached = await self._log.last_sequence(job_id)
+        known = self._jobs.get(job_id, JobCurves())
+        if known.sequence < reached:
+            after = known.sequence
+            events = await self._log.metric_events_after(job_id, after)
+            # Another call may have extended the same curves while this one read.
+            if known.sequence == after:
+                known.extend([event for event in events if event.sequence <= reached])
+                known.sequence = reached
+        self._jobs[job_id] = known
+        self._jobs.move_to_end(job_id)
+        while len(self._jobs) > self._jobs_kept:
+            self._jobs.popitem(last=False)
+        wanted = metrics or sorted(known.curves)
+        return training_service_pb2.GetJobMetricsResponse(
+            columns=[known.curves[each].column(each, max_points) for each in wanted if each in known.curves],
+            last_sequence=known.sequence,
+        )

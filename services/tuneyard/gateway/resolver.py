@@ -1,0 +1,171 @@
+"""Resolves a job's spec: its dataset and model are looked up, and a trainer fills in what was not set.
+
+Used when a job is accepted, to refuse at once what cannot run, and again before its first dispatch where the
+answer was not to be had then. Changes nothing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tuneyard.gateway.kinds import source_job
+from tuneyard.gateway.trainers import Trainers
+from tuneyard.rpc.errors import TuneyardError, Violation, invalid_fields, reason_name
+from tuneyard.v1 import dataset_pb2, errors_pb2, event_pb2, job_pb2, trainer_service_pb2, training_pb2
+
+
+class DatasetLookup(Protocol):
+    """What is read of datasets."""
+
+    async def get(self, name: str) -> dataset_pb2.Dataset:
+        """Returns one dataset with its report; DATASET_NOT_FOUND."""
+        ...
+
+    async def source(self, name: str) -> trainer_service_pb2.DatasetSource:
+        """Returns a READY dataset as a run needs it, its report without findings; DATASET_NOT_FOUND."""
+        ...
+
+
+class ModelLookup(Protocol):
+    """What is read of models."""
+
+    async def source(self, name: str) -> trainer_service_pb2.ModelSource:
+        """Returns a READY model with its files; MODEL_NOT_FOUND."""
+        ...
+
+
+class JobLookup(Protocol):
+    """What is read of other jobs."""
+
+    async def get(self, name: str) -> job_pb2.Job:
+        """Returns one job; JOB_NOT_FOUND."""
+        ...
+
+    async def stored_artifacts(self, name: str) -> list[event_pb2.StoredFile]:
+        """Returns the files of a job's artifacts, with paths relative to them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The spec cannot be resolved yet."""
+
+    reason: str
+    """What it waits for, for people."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything a run fetches, by key and hash."""
+
+    dataset: trainer_service_pb2.DatasetSource | None = None
+    validation_dataset: trainer_service_pb2.DatasetSource | None = None
+    model: trainer_service_pb2.ModelSource | None = None
+    source_spec: job_pb2.JobSpec | None = None
+    source_artifacts: tuple[event_pb2.StoredFile, ...] = ()
+
+
+class Resolver:
+    """Looks up what a spec names, and asks a trainer to fill in the rest."""
+
+    def __init__(
+        self, *, trainers: Trainers, datasets: DatasetLookup, models: ModelLookup, jobs: JobLookup
+    ) -> None:
+        self._trainers = trainers
+        self._datasets = datasets
+        self._models = models
+        self._jobs = jobs
+
+    async def sources(self, spec: job_pb2.JobSpec) -> Sources | Waiting:
+        """Returns what the spec names.
+
+        DATASET_NOT_FOUND, DATASET_INVALID, MODEL_NOT_FOUND, JOB_NOT_FOUND; JOB_STATE_CONFLICT for a source job
+        that has not succeeded.
+        """
+        if spec.WhichOneof("kind") != "training":
+            return await self._from_job(spec)
+        training = spec.training
+        found: list[trainer_service_pb2.DatasetSource | None] = []
+        for name in (training.dataset, training.data_split.validation_dataset):
+            source = await self._dataset(name) if name else None
+            if isinstance(source, Waiting):
+                return source
+            found.append(source)
+        model = None
+        if training.base_model.startswith("models/"):
+            model = await self._models.source(training.base_model)
+        return Sources(dataset=found[0], validation_dataset=found[1], model=model)
+
+    async def resolve(
+        self, family: "training_pb2.Family.ValueType", spec: job_pb2.JobSpec
+    ) -> job_pb2.Estimate | Waiting:
+        """Returns the prediction with the resolved spec.
+
+        INVALID_FIELD with every violation, or the reason that tells it better, such as UNKNOWN_BASE_MODEL.
+        """
+        estimate, reason = await self._asked(family, spec)
+        if isinstance(estimate, Waiting):
+            return estimate
+        if estimate.violations:
+            raise refusal(estimate.violations, reason)
+        return estimate
+
+    async def estimate(
+        self, family: "training_pb2.Family.ValueType", spec: job_pb2.JobSpec
+    ) -> job_pb2.Estimate:
+        """Returns the prediction with all violations; DATASET_NOT_READY if the dataset's facts are missing."""
+        estimate, _ = await self._asked(family, spec)
+        if isinstance(estimate, Waiting):
+            raise TuneyardError("DATASET_NOT_READY", f"no estimate yet: waiting for {estimate.reason}")
+        return estimate
+
+    async def _asked(
+        self, family: "training_pb2.Family.ValueType", spec: job_pb2.JobSpec
+    ) -> tuple[job_pb2.Estimate | Waiting, str]:
+        sources = await self.sources(spec)
+        if isinstance(sources, Waiting):
+            return sources, ""
+        request = trainer_service_pb2.TrainerServiceEstimateRequest(
+            spec=spec, dataset=sources.dataset, model=sources.model, source_spec=sources.source_spec
+        )
+        response = await self._trainers.estimate(family, request)
+        return response.estimate, reason_name(response.reason)
+
+    async def _dataset(self, name: str) -> trainer_service_pb2.DatasetSource | Waiting:
+        dataset = await self._datasets.get(name)
+        if dataset.state == dataset_pb2.DATASET_STATE_INVALID:
+            errors = [
+                finding
+                for finding in dataset.report.findings
+                if finding.severity == dataset_pb2.SEVERITY_ERROR
+            ]
+            told = "; ".join(f"{e.path}: {e.message}" if e.path else e.message for e in errors[:3])
+            more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
+            raise TuneyardError("DATASET_INVALID", f"{name} was refused: {told}{more}", resource=name)
+        if dataset.state != dataset_pb2.DATASET_STATE_READY:
+            uploading = dataset.state == dataset_pb2.DATASET_STATE_UPLOADING
+            return Waiting(f"{'the upload' if uploading else 'the validation'} of {name}")
+        return await self._datasets.source(name)
+
+    async def _from_job(self, spec: job_pb2.JobSpec) -> Sources:
+        name = source_job(spec)
+        job = await self._jobs.get(name)
+        if job.state != job_pb2.JOB_STATE_SUCCEEDED:
+            raise TuneyardError("JOB_STATE_CONFLICT", f"{name} has not succeeded", resource=name)
+        dataset = None
+        wanted = spec.evaluate.dataset or job.spec.training.dataset
+        if spec.WhichOneof("kind") == "evaluate" and wanted:
+            found = await self._dataset(wanted)
+            dataset = None if isinstance(found, Waiting) else found
+        return Sources(
+            dataset=dataset,
+            source_spec=job.resolved_spec,
+            source_artifacts=tuple(await self._jobs.stored_artifacts(name)),
+        )
+
+
+def refusal(violations: Iterable[errors_pb2.FieldViolation], reason: str) -> TuneyardError:
+    """Returns the error for a spec that a trainer refused, with paths from the request's root."""
+    found = [Violation(f"spec.{violation.field}", violation.description) for violation in violations]
+    error = invalid_fields(found)
+    return TuneyardError(reason, error.message, violations=found) if reason else error

@@ -1,0 +1,194 @@
+"""Pause, resume and cancel in every state, with kills in between; numbers stay the same, slots come free."""
+
+import hashlib
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.platform import TERMINAL, Platform, assert_gapless, eventually, fake_spec
+from tuneyard.v1 import artifact_service_pb2, event_pb2, job_pb2
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+SCRIPT = "steps=120,step_ms=8,save=25,eval=40"
+State = job_pb2.JobState
+
+
+@pytest.fixture(autouse=True)
+def idle(fakes: Platform) -> Iterator[None]:
+    """Each test finds and leaves the trainer without workers."""
+    yield
+    eventually(lambda: not fakes.workers(), within=15, what="no worker left")
+
+
+def states(events: list[event_pb2.JobEvent]) -> list[str]:
+    return [State.Name(e.state_change.to)[10:] for e in events if e.HasField("state_change")]
+
+
+def artifact(platform: Platform, job: str, path: str) -> str:
+    request = artifact_service_pb2.DownloadArtifactRequest(name=f"{job}/artifacts/{path}")
+    content = platform.call(
+        lambda channel: b"".join(
+            part.chunk for part in platform.artifacts(channel).DownloadArtifact(request, timeout=30)
+        )
+    )
+    return hashlib.sha256(content).hexdigest()
+
+
+def in_state(
+    platform: Platform, name: str, *wanted: "job_pb2.JobState.ValueType", within: float = 20
+) -> job_pb2.Job:
+    eventually(
+        lambda: platform.job(name).state in wanted,
+        within=within,
+        what=f"{name} in {[State.Name(state) for state in wanted]}, is {platform.job(name)}",
+    )
+    return platform.job(name)
+
+
+def test_a_paused_job_ends_with_the_same_numbers(fakes: Platform) -> None:
+    whole = fakes.train(fake_spec(SCRIPT, seed=5))
+    fakes.watch(whole.name).wait()
+    parts = fakes.train(fake_spec(SCRIPT, seed=5))
+    watcher = fakes.watch(parts.name)
+    for step in (13, 60):
+        watcher.at_step(step)
+        fakes.pause(parts.name)
+        paused = in_state(fakes, parts.name, job_pb2.JOB_STATE_PAUSED)
+        assert paused.progress.step >= step
+        fakes.resume(parts.name)
+    events = watcher.wait()
+    assert_gapless(events)
+    assert states(events).count("PAUSED") == 2
+    assert fakes.job(parts.name).attempt_count == 3
+    for path in ("losses.json", "weights.npy"):
+        assert artifact(fakes, parts.name, path) == artifact(fakes, whole.name, path)
+
+
+def test_a_pause_is_recorded_only_with_its_checkpoint(fakes: Platform) -> None:
+    job = fakes.train(fake_spec(SCRIPT))
+    watcher = fakes.watch(job.name)
+    watcher.at_step(30)
+    fakes.pause(job.name)
+    paused = in_state(fakes, job.name, job_pb2.JOB_STATE_PAUSED)
+    before = [e for e in watcher.events if e.sequence < paused.last_sequence]
+    saved = [e.checkpoint.checkpoint.step for e in before if e.HasField("checkpoint")]
+    assert saved[-1] == paused.progress.step
+    fakes.cancel(job.name)
+    assert states(watcher.wait())[-2:] == ["PAUSED", "CANCELLED"]
+
+
+def test_a_worker_killed_while_pausing_gives_paused_at_the_newest_checkpoint(fakes: Platform) -> None:
+    job = fakes.train(fake_spec("steps=500,step_ms=5,save=20,save_ms=1500"))
+    watcher = fakes.watch(job.name)
+    watcher.wait_for(lambda events: any(e.HasField("checkpoint") for e in events))
+    fakes.pause(job.name)
+    for worker in fakes.workers():
+        worker.kill()
+    paused = in_state(fakes, job.name, job_pb2.JOB_STATE_PAUSED)
+    assert paused.desired == job_pb2.DESIRED_STATE_PAUSE
+    fakes.cancel(job.name)
+    watcher.wait()
+
+
+def test_a_worker_killed_while_cancelling_gives_cancelled(fakes: Platform) -> None:
+    job = fakes.train(fake_spec("steps=500,step_ms=5,ignore_cancel=1"))
+    watcher = fakes.watch(job.name)
+    watcher.at_step(5)
+    fakes.cancel(job.name)
+    for worker in fakes.workers():
+        worker.kill()
+    assert states(watcher.wait(within=10))[-2:] == ["CANCELLING", "CANCELLED"]
+
+
+@pytest.mark.parametrize(
+    "moment", ["queued", "starting", "running", "hanging", "pausing", "paused", "finalizing"]
+)
+def test_cancel_in_every_state_ends_within_ten_seconds(fakes: Platform, moment: str) -> None:
+    blocker = None
+    script = {
+        "starting": "steps=50,step_ms=5,prepare_ms=3000",
+        "hanging": "steps=500,step_ms=5,hang_at=3",
+        "pausing": "steps=500,step_ms=5,save_ms=4000",
+        "finalizing": "steps=5,step_ms=5,finalize_ms=4000",
+    }.get(moment, "steps=2000,step_ms=5")
+    if moment == "queued":
+        blocker = fakes.train(fake_spec("steps=2000,step_ms=5"))
+        fakes.watch(blocker.name).at_step(1)
+    job = fakes.train(fake_spec(script))
+    watcher = fakes.watch(job.name)
+    if moment in {"running", "pausing", "paused"}:
+        watcher.at_step(5)
+    if moment == "starting":
+        in_state(fakes, job.name, job_pb2.JOB_STATE_STARTING, job_pb2.JOB_STATE_RUNNING)
+    if moment == "hanging":
+        watcher.at_step(2)
+    if moment in {"pausing", "paused"}:
+        fakes.pause(job.name)
+    if moment == "paused":
+        in_state(fakes, job.name, job_pb2.JOB_STATE_PAUSED)
+    if moment == "finalizing":
+        in_state(fakes, job.name, job_pb2.JOB_STATE_FINALIZING)
+    asked = time.monotonic()
+    fakes.cancel(job.name)
+    events = watcher.wait(within=10)
+    assert time.monotonic() - asked < 10
+    assert_gapless(events)
+    assert states(events)[-1] == "CANCELLED"
+    if blocker is not None:
+        fakes.cancel(blocker.name)
+    eventually(lambda: not fakes.workers(), within=10, what="the slot to come free")
+    after = fakes.train(fake_spec("steps=3,step_ms=1"))
+    assert states(fakes.watch(after.name).wait(within=20))[-1] == "SUCCEEDED"
+
+
+def test_a_cancel_survives_the_death_of_the_gateway(fakes: Platform) -> None:
+    job = fakes.train(fake_spec("steps=3000,step_ms=5"))
+    watcher = fakes.watch(job.name)
+    watcher.at_step(5)
+    assert fakes.cancel(job.name).desired == job_pb2.DESIRED_STATE_CANCEL
+    fakes.gateway.restart()
+    assert states(watcher.wait(within=20))[-1] == "CANCELLED"
+
+
+def test_a_cancel_ends_though_the_trainer_is_away(fakes: Platform) -> None:
+    job = fakes.train(fake_spec("steps=3000,step_ms=5"))
+    watcher = fakes.watch(job.name)
+    watcher.at_step(5)
+    fakes.trainer.kill(signal.SIGKILL)
+    fakes.cancel(job.name)
+    try:
+        assert states(watcher.wait(within=12))[-1] == "CANCELLED"
+    finally:
+        fakes.trainer.start()
+        fakes.wait_ready()
+
+
+def test_a_crash_loop_ends_in_failed(fakes: Platform) -> None:
+    job = fakes.train(fake_spec("steps=50,step_ms=1,crash_at=5,save=100"))
+    events = fakes.watch(job.name).wait(within=60)
+    assert_gapless(events)
+    failed = fakes.job(job.name)
+    assert failed.state == job_pb2.JOB_STATE_FAILED
+    assert failed.error.reason == 38, "CRASH_LOOP"
+    assert failed.attempt_count == 3
+
+
+def test_an_error_that_the_recipe_raises_is_not_retried(fakes: Platform) -> None:
+    job = fakes.train(fake_spec("steps=50,step_ms=1,fail_at=5"))
+    fakes.watch(job.name).wait(within=30)
+    failed = fakes.job(job.name)
+    assert (failed.state, failed.attempt_count) == (job_pb2.JOB_STATE_FAILED, 1)
+    assert failed.error.message
+    assert "/" not in failed.error.message, "no path of the server"
+
+
+def test_a_terminal_job_can_be_neither_paused_nor_resumed(fakes: Platform) -> None:
+    job = fakes.train(fake_spec("steps=3,step_ms=1"))
+    fakes.watch(job.name).wait()
+    assert fakes.job(job.name).state in TERMINAL
+    for action in (fakes.pause, fakes.resume, fakes.cancel):
+        with pytest.raises(Exception, match="FAILED_PRECONDITION"):
+            action(job.name)
