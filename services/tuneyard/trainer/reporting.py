@@ -76,6 +76,11 @@ class Reporter:
             self.flush()
             self._append(body)
 
+    def note(self, **body: Any) -> None:
+        """Writes a record whose place among the measurements does not matter."""
+        with self._lock:
+            self._append(body)
+
     def end(self, **body: Any) -> None:
         """Writes the run's last record; whatever other threads report after it does not exist."""
         with self._lock:
@@ -124,7 +129,7 @@ class Reporter:
     def warn(self, code: str, message: str) -> None:
         """Writes a warning, once a code."""
         if self.once(f"warning:{code}"):
-            self.record(warning=WarningEvent(code=code, message=message))
+            self.note(warning=WarningEvent(code=code, message=message))
 
     def log(self, message: str, level: LogLevel) -> None:
         """Writes a line, unless there are too many of them."""
@@ -133,7 +138,7 @@ class Reporter:
                 self._left_out += 1
                 return
             self._tell_left_out()
-            self.record(log=LogEvent(level=log_level(level), message=message[:MAX_LOG_CHARACTERS]))
+            self.note(log=LogEvent(level=log_level(level), message=message[:MAX_LOG_CHARACTERS]))
 
     def flush(self) -> None:
         """Writes what is held back."""

@@ -210,7 +210,7 @@ class WorkerRun:
                 changes={path: json_literal(value) for path, value in (changes or {}).items()},
                 guide=guide,
             )
-            self.reporter.record(advice=event)
+            self.reporter.note(advice=event)
 
     def warn(self, code: str, message: str) -> None:
         self.reporter.warn(code, message)
@@ -329,4 +329,4 @@ class WorkerRun:
                 measured = time.monotonic()
                 if memory := peak.sample():
                     use = MemoryUse(device_bytes=memory.device_bytes, host_bytes=memory.host_bytes)
-                    self.reporter.record(peak_memory=use)
+                    self.reporter.note(peak_memory=use)
