@@ -1,4 +1,4 @@
-"""Follows open attempts: reads each run's journal from its trainer and commits it, until its end is committed."""
+"""Follows open attempts: reads each run's journal from its trainer and commits it until the end is committed."""
 
 import asyncio
 import contextlib
@@ -51,7 +51,7 @@ class RunReader:
         self._on_end = on_end
 
     async def follow(self, follower: Follower) -> None:
-        """Returns when the attempt's end is committed and its run released; RUN_NOT_FOUND if there is none."""
+        """Returns when the attempt's end is committed and its run released. RUN_NOT_FOUND."""
         while True:
             try:
                 exit_ = await self._read(follower)

@@ -79,8 +79,8 @@ class Resolver:
     async def sources(self, spec: job_pb2.JobSpec) -> Sources | Waiting:
         """Returns what the spec names.
 
-        DATASET_NOT_FOUND, DATASET_INVALID, MODEL_NOT_FOUND, JOB_NOT_FOUND; JOB_STATE_CONFLICT for a source job
-        that has not succeeded.
+        DATASET_NOT_FOUND, DATASET_INVALID, MODEL_NOT_FOUND, JOB_NOT_FOUND; JOB_STATE_CONFLICT for a
+        source job that has not succeeded.
         """
         if spec.WhichOneof("kind") != "training":
             return await self._from_job(spec)
@@ -113,7 +113,7 @@ class Resolver:
     async def estimate(
         self, family: "training_pb2.Family.ValueType", spec: job_pb2.JobSpec
     ) -> job_pb2.Estimate:
-        """Returns the prediction with all violations; DATASET_NOT_READY if the dataset's facts are missing."""
+        """Returns the prediction with all violations; DATASET_NOT_READY if facts are missing."""
         estimate, _ = await self._asked(family, spec)
         if isinstance(estimate, Waiting):
             raise TuneyardError("DATASET_NOT_READY", f"no estimate yet: waiting for {estimate.reason}")

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import cast
 
 import grpc
 import grpc.aio
@@ -171,7 +172,7 @@ async def _typed_errors() -> AsyncIterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        status = rpc_status.from_call(error)
+        status = rpc_status.from_call(cast(grpc.Call, error))
         typed = from_status(status) if status is not None else None
         if typed is not None:
             raise typed from error
@@ -219,7 +220,7 @@ class Trainers:
         family: "training_pb2.Family.ValueType",
         request: trainer_service_pb2.TrainerServiceEstimateRequest,
     ) -> trainer_service_pb2.TrainerServiceEstimateResponse:
-        """Asks any trainer of the family; NO_TRAINER if there is none, TRAINER_UNAVAILABLE if none answers."""
+        """Asks any trainer of the family; NO_TRAINER, or TRAINER_UNAVAILABLE if none answers."""
         name = training_pb2.Family.Name(family).removeprefix("FAMILY_").lower()
         links = [link for link in self.links if link.address.family == family]
         if not links:

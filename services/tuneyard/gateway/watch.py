@@ -1,7 +1,7 @@
 """Hands committed events to subscribers: one shared log per watched job, a cursor per subscriber.
 
-An event enters as wire bytes when its transaction has committed and is never serialized again. Nothing is kept
-for good: what a cursor asks for beyond the window is read from the database.
+An event enters as wire bytes when its transaction has committed and is never serialized again. Nothing is
+kept for good: what a cursor asks for beyond the window is read from the database.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Protocol
 from tuneyard.gateway.jobs import Committed
 from tuneyard.gateway.kinds import task_kind
 from tuneyard.gateway.transitions import TERMINAL
-from tuneyard.rpc.errors import TuneyardError
+from tuneyard.rpc.errors import TuneyardError, invalid
 from tuneyard.v1 import job_pb2, training_service_pb2
 
 Chunk = tuple[int, bytes]
@@ -165,7 +165,7 @@ class WatchHub:
     async def watch(self, name: str, after_sequence: int) -> AsyncIterator[bytes]:
         """Yields serialized WatchJobResponses: what is committed, then what comes, up to the terminal event.
 
-        An empty message keeps an idle stream alive. JOB_NOT_FOUND; INVALID_FIELD for a sequence not reached yet.
+        An empty message keeps an idle stream alive. JOB_NOT_FOUND; INVALID_FIELD for a sequence to come.
         """
         with self._joined(name) as tail:
             job = await self._log.get(name)
