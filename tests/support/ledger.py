@@ -1,7 +1,7 @@
 """A driver for the gateway's repositories: a clock to set, ids to count, journals to write."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,6 +33,7 @@ class LedgerDriver:
         self.db = db
         self.clock = ManualClock()
         self.commits: list[Committed] = []
+        self.listeners: list[Callable[[Committed], None]] = [self.commits.append]
         self.deleted: list[str] = []
         self.epoch = 0
         self._written: dict[tuple[str, int], Iterator[int]] = {}
@@ -41,10 +42,14 @@ class LedgerDriver:
             db,
             clock=self.clock,
             new_id=lambda: f"0199{next(ids):06d}",
-            on_commit=self.commits.append,
+            on_commit=self._tell,
             on_delete=self.deleted.append,
             max_lost_attempts=max_lost_attempts,
         )
+
+    def _tell(self, committed: Committed) -> None:
+        for listener in self.listeners:
+            listener(committed)
 
     async def lead(self) -> None:
         """Become the controller anew: the epoch before is over."""

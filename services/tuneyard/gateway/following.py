@@ -1,4 +1,4 @@
-"""Follows open attempts: reads each run's journal from its trainer and commits it until the end is committed."""
+"""Follows open attempts: reads the journal of each run and commits it, until its end is committed."""
 
 import asyncio
 import contextlib

@@ -1,0 +1,89 @@
+"""Curves from the event log: complete, downsampled without losing a spike, older attempts' repeats left out."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from tuneyard.gateway.metrics import Metrics
+from tuneyard.v1 import event_pb2
+
+
+class Log:
+    """Events in memory, as the repository gives them."""
+
+    def __init__(self) -> None:
+        self.events: list[event_pb2.JobEvent] = []
+
+    def add(self, **body: object) -> None:
+        attempt = body.pop("attempt", 1)
+        self.events.append(
+            event_pb2.JobEvent(sequence=len(self.events) + 1, attempt=attempt, **body)  # type: ignore[arg-type]
+        )
+
+    def point(self, step: int, value: float, *, attempt: int = 1) -> None:
+        self.add(metrics=event_pb2.MetricsEvent(step=step, values={"train/loss": value}), attempt=attempt)
+
+    async def last_sequence(self, job_id: str) -> int:
+        return len(self.events)
+
+    async def metric_events_after(self, job_id: str, sequence: int) -> Sequence[event_pb2.JobEvent]:
+        return self.events[sequence:]
+
+
+async def test_all_points_come_in_order_with_the_sequence_that_they_reach() -> None:
+    log = Log()
+    for step in range(10):
+        log.point(step, 1 / (step + 1))
+    response = await Metrics(log).columns("jobs/a", [], 0)
+    assert list(response.columns[0].steps) == list(range(10))
+    assert response.last_sequence == 10
+
+
+async def test_a_second_call_adds_what_came_since() -> None:
+    log = Log()
+    metrics = Metrics(log)
+    log.point(1, 0.5)
+    await metrics.columns("jobs/a", [], 0)
+    log.point(2, 0.4)
+    response = await metrics.columns("jobs/a", [], 0)
+    assert list(response.columns[0].values) == [0.5, 0.4]
+
+
+async def test_points_that_a_later_attempt_repeats_are_left_out() -> None:
+    log = Log()
+    for step in range(1, 8):
+        log.point(step, step)
+    log.add(state_change=event_pb2.StateChangeEvent(resumed_from_step=4), attempt=2)
+    for step in range(5, 10):
+        log.point(step, -step, attempt=2)
+    column = (await Metrics(log).columns("jobs/a", [], 0)).columns[0]
+    assert list(column.steps) == list(range(1, 10))
+    assert list(column.attempts) == [1] * 4 + [2] * 5
+
+
+@pytest.mark.parametrize("max_points", [10, 101, 1000])
+async def test_a_single_spike_survives_downsampling(max_points: int) -> None:
+    log = Log()
+    for step in range(20_000):
+        log.point(step, 1000.0 if step == 12_345 else math.sin(step / 500))
+    column = (await Metrics(log).columns("jobs/a", [], max_points)).columns[0]
+    assert len(column.steps) <= max_points
+    assert max(column.values) == 1000.0
+    assert (column.steps[0], column.steps[-1]) == (0, 19_999)
+    assert column.point_count == 20_000
+
+
+async def test_nan_hides_no_extreme_around_it() -> None:
+    log = Log()
+    for step in range(1000):
+        log.point(step, math.nan if step % 3 == 0 else (50.0 if step == 500 else 1.0))
+    column = (await Metrics(log).columns("jobs/a", [], 20)).columns[0]
+    assert 50.0 in list(column.values)
+
+
+async def test_only_the_metrics_asked_for_come() -> None:
+    log = Log()
+    log.add(metrics=event_pb2.MetricsEvent(step=1, values={"a": 1.0, "b": 2.0}))
+    response = await Metrics(log).columns("jobs/a", ["b", "none"], 0)
+    assert [column.name for column in response.columns] == ["b"]

@@ -1,0 +1,125 @@
+"""Subscribers read the committed log from any cursor, without gaps, and are told when it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import aclosing
+from typing import TypeVar
+
+import pytest
+
+from tests.support.ledger import LedgerDriver
+from tuneyard.gateway.watch import WatchHub
+from tuneyard.rpc.errors import TuneyardError
+from tuneyard.v1 import job_pb2, training_service_pb2
+
+T = TypeVar("T")
+
+
+def soon(work: Awaitable[T]) -> Awaitable[T]:
+    return asyncio.wait_for(work, 10)
+
+
+def sequences(message: bytes) -> list[int]:
+    return [e.sequence for e in training_service_pb2.WatchJobResponse.FromString(message).events]
+
+
+async def collect(stream: AsyncIterator[bytes]) -> list[int]:
+    found: list[int] = []
+    async for message in stream:
+        found += sequences(message)
+    return found
+
+
+async def start(ledger: LedgerDriver, job: str) -> int:
+    attempt = await ledger.open(job)
+    await ledger.write(job, attempt, ledger.started())
+    return attempt
+
+
+async def run_to_success(ledger: LedgerDriver, job: str, *, metrics: int) -> None:
+    attempt = await start(ledger, job)
+    for step in range(metrics):
+        await ledger.write(job, attempt, ledger.metrics(step, train_loss=1.0))
+    await ledger.write(job, attempt, ledger.result())
+
+
+@pytest.fixture
+def hub(ledger: LedgerDriver) -> WatchHub:
+    hub = WatchHub(ledger.jobs, keepalive_seconds=0.05)
+    ledger.listeners.append(hub.on_commit)
+    return hub
+
+
+async def test_a_watch_replays_then_follows_and_ends_after_the_terminal_event(
+    ledger: LedgerDriver, hub: WatchHub
+) -> None:
+    job = await ledger.create()
+    reading = asyncio.create_task(collect(hub.watch(job, 0)))
+    await run_to_success(ledger, job, metrics=50)
+    found = await soon(reading)
+    assert found == list(range(1, (await ledger.jobs.get(job)).last_sequence + 1))
+
+
+async def test_a_watch_resumes_after_the_last_sequence(ledger: LedgerDriver, hub: WatchHub) -> None:
+    job = await ledger.create()
+    await run_to_success(ledger, job, metrics=20)
+    last = (await ledger.jobs.get(job)).last_sequence
+    assert await soon(collect(hub.watch(job, 7))) == list(range(8, last + 1))
+    assert await soon(collect(hub.watch(job, last))) == []
+
+
+async def test_a_sequence_that_is_not_reached_is_refused(ledger: LedgerDriver, hub: WatchHub) -> None:
+    job = await ledger.create()
+    with pytest.raises(TuneyardError, match="INVALID_FIELD"):
+        await soon(collect(hub.watch(job, 99)))
+
+
+async def test_an_unknown_job_is_not_found(hub: WatchHub) -> None:
+    with pytest.raises(TuneyardError, match="JOB_NOT_FOUND"):
+        await soon(collect(hub.watch("jobs/none", 0)))
+
+
+async def test_an_idle_watch_is_kept_alive_by_empty_messages(ledger: LedgerDriver, hub: WatchHub) -> None:
+    job = await ledger.create()
+    async with aclosing(hub.watch(job, 1)) as stream:  # type: ignore[type-var]
+        assert await soon(anext(stream)) == b""
+
+
+async def test_commits_of_another_gateway_arrive_by_poke_and_by_poll(ledger: LedgerDriver) -> None:
+    hub = WatchHub(ledger.jobs, keepalive_seconds=30)
+    job = await ledger.create()
+    reading = asyncio.create_task(collect(hub.watch(job, 0)))
+    attempt = await start(ledger, job)
+    await hub.poke(job, (await ledger.jobs.get(job)).last_sequence)
+    await ledger.write(job, attempt, ledger.result())
+    while not reading.done():
+        await hub.poll()
+        await asyncio.sleep(0)
+    assert await reading == list(range(1, (await ledger.jobs.get(job)).last_sequence + 1))
+
+
+async def test_a_cursor_behind_the_window_reads_from_the_database(ledger: LedgerDriver) -> None:
+    hub = WatchHub(ledger.jobs, window=4)
+    ledger.listeners.append(hub.on_commit)
+    job = await ledger.create()
+    reading = asyncio.create_task(collect(hub.watch(job, 0)))
+    await run_to_success(ledger, job, metrics=100)
+    found = await soon(reading)
+    assert found == list(range(1, len(found) + 1))
+
+
+async def test_whole_jobs_come_first_as_they_are_and_then_as_they_change(
+    ledger: LedgerDriver, hub: WatchHub
+) -> None:
+    first = await ledger.create()
+    wanted = training_service_pb2.JobFilter()
+    async with aclosing(hub.watch_jobs(wanted)) as stream:  # type: ignore[type-var]
+        snapshot = await soon(anext(stream))
+        assert snapshot.snapshot_complete
+        assert [job.name for job in snapshot.jobs] == [first]
+        second = await ledger.create()
+        await start(ledger, first)
+        seen: dict[str, job_pb2.Job] = {}
+        while second not in seen or seen[first].state != job_pb2.JOB_STATE_RUNNING:
+            seen |= {job.name: job for job in (await soon(anext(stream))).jobs}
+        assert seen[second].queue_position == 1
