@@ -23,6 +23,10 @@ class LaunchError(Exception):
     """The worker could not be started; the message says why."""
 
 
+class LauncherLost(LaunchError):
+    """The launcher went down before it said whether the worker was started; if it was, it ends too."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkerExit:
     """How a worker ended, as far as is known."""

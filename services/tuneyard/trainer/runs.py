@@ -1,6 +1,7 @@
 """The trainer's runs: started once, watched, stopped, released, and found again after a restart."""
 
 import asyncio
+import contextvars
 import errno
 import shutil
 from collections.abc import AsyncGenerator, Callable
@@ -120,7 +121,10 @@ class Runs:
         except OSError as error:
             self._slots.release(key)
             raise _storage_error(error) from error
-        task = asyncio.create_task(self._conduct(run, self._order(request, device)))
+        # In a context of its own: what the log binds to this call does not belong to the run.
+        task = asyncio.create_task(
+            self._conduct(run, self._order(request, device)), context=contextvars.Context()
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._stored[key] = asyncio.create_task(asyncio.to_thread(run.folder.sync))

@@ -9,7 +9,8 @@ from datetime import timedelta
 import structlog
 
 from tuneyard.trainer.journal import JournalReader
-from tuneyard.trainer.launcher import Launcher, LaunchError, Worker, WorkerExit
+from tuneyard.trainer.launcher import Launcher, LauncherLost, LaunchError, Worker, WorkerExit
+from tuneyard.trainer.leftovers import end_leftovers
 from tuneyard.trainer.process import kill_group
 from tuneyard.trainer.run_folder import RunFolder, RunKey
 from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE, WorkerSettings
@@ -101,16 +102,11 @@ class ServedRun:
         self._exit = exit
         self._ended.set()
         self._forget_counter()
-        is_expected = not (exit.exit_code or exit.signal) or self._killed
-        log = _log.info if is_expected else _log.warning
-        log(
-            "run ended",
-            exit_code=exit.exit_code,
-            signal=exit.signal,
-            out_of_memory=exit.out_of_memory,
-            last_run_sequence=exit.last_run_sequence,
-            output=None if is_expected else exit.detail,
-        )
+        log = _log.bind(exit_code=exit.exit_code, signal=exit.signal, records=exit.last_run_sequence)
+        if self._killed or not (exit.exit_code or exit.signal):
+            log.info("run ended")
+        else:
+            log.warning("run ended badly", out_of_memory=exit.out_of_memory, output=exit.detail)
 
     def stop(self, mode: "StopMode.ValueType", *, grace: timedelta) -> None:
         """Ask the worker to pause or to cancel; what does not cancel within `grace` is killed.
@@ -140,17 +136,13 @@ class ServedRun:
         await self._ended.wait()
 
     async def _work(self, launcher: Launcher, order: WorkOrder) -> WorkerExit:
-        if not await self._ready_before_stopped(launcher):
-            return WorkerExit(detail="stopped before it was started")
-
-        def prepare(parent_pid: int) -> None:
-            replace(order.settings, parent_pid=parent_pid).write(self.folder.settings)
-
         try:
-            worker = await launcher.launch(self.folder.path, env=order.env, prepare=prepare)
+            worker = await self._launch(launcher, order)
         except LaunchError as error:
             _log.error("worker not launched", error=str(error))
             return WorkerExit(exit_code=1, lost=True, detail=str(error))
+        if worker is None:
+            return WorkerExit(detail="stopped before it was started")
         self._worker = worker
         self.folder.write_worker(worker.process)
         _log.info("worker launched", pid=worker.process.pid, device=self.device)
@@ -159,6 +151,22 @@ class ServedRun:
         while kill_group(worker.process):
             await asyncio.sleep(_GONE_POLL_SECONDS)
         return ended
+
+    async def _launch(self, launcher: Launcher, order: WorkOrder) -> Worker | None:
+        """Launch the worker; None if the run was stopped before."""
+
+        def prepare(parent_pid: int) -> None:
+            replace(order.settings, parent_pid=parent_pid).write(self.folder.settings)
+
+        while await self._ready_before_stopped(launcher):
+            try:
+                return await launcher.launch(self.folder.path, env=order.env, prepare=prepare)
+            except LauncherLost:
+                await asyncio.to_thread(end_leftovers, [self.folder])
+                if self._last_sequence() > 0:
+                    # A worker was started and did something: that was this attempt.
+                    raise
+        return None
 
     async def _ready_before_stopped(self, launcher: Launcher) -> bool:
         """Wait for the launcher; False if the run was stopped by then."""

@@ -20,6 +20,7 @@ import structlog
 from tuneyard.trainer.launcher import (
     WORKER_MODULE,
     ExecLauncher,
+    LauncherLost,
     LaunchError,
     LauncherState,
     Prepare,
@@ -94,10 +95,13 @@ class WarmLauncher:
     async def launch(self, run_dir: Path, *, env: Mapping[str, str], prepare: Prepare) -> Worker:
         if not self._cold:
             if self._server is None:
-                raise LaunchError("the warm server is not ready")
+                raise LauncherLost("the warm server is not ready")
             prepare(self._server.process.pid)
             try:
                 return await self._server.fork(run_dir, env=env)
+            except LauncherLost:
+                self._forget_server()
+                raise
             except ForkRefused as refused:
                 self._problem = f"runs start cold now: {refused}"
                 _log.warning("warm server refused to fork", reason=str(refused))
@@ -131,8 +135,7 @@ class WarmLauncher:
         try:
             returncode = await wait_for(connection.process)
         finally:
-            self._server = None
-            self._ready.clear()
+            self._forget_server()
             await connection.close()
         return _Life(unfit=connection.unfit, was_ready=connection.was_ready, ending=_ending(returncode))
 
@@ -151,6 +154,10 @@ class WarmLauncher:
         finally:
             theirs.close()
         return _Connection(ours, process=process, on_ready=self._on_ready)
+
+    def _forget_server(self) -> None:
+        self._server = None
+        self._ready.clear()
 
     def _on_ready(self, connection: "_Connection", failed_imports: Mapping[str, str]) -> None:
         for module, error in failed_imports.items():
@@ -206,7 +213,7 @@ class _Connection:
                 json.dumps({"fork": number, "run_dir": str(run_dir), "env": dict(env)}).encode()
             )
         except OSError as error:
-            raise LaunchError(f"the warm server does not listen: {error.strerror}") from error
+            raise LauncherLost(f"the warm server does not listen: {error.strerror}") from error
         self._requests[number] = answer
         return await answer
 
@@ -224,7 +231,7 @@ class _Connection:
         self._connection.close()
         for answer in self._requests.values():
             if not answer.done():
-                answer.set_exception(LaunchError("the warm server ended before it could fork"))
+                answer.set_exception(LauncherLost("the warm server ended before it could fork"))
         detail = f"the warm server ended ({_ending(returncode)})"
         for ended in self._workers.values():
             if not ended.done():
