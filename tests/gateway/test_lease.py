@@ -1,0 +1,50 @@
+"""The controller's lease."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.support.ledger import LEASE, LedgerDriver
+from tuneyard.gateway.db import Database
+
+
+@pytest.fixture
+def driver(db: Database) -> LedgerDriver:
+    return LedgerDriver(db)
+
+
+async def test_each_claim_has_a_greater_epoch(driver: LedgerDriver) -> None:
+    claim = driver.jobs.claim_controller
+    epochs = [await claim("a", LEASE) for _ in range(3)]
+    assert epochs == [1, 2, 3]
+
+
+async def test_only_the_current_epoch_can_be_renewed(driver: LedgerDriver) -> None:
+    old = await driver.jobs.claim_controller("a", LEASE)
+    new = await driver.jobs.claim_controller("a", LEASE)
+    assert old and new
+    assert not await driver.jobs.renew_controller(old, LEASE)
+    assert await driver.jobs.renew_controller(new, LEASE)
+
+
+async def test_another_gateway_waits_until_the_lease_is_over(driver: LedgerDriver) -> None:
+    if driver.db.dialect == "sqlite":
+        assert await driver.jobs.claim_controller("a", LEASE) == 1
+        assert await driver.jobs.claim_controller("b", LEASE) == 2
+        return
+    epoch = await driver.jobs.claim_controller("a", LEASE)
+    assert epoch == 1
+    assert await driver.jobs.claim_controller("b", LEASE) is None
+    driver.clock.advance(LEASE / 2)
+    assert await driver.jobs.renew_controller(epoch, LEASE)
+    driver.clock.advance(LEASE / 2 + timedelta(seconds=1))
+    assert await driver.jobs.claim_controller("b", LEASE) is None
+    driver.clock.advance(LEASE)
+    assert await driver.jobs.claim_controller("b", LEASE) == 2
+
+
+async def test_a_released_lease_is_free_at_once(driver: LedgerDriver) -> None:
+    epoch = await driver.jobs.claim_controller("a", LEASE)
+    assert epoch
+    await driver.jobs.release_controller(epoch)
+    assert await driver.jobs.claim_controller("b", LEASE) == 2
