@@ -1,4 +1,4 @@
-"""What the MinIO store does beyond the contract, on a real server: metadata, lost answers, calls cut short."""
+"""What the MinIO store does beyond the contract, on a real server: metadata, lost answers, cut calls."""
 
 import hashlib
 import io

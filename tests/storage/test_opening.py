@@ -24,7 +24,18 @@ def test_a_folder_is_named_by_path_or_url(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "http://host/x", "file://host/x", "file:", "s3://", "s3:///x", "s3://bucket?endpoint=x"]
+    "url",
+    [
+        "",
+        "http://host/x",
+        "file://host/x",
+        "file:",
+        "s3://",
+        "s3:///x",
+        "s3://bucket?endpoint=x",
+        "s3://B_/x",
+        "s3://bucket/x",
+    ],
 )
 def test_another_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="store is"):

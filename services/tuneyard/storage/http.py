@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from email.utils import format_datetime
 from functools import partial
+from typing import TypeVar
 from urllib.parse import quote
 
 import anyio
@@ -27,6 +28,10 @@ from tuneyard.storage.transfer import CHUNK_BYTES, ObjectReader, utc_now
 
 # A client that sends nothing for so long holds its part's place no more.
 IDLE_SECONDS = 60.0
+# Received before they can be stored.
+_BLOCKS_AHEAD = 4
+
+T = TypeVar("T")
 
 _STATUS: dict[type[errors.StorageError], int] = {
     errors.ObjectNotFound: 404,
@@ -98,33 +103,63 @@ async def _stream(reader: ObjectReader) -> AsyncIterator[bytes]:
 async def _put(
     store: FolderStore, request: Request, signed: SignedRequest, *, idle_seconds: float
 ) -> Response:
-    chunks = _received(request, idle_seconds=idle_seconds)
+    received = partial(_received, request, idle_seconds=idle_seconds)
     if signed.upload_id is not None and signed.part is not None:
-        put_part = partial(store.put_part_stream, signed.key, signed.upload_id, signed.part, chunks)
-        part = await anyio.to_thread.run_sync(put_part)
+        part = await received(partial(store.put_part_stream, signed.key, signed.upload_id, signed.part))
         return Response(status_code=200, headers={"etag": f'"{part.etag}"'})
     if_absent = request.headers.get("if-none-match") == "*"
-    info = await anyio.to_thread.run_sync(partial(store.put, signed.key, chunks, if_absent=if_absent))
+    info = await received(partial(store.put, signed.key, if_absent=if_absent))
     return Response(status_code=200, headers={"etag": f'"{info.sha256}"', "x-checksum-sha256": info.sha256})
 
 
-def _received(request: Request, *, idle_seconds: float) -> Iterator[bytes]:
-    """The request's body, for a worker thread that pulls it as fast as it can store it."""
+async def _received(request: Request, store: Callable[[Iterator[bytes]], T], *, idle_seconds: float) -> T:
+    """Store a request's body in a thread, and receive the next blocks of it meanwhile."""
+    blocks, arriving = anyio.create_memory_object_stream[bytes | Exception](_BLOCKS_AHEAD)
+
+    async def receive() -> None:
+        # Closed however it ends, so that the thread never waits for nobody.
+        async with blocks:
+            try:
+                async for block in _gathered(request, idle_seconds=idle_seconds):
+                    await blocks.send(block)
+                await blocks.send(b"")
+            except (TimeoutError, ClientDisconnect) as error:
+                await blocks.send(error)
+
+    def take() -> bytes:
+        block = anyio.from_thread.run(arriving.receive)
+        if isinstance(block, Exception):
+            raise block
+        return block
+
+    outcome: T | Exception
+    async with arriving, anyio.create_task_group() as group:
+        group.start_soon(receive)
+        try:
+            outcome = await anyio.to_thread.run_sync(store, iter(take, b""))
+        except Exception as error:  # passed on below: a task group would wrap it
+            outcome = error
+        group.cancel_scope.cancel()
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+async def _gathered(request: Request, *, idle_seconds: float) -> AsyncIterator[bytes]:
+    """The body in blocks: the server hands over small pieces, and each way to a thread costs time."""
     stream = request.stream()
-
-    async def gather() -> bytes:
-        # The server hands over small pieces, and crossing from thread to thread for each would cost most
-        # of the time.
-        gathered = bytearray()
-        while len(gathered) < CHUNK_BYTES:
-            with anyio.fail_after(idle_seconds):
-                piece = await anext(stream, None)
-            if piece is None:
-                break
-            gathered += piece
-        return bytes(gathered)
-
-    return iter(partial(anyio.from_thread.run, gather), b"")
+    gathered = bytearray()
+    while True:
+        with anyio.fail_after(idle_seconds):
+            piece = await anext(stream, None)
+        if piece is None:
+            break
+        gathered += piece
+        if len(gathered) >= CHUNK_BYTES:
+            yield bytes(gathered)
+            gathered.clear()
+    if gathered:
+        yield bytes(gathered)
 
 
 def _headers(info: ObjectInfo, *, filename: str | None) -> dict[str, str]:

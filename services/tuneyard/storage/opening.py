@@ -1,5 +1,6 @@
 """From a store's URL and settings to the store. Settings are passed in: this module reads no environment."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -7,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 from tuneyard.storage.folder import FolderStore
 from tuneyard.storage.store import ObjectStore
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +47,10 @@ def open_store(url: str, *, settings: StoreSettings) -> ObjectStore:
         # The SDK takes a while to import, and a folder needs none of it.
         from tuneyard.storage.minio_store import MinioStore
 
-        if not parts.netloc or parts.query or parts.fragment:
+        if not _BUCKET.fullmatch(parts.netloc) or parts.query or parts.fragment:
             raise ValueError("an S3 store is written s3://bucket or s3://bucket/prefix")
+        if not settings.s3_endpoint:
+            raise ValueError("an S3 store is reached at an endpoint, and none is set")
         return MinioStore.open(parts.netloc, prefix=parts.path.strip("/"), settings=settings)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path:
