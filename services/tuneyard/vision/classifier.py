@@ -1,0 +1,201 @@
+"""The image classifier's recipe: from a dataset and settings to a stored model, read from top to bottom."""
+
+import os
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.run import Result, Run
+from tuneyard.vision import networks
+from tuneyard.vision.advice import advise_on_data
+from tuneyard.vision.architectures import architectures
+from tuneyard.vision.artifacts import Outcome, save_artifacts
+from tuneyard.vision.batches import Augmenter, SampleOrder
+from tuneyard.vision.config import ClassifierConfig
+from tuneyard.vision.learner import Learner, load_training_state, seed_everything
+from tuneyard.vision.optimization import WeightAverage, make_optimizer
+from tuneyard.vision.pixels import decode_workers, load_pixels, stored_side
+from tuneyard.vision.precision import choose
+from tuneyard.vision.splits import make_splits
+from tuneyard.vision.training import Data, Training
+from tuneyard.vision.weights import initial_model, rescales
+
+_SAVE_SECONDS = 600.0
+"""Where no save_steps are set, no more work than this is ever lost."""
+
+
+def train(config: ClassifierConfig, run: Run) -> Result:
+    """Trains, evaluates and stores a classifier. Raises RecipeError and Stopped."""
+    device = torch.device(run.device)
+    checkpoint = run.checkpoint()
+    saved = load_training_state(checkpoint.dir) if checkpoint else None
+    set_threads(run, saved)
+
+    with run.stage("prepare_data"):
+        data = prepare_data(config, run)
+        advise_on_data(config, data.splits, data.class_counts, run)
+
+    with run.stage("load_model", config.architecture):
+        seed_everything(config.seed)
+        model, source = first_model(config, len(data.classes), saved=saved, run=run)
+        learner = make_learner(config, model, source, data, device=device, saved=saved, run=run)
+        if checkpoint:
+            learner.restore(checkpoint.dir)
+            learner.counters.saved_step = learner.counters.step
+    describe(config, learner, data, device=device, run=run)
+
+    training = Training(config, learner, data, device=device, run=run)
+    counters, total_steps = learner.counters, training.schedule.total_steps
+    saved_at = time.monotonic()
+    with run.stage("train"):
+        while True:
+            finished = training.stopped_early or counters.step >= total_steps
+            if (finished or training.evaluation_due) and counters.evaluated_step != counters.step:
+                training.evaluate()
+                finished = finished or training.stopped_early
+            if finished:
+                break
+            save_due = training.save_due(time.monotonic() - saved_at, longest=_SAVE_SECONDS)
+            if save_due and counters.saved_step != counters.step:
+                training.save()
+                saved_at = time.monotonic()
+            training.leave()
+            training.step()
+
+    run.finalizing()
+    return finish(config, training, data, run)
+
+
+def set_threads(run: Run, saved: dict[str, Any] | None) -> None:
+    """As many threads as the job had before: sums in another order would round otherwise."""
+    threads = run.cpu_threads
+    if saved and saved["threads"] != threads:
+        if saved["threads"] <= (os.cpu_count() or 1):
+            threads = saved["threads"]
+        else:
+            run.warn(
+                "not_bitwise",
+                f"The checkpoint was made with {saved['threads']} threads, more than this machine has cores:"
+                " results will not be bitwise those of an uninterrupted run.",
+            )
+    torch.set_num_threads(threads)
+
+
+def prepare_data(config: ClassifierConfig, run: Run) -> Data:
+    """The splits' pixels; decoding happens only where the cache does not have them."""
+    splits = make_splits(run.dataset(), run.validation_dataset(), config)
+    run.check_stop()
+    crops = config.augmentation.crop_min_scale < 1
+    train, validation = load_pixels(
+        [splits.train, splits.validation],
+        side=stored_side(splits.train, image_size=config.image_size, crops=crops),
+        workers=decode_workers(run.cpu_threads, config.data_loader_workers),
+        run=run,
+    )
+    return Data(splits, train, validation)
+
+
+def first_model(
+    config: ClassifierConfig, classes: int, *, saved: dict[str, Any] | None, run: Run
+) -> tuple[nn.Module, str]:
+    """The network, and where its first weights came from; a checkpoint's weights replace them all."""
+    if saved is None:
+        return initial_model(config, classes, run=run)
+    model = networks.build(
+        config.architecture,
+        classes=classes,
+        image_size=config.image_size,
+        dropout=config.dropout,
+        rescales=rescales(config),
+    )
+    return model, saved["source"]
+
+
+def make_learner(
+    config: ClassifierConfig,
+    model: nn.Module,
+    source: str,
+    data: Data,
+    *,
+    device: torch.device,
+    saved: dict[str, Any] | None,
+    run: Run,
+) -> Learner:
+    """The model in training with everything that training changes."""
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.freeze_backbone:
+        networks.freeze_backbone(model)
+    networks.set_training(model, frozen_backbone=config.freeze_backbone)
+    precision = saved["precision"] if saved else choose(config, model, device=device, run=run)
+    average = WeightAverage(model, decay=config.ema_decay) if config.ema_decay else None
+    if config.gradient_checkpointing:
+        networks.checkpoint_gradients(model)
+    architecture = architectures()[config.architecture]
+    return Learner(
+        model=model,
+        optimizer=make_optimizer(model, config),
+        order=SampleOrder(len(data.train), seed=config.seed),
+        augmenter=Augmenter(
+            config.augmentation,
+            image_size=config.image_size,
+            mean=architecture.mean,
+            std=architecture.std,
+            seed=config.seed + 1,
+            device=device,
+        ),
+        precision=precision,
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
+        average=average,
+        source=source,
+    )
+
+
+def describe(
+    config: ClassifierConfig, learner: Learner, data: Data, *, device: torch.device, run: Run
+) -> None:
+    """Says in the job's log what is trained on what, and what was decided by measurement."""
+    run.log(
+        f"{config.architecture}, {len(data.train)} training and {len(data.validation)} validation images of"
+        f" {len(data.classes)} classes at {config.image_size} px; weights: {learner.source};"
+        f" {learner.precision} on {device} with {torch.get_num_threads()} threads."
+    )
+
+
+def finish(config: ClassifierConfig, training: Training, data: Data, run: Run) -> Result:
+    """Puts the best weights back, judges them, and stores everything."""
+    learner, counters = training.learner, training.learner.counters
+    model = learner.evaluated_model
+    if learner.best_weights is not None:
+        model.load_state_dict(learner.best_weights)
+    evaluation = training.best_evaluation or training.evaluator.evaluate(
+        model, should_stop=lambda: run.stop_requested() is Stop.CANCEL
+    )
+    if evaluation is None:
+        raise Stopped(Stop.CANCEL, counters.step)
+    model.eval()
+    outcome = Outcome(
+        config=config,
+        model=model,
+        classes=data.classes,
+        evaluation=evaluation,
+        learner=learner,
+        stored_side=data.train.side,
+        train_samples=len(data.train),
+        validation_samples=len(data.validation),
+        early_stopped=training.stopped_early,
+    )
+    save_artifacts(run, outcome, training.evaluator, data.validation)
+    last_loss = {"train/loss": counters.losses.points[-1][1]} if counters.losses.points else {}
+    return Result(
+        metrics=evaluation.metrics | last_loss,
+        step=counters.step,
+        best_step=counters.best_step,
+        early_stopped=training.stopped_early,
+        summary=(
+            f"{evaluation.accuracy_top1:.1%} of {len(data.validation)} validation images are recognised"
+            f" (weights of step {counters.best_step} of {counters.step})."
+        ),
+    )

@@ -1,0 +1,133 @@
+"""Which images train and which validate. Paths and labels only: no pixels, no torch.
+
+The test split is not read here at all, so that nothing in training can come to depend on it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuneyard.datasets import (
+    Code,
+    FolderSource,
+    content_groups,
+    image_folder,
+    stratified_split,
+    stratified_subset,
+)
+from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.run import DatasetFiles
+from tuneyard.vision.config import ClassifierConfig
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images of one dataset and the numbers of their classes."""
+
+    root: Path
+    dataset_sha256: str
+    paths: tuple[str, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def pick(self, positions: Sequence[int]) -> "Samples":
+        """The samples at some positions."""
+        return Samples(
+            root=self.root,
+            dataset_sha256=self.dataset_sha256,
+            paths=tuple(self.paths[position] for position in positions),
+            labels=tuple(self.labels[position] for position in positions),
+        )
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Classes in the order of their numbers, and the two splits that training may see."""
+
+    classes: tuple[str, ...]
+    train: Samples
+    validation: Samples
+
+
+def make_splits(
+    files: DatasetFiles, validation_files: DatasetFiles | None, config: ClassifierConfig
+) -> Splits:
+    """The dataset's own validation split, or the named validation dataset, or a stratified split.
+
+    Copies of one image stay on one side of a split made here. Raises RecipeError DATASET_INVALID.
+    """
+    source = FolderSource(files.dir)
+    index = image_folder.index(source).without(files.report.excluded)
+    train = _samples(source, files, index.of("train"))
+    if validation_files is not None:
+        validation = _other_dataset(validation_files, index.classes)
+    elif index.has_val:
+        validation = _samples(source, files, index.of("val"))
+    else:
+        train, validation = _split(files, train, config)
+    if len(train) == 0 or len(validation) == 0:
+        empty = "training" if len(train) == 0 else "validation"
+        raise RecipeError(
+            f"The dataset leaves no {empty} images.",
+            reason="DATASET_INVALID",
+            remedies=("Add images of every class to the dataset.",),
+        )
+    if config.max_train_samples is not None:
+        train = train.pick(_subset(train, config.max_train_samples, config.seed))
+    return Splits(index.classes, train, validation)
+
+
+def _samples(source: FolderSource, files: DatasetFiles, samples: Sequence[image_folder.Sample]) -> Samples:
+    return Samples(
+        root=source.root,
+        dataset_sha256=files.sha256,
+        paths=tuple(sample.path for sample in samples),
+        labels=tuple(sample.class_index for sample in samples),
+    )
+
+
+def _split(files: DatasetFiles, samples: Samples, config: ClassifierConfig) -> tuple[Samples, Samples]:
+    # Reading every file only to find no copies again would cost seconds at each start.
+    found = files.report.counts
+    may_have_copies = not files.report.splits or any(
+        found.get(code) for code in (Code.DUPLICATE_IMAGE, Code.DUPLICATE_IN_CLASSES)
+    )
+    groups = content_groups(FolderSource(files.dir), samples.paths) if may_have_copies else None
+    train, validation = stratified_split(
+        samples.labels, groups, val_fraction=config.validation_fraction, seed=config.seed
+    )
+    return samples.pick(train), samples.pick(validation)
+
+
+def _subset(train: Samples, max_samples: int, seed: int) -> list[int]:
+    try:
+        return stratified_subset(train.labels, max_samples=max_samples, seed=seed)
+    except ValueError as error:
+        raise RecipeError(
+            f"max_train_samples: {error}.",
+            reason="INVALID_FIELD",
+            remedies=("Raise data_split.max_train_samples to at least the number of classes.",),
+        ) from error
+
+
+def _other_dataset(files: DatasetFiles, classes: tuple[str, ...]) -> Samples:
+    """A validation dataset's images, of whichever split, numbered by the training classes."""
+    source = FolderSource(files.dir)
+    index = image_folder.index(source).without(files.report.excluded)
+    unknown = [name for name in index.classes if name not in classes]
+    if unknown:
+        raise RecipeError(
+            f"The validation dataset has classes that the training dataset lacks: {', '.join(unknown[:5])}.",
+            reason="DATASET_INVALID",
+            remedies=("Give both datasets the same class folders.",),
+        )
+    samples = index.of("val") or index.of("train")
+    number = {name: position for position, name in enumerate(classes)}
+    return Samples(
+        root=source.root,
+        dataset_sha256=files.sha256,
+        paths=tuple(sample.path for sample in samples),
+        labels=tuple(number[index.classes[sample.class_index]] for sample in samples),
+    )

@@ -1,0 +1,124 @@
+"""Where a run's first weights come from: the store, torchvision's hub, or, only where asked for, chance."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.run import Run
+from tuneyard.vision import networks
+from tuneyard.vision.architectures import architectures
+from tuneyard.vision.config import ClassifierConfig
+
+_NETWORK_TIMEOUT_SECONDS = 15.0
+RESCALING = ("googlenet", "inception_v3")
+"""Their pretrained weights want inputs normalised otherwise, which the networks do themselves."""
+
+
+def rescales(config: ClassifierConfig) -> bool:
+    """Whether the network is built to change the normalisation of its inputs."""
+    return config.pretrained and config.architecture in RESCALING
+
+
+def initial_model(config: ClassifierConfig, classes: int, *, run: Run) -> tuple[nn.Module, str]:
+    """The network with the weights that training begins with, and a word on where they came from.
+
+    Never silently random: raises RecipeError BASE_MODEL_UNAVAILABLE where weights are wanted and none can
+    be had.
+    """
+    model = networks.build(
+        config.architecture,
+        classes=classes,
+        image_size=config.image_size,
+        dropout=config.dropout,
+        rescales=rescales(config),
+    )
+    if not config.pretrained:
+        return model, "random"
+    folder = run.model_files()
+    weights, source = (_imported(folder), config.base_model) if folder else _from_hub(config.architecture)
+    try:
+        networks.adopt(model, weights, image_size=config.image_size)
+    except ValueError as error:
+        raise RecipeError(
+            f"The weights of {config.base_model} are not those of {config.architecture}: {error}.",
+            reason="BASE_MODEL_UNAVAILABLE",
+            remedies=("Import the weights again and name their architecture.",),
+        ) from error
+    return model, source
+
+
+def _imported(folder: Path) -> dict[str, Tensor]:
+    """The weights in a folder: safetensors first, else a state dict that torch wrote."""
+    for path in sorted(folder.rglob("*.safetensors")):
+        return load_file(path)
+    for path in sorted([*folder.rglob("*.pth"), *folder.rglob("*.pt"), *folder.rglob("*.bin")]):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # the unpickler raises nearly anything on foreign bytes
+            raise _unavailable("The imported weights cannot be read safely.") from error
+        if isinstance(state, dict):
+            inner: dict[str, Any] = state.get("state_dict") or state.get("model") or state
+            return {name: value for name, value in inner.items() if isinstance(value, Tensor)}
+    raise _unavailable("The imported model holds no weights (.safetensors or .pth).")
+
+
+def _from_hub(architecture: str) -> tuple[dict[str, Tensor], str]:
+    """torchvision's recommended weights from its local cache, or over the network into it."""
+    weights = networks.default_weights(architecture)
+    try:
+        with _bounded_network():
+            state: Any = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise _unavailable(
+            f"The pretrained weights {weights.name} of {architecture} are not on this machine, and"
+            f" torchvision's hub cannot be reached ({type(error).__name__})."
+        ) from error
+    return cast(dict[str, Tensor], state), f"torchvision {weights.name}"
+
+
+def _unavailable(message: str) -> RecipeError:
+    return RecipeError(
+        message,
+        reason="BASE_MODEL_UNAVAILABLE",
+        remedies=(
+            "Import the weights: `tuneyard models import FILE --name NAME`, then use models/NAME.",
+            "Set image_classifier.pretrained to false to begin with random weights.",
+        ),
+    )
+
+
+@contextmanager
+def _bounded_network() -> Iterator[None]:
+    """Without this, a hub that never answers would hold the run for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_NETWORK_TIMEOUT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def preprocessing(config: ClassifierConfig, *, stored_side: int) -> dict[str, Any]:
+    """How an image becomes the network's input, for the model's config.json."""
+    architecture = architectures()[config.architecture]
+    return {
+        "resize_shorter_side": stored_side,
+        "center_crop": config.image_size,
+        "interpolation": "bicubic",
+        "mean": list(architecture.mean),
+        "std": list(architecture.std),
+    }
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Writes JSON for people to read, and returns the path."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
