@@ -1,4 +1,4 @@
-"""Curves from the event log: complete, downsampled without losing a spike, older attempts' repeats left out."""
+"""Curves from the event log: complete, downsampled without losing a spike, repeats of old attempts left out."""
 
 import math
 from collections.abc import Sequence
