@@ -1,0 +1,119 @@
+"""What the dataset service does: creates, receives, imports, shows and deletes datasets."""
+
+import asyncio
+import builtins
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from tuneyard.datasets import FormatNotSupported
+from tuneyard.datasets.check import require_format
+from tuneyard.gateway import reports
+from tuneyard.gateway.datasets import DatasetRepository
+from tuneyard.gateway.requests import RequestKey
+from tuneyard.gateway.sources import ImportSources
+from tuneyard.gateway.uploads import DatasetUploads, SignedPart
+from tuneyard.gateway.validation import Validator
+from tuneyard.rpc import names
+from tuneyard.rpc.errors import TuneyardError
+from tuneyard.v1 import dataset_pb2, dataset_service_pb2
+
+
+class DatasetLibrary:
+    """Datasets from their first byte to their last user."""
+
+    def __init__(
+        self,
+        *,
+        repository: DatasetRepository,
+        uploads: DatasetUploads,
+        sources: ImportSources,
+        validator: Validator,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._repository = repository
+        self._uploads = uploads
+        self._sources = sources
+        self._validator = validator
+        self._new_id = new_id
+
+    async def create(
+        self, request: dataset_service_pb2.CreateDatasetRequest, key: RequestKey | None
+    ) -> dataset_pb2.Dataset:
+        """A dataset that waits for its bytes. ALREADY_EXISTS; NOT_SUPPORTED for the format."""
+        dataset = self._new(request)
+        dataset.size_bytes = request.size_bytes
+        return await self._uploads.create(
+            dataset, key=self._new_key(dataset), sha256=request.sha256, request=key
+        )
+
+    async def receive(
+        self, header: dataset_service_pb2.UploadHeader, chunks: AsyncIterator[bytes]
+    ) -> dataset_pb2.Dataset:
+        """See `DatasetUploads.receive`."""
+        return await self._uploads.receive(header.name, offset=header.offset, chunks=chunks)
+
+    async def sign(self, name: str, part_numbers: Sequence[int]) -> builtins.list[SignedPart]:
+        """See `DatasetUploads.sign`."""
+        return await self._uploads.sign(name, part_numbers)
+
+    async def complete(self, name: str) -> dataset_pb2.Dataset:
+        """See `DatasetUploads.complete`."""
+        return await self._uploads.complete(name)
+
+    async def import_(
+        self, request: dataset_service_pb2.ImportDatasetRequest, key: RequestKey | None
+    ) -> dataset_pb2.Dataset:
+        """A VALIDATING dataset, whose bytes are copied before they are checked. SOURCE_NOT_ALLOWED."""
+        if made := await self._repository.find_request(key):
+            return made
+        dataset = self._new(request)
+        dataset.state = dataset_pb2.DATASET_STATE_VALIDATING
+        await asyncio.to_thread(self._sources.check, request.source)
+        made = await self._repository.create(
+            dataset, key=self._new_key(dataset), source=request.source, request=key
+        )
+        self._validator.poke()
+        return made
+
+    async def get(self, name: str) -> dataset_pb2.Dataset:
+        """One dataset with its report, and with what was received so far. DATASET_NOT_FOUND."""
+        return await self._uploads.described(await self._repository.get(name))
+
+    async def list(
+        self, request: dataset_service_pb2.ListDatasetsRequest
+    ) -> dataset_service_pb2.ListDatasetsResponse:
+        """A page of datasets, newest first, with empty findings. INVALID_PAGE_TOKEN."""
+        records, token, total = await self._repository.list(
+            format=request.format, page_size=request.page_size, page_token=request.page_token
+        )
+        return dataset_service_pb2.ListDatasetsResponse(
+            datasets=[await self._uploads.described(record.dataset) for record in records],
+            next_page_token=token,
+            total_size=total,
+        )
+
+    async def delete(self, name: str) -> None:
+        """Forget a dataset. DATASET_NOT_FOUND; DATASET_IN_USE while a job that waits or runs uses it."""
+        record = await self._repository.record(name)
+        await self._repository.delete(name)
+        self._validator.abandon(name)
+        await self._uploads.abandon(record)
+
+    def _new(
+        self,
+        request: dataset_service_pb2.CreateDatasetRequest | dataset_service_pb2.ImportDatasetRequest,
+    ) -> dataset_pb2.Dataset:
+        try:
+            require_format(reports.FORMATS[request.format])
+        except FormatNotSupported as error:
+            raise TuneyardError("NOT_SUPPORTED", str(error)) from None
+        identifier = request.dataset_id or self._new_id()
+        return dataset_pb2.Dataset(
+            name=names.dataset_name(identifier),
+            display_name=request.display_name or identifier,
+            format=request.format,
+            labels=request.labels,
+        )
+
+    def _new_key(self, dataset: dataset_pb2.Dataset) -> str:
+        # A key of its own for each: bytes of a deleted dataset go later, when its id may be in use again.
+        return f"{dataset.name}/{self._new_id()}/data"

@@ -1,0 +1,202 @@
+"""Accepts jobs: checks a request, resolves its spec where that is possible now, and records the job."""
+
+from collections.abc import Callable
+from typing import Final
+
+from tuneyard.gateway.db import Database
+from tuneyard.gateway.jobs import JobRepository, resolve, state_name
+from tuneyard.gateway.kinds import FAMILIES, source_job, task_of_training
+from tuneyard.gateway.requests import RequestKey, find_resource
+from tuneyard.gateway.resolver import DatasetLookup, Resolver, Waiting
+from tuneyard.gateway.spec_rules import label_violations, training_violations
+from tuneyard.gateway.trainers import Trainers
+from tuneyard.gateway.transitions import TERMINAL
+from tuneyard.rpc.errors import TuneyardError, Violation, invalid_fields
+from tuneyard.rpc.validation import usual_range_warnings, validate
+from tuneyard.v1 import dataset_pb2, job_pb2, training_pb2, training_service_pb2
+
+# Reasons that an estimate, which never fails for what is wrong with the spec, tells as a violation.
+_AS_VIOLATIONS: Final = {
+    "DATASET_NOT_FOUND": "dataset",
+    "DATASET_INVALID": "dataset",
+    "MODEL_NOT_FOUND": "base_model",
+}
+
+
+class JobIntake:
+    """Turns requests into jobs."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        jobs: JobRepository,
+        resolver: Resolver,
+        datasets: DatasetLookup,
+        trainers: Trainers,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`on_change` is called after each new job."""
+        self._db = db
+        self._jobs = jobs
+        self._resolver = resolver
+        self._datasets = datasets
+        self._trainers = trainers
+        self._on_change = on_change
+
+    async def train(self, request: training_service_pb2.TrainRequest, key: RequestKey | None) -> job_pb2.Job:
+        """Creates a training job, or only shows it where `validate_only` is set."""
+        violations = validate(request)
+        violations += _prefixed(training_violations(request.spec)) if request.HasField("spec") else []
+        _refuse(violations + label_violations(request.labels))
+        job = job_pb2.Job(
+            spec=job_pb2.JobSpec(training=request.spec), labels=request.labels, priority=request.priority
+        )
+        return await self._accept(job, key, creates=not request.validate_only)
+
+    async def derive(
+        self,
+        spec: job_pb2.JobSpec,
+        request: "training_service_pb2.MergeRequest | training_service_pb2.ExportRequest"
+        " | training_service_pb2.EvaluateRequest",
+        key: RequestKey | None,
+    ) -> job_pb2.Job:
+        """Creates a job that works on a finished job's model. NOT_SUPPORTED where no trainer can."""
+        _refuse(validate(request) + label_violations(request.labels))
+        job = job_pb2.Job(spec=spec, labels=request.labels, priority=request.priority)
+        return await self._accept(job, key)
+
+    async def rerun(
+        self, request: training_service_pb2.RerunJobRequest, key: RequestKey | None
+    ) -> job_pb2.Job:
+        """Creates a job from a terminal one; JOB_STATE_CONFLICT from others."""
+        _refuse(validate(request) + label_violations(request.labels))
+        if made := await self._made_before(key):
+            return made
+        old = await self._jobs.get(request.name)
+        if old.state not in TERMINAL:
+            raise TuneyardError(
+                "JOB_STATE_CONFLICT",
+                f"{old.name} is {state_name(old)}; only a job that has ended can be run again",
+                metadata={"state": state_name(old)},
+                resource=old.name,
+            )
+        spec = request.spec if request.spec.WhichOneof("kind") else old.spec
+        if spec.WhichOneof("kind") == "training":
+            _refuse(_prefixed(training_violations(spec.training), "spec.training."))
+        job = job_pb2.Job(
+            spec=spec,
+            labels={**old.labels, **request.labels},
+            priority=request.priority if request.HasField("priority") else old.priority,
+            rerun_of=old.name,
+        )
+        return await self._accept(job, key)
+
+    async def estimate(self, request: training_service_pb2.EstimateRequest) -> job_pb2.Estimate:
+        """Predicts what a spec needs, with every violation. DATASET_NOT_READY, TRAINER_UNAVAILABLE."""
+        violations = [*validate(request.spec), *training_violations(request.spec)]
+        if violations:
+            return _estimate_of(violations)
+        spec = job_pb2.JobSpec(training=request.spec)
+        try:
+            return await self._resolver.estimate(_family_of_training(request.spec), spec)
+        except TuneyardError as error:
+            if error.reason not in _AS_VIOLATIONS:
+                raise
+            return _estimate_of([Violation(_AS_VIOLATIONS[error.reason], error.message)])
+
+    async def _accept(self, job: job_pb2.Job, key: RequestKey | None, *, creates: bool = True) -> job_pb2.Job:
+        if made := await self._made_before(key):
+            return made
+        job.family = await self._family(job.spec)
+        if job.family not in self._trainers.configured_families:
+            name = training_pb2.Family.Name(job.family).removeprefix("FAMILY_").lower()
+            raise TuneyardError(
+                "NO_TRAINER", f"no {name} trainer is configured: add one to TUNEYARD_TRAINERS"
+            )
+        await self._resolve(job)
+        if not creates:
+            job.state, job.desired = job_pb2.JOB_STATE_QUEUED, job_pb2.DESIRED_STATE_RUN
+            return job
+        created = await self._jobs.create(job, request=key)
+        self._on_change()
+        return created
+
+    async def _resolve(self, job: job_pb2.Job) -> None:
+        """Fills in what can be told now; the controller asks for the rest before the first attempt."""
+        is_training = job.spec.WhichOneof("kind") == "training"
+        if is_training:
+            await self._check_uploaded(job.spec.training)
+            job.warnings.extend(
+                f"{warning.field}: {warning.description}"
+                for warning in usual_range_warnings(job.spec.training)
+            )
+        try:
+            estimate = await self._resolver.resolve(job.family, job.spec)
+        except TuneyardError as error:
+            # A training spec can wait for its trainer; whether a trainer merges or exports only it can say.
+            if error.reason != "TRAINER_UNAVAILABLE" or not is_training:
+                raise
+            return
+        if isinstance(estimate, Waiting):
+            return
+        if estimate.resolved_spec.WhichOneof("kind") is None:
+            raise TuneyardError(
+                "NOT_SUPPORTED", "the trainer of this family does not do this in this release"
+            )
+        _check_fit(estimate)
+        resolve(job, estimate)
+
+    async def _check_uploaded(self, spec: training_pb2.TrainingSpec) -> None:
+        for name in filter(None, (spec.dataset, spec.data_split.validation_dataset)):
+            dataset = await self._datasets.get(name)
+            if dataset.state == dataset_pb2.DATASET_STATE_UPLOADING:
+                raise TuneyardError(
+                    "DATASET_NOT_READY", f"{name} waits for its bytes: finish its upload first", resource=name
+                )
+
+    async def _made_before(self, key: RequestKey | None) -> job_pb2.Job | None:
+        """What the same request made: it is returned whatever has become of its dataset since."""
+        if key is None:
+            return None
+        async with self._db.read() as connection:
+            name = await find_resource(connection, key)
+        return await self._jobs.get(name) if name else None
+
+    async def _family(self, spec: job_pb2.JobSpec) -> "training_pb2.Family.ValueType":
+        if spec.WhichOneof("kind") == "training":
+            return _family_of_training(spec.training)
+        return (await self._jobs.get(source_job(spec))).family
+
+
+def _family_of_training(spec: training_pb2.TrainingSpec) -> "training_pb2.Family.ValueType":
+    return FAMILIES[task_of_training(spec)]
+
+
+def _check_fit(estimate: job_pb2.Estimate) -> None:
+    needed = max(estimate.memory.device_bytes, estimate.memory.host_bytes)
+    if estimate.fits or not needed:
+        return
+    ways = "; ".join(alternative.description for alternative in estimate.alternatives)
+    raise TuneyardError(
+        "DOES_NOT_FIT",
+        f"the job needs about {needed / 1e9:.1f} GB of memory, more than any device of its family has"
+        + (f"; what would fit: {ways}" if ways else ""),
+        metadata={"memory_bytes": str(needed), "disk_bytes": str(estimate.disk_bytes)},
+    )
+
+
+def _estimate_of(violations: list[Violation]) -> job_pb2.Estimate:
+    estimate = job_pb2.Estimate()
+    for violation in violations:
+        estimate.violations.add(field=violation.field, description=violation.description)
+    return estimate
+
+
+def _prefixed(violations: list[Violation], prefix: str = "spec.") -> list[Violation]:
+    return [Violation(f"{prefix}{found.field}", found.description) for found in violations]
+
+
+def _refuse(violations: list[Violation]) -> None:
+    if violations:
+        raise invalid_fields(violations)

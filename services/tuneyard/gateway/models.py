@@ -1,0 +1,161 @@
+"""The records of models in the store. Bytes are brought in by `model_library`."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy import delete as delete_from
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tuneyard.gateway import garbage, paging
+from tuneyard.gateway.clock import to_micros, utc_now
+from tuneyard.gateway.datasets import in_use
+from tuneyard.gateway.db import Database
+from tuneyard.gateway.queries import jobs_using_model
+from tuneyard.gateway.requests import RequestKey, find_resource, remember
+from tuneyard.gateway.schema import models
+from tuneyard.rpc import names
+from tuneyard.rpc.errors import TuneyardError
+from tuneyard.v1 import model_service_pb2, trainer_service_pb2
+
+
+class ModelRepository:
+    """Reads and writes the models' rows. Every write is one transaction."""
+
+    def __init__(self, db: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def find_request(self, request: RequestKey | None) -> model_service_pb2.Model | None:
+        """What an earlier call with the same request id made; REQUEST_ID_REUSED if its body was another."""
+        if request is None:
+            return None
+        async with self._db.read() as connection:
+            name = await find_resource(connection, request)
+        return await self.get(name) if name else None
+
+    async def create(
+        self,
+        model: model_service_pb2.Model,
+        source: trainer_service_pb2.ModelSource,
+        *,
+        request: RequestKey | None = None,
+    ) -> model_service_pb2.Model:
+        """Record a new model; of calls with one request id the first wins. ALREADY_EXISTS."""
+        now = self._clock()
+        model.create_time.FromDatetime(now)
+        values = {
+            "id": names.model_id(model.name),
+            "family": model.family,
+            "state": model.state,
+            "create_time": to_micros(now),
+            "blob": model.SerializeToString(),
+            "files_blob": source.SerializeToString(),
+        }
+        try:
+            async with self._db.transaction() as connection:
+                if request is not None:
+                    if name := await find_resource(connection, request):
+                        return _to_model(await self._row(connection, name))
+                    await remember(connection, request, model.name, now)
+                await connection.execute(insert(models).values(**values))
+        except IntegrityError:
+            if made := await self.find_request(request):
+                return made
+            raise already_exists(model.name) from None
+        return model
+
+    async def get(self, name: str) -> model_service_pb2.Model:
+        """One model; MODEL_NOT_FOUND."""
+        async with self._db.read() as connection:
+            return _to_model(await self._row(connection, name))
+
+    async def exists(self, name: str) -> bool:
+        """Whether the name is taken."""
+        async with self._db.read() as connection:
+            query = select(models.c.id).where(models.c.id == names.model_id(name))
+            return (await connection.execute(query)).one_or_none() is not None
+
+    async def source(self, name: str) -> trainer_service_pb2.ModelSource:
+        """A READY model with its files; MODEL_NOT_FOUND, BASE_MODEL_UNAVAILABLE for others."""
+        async with self._db.read() as connection:
+            row = await self._row(connection, name)
+        if row.state != model_service_pb2.MODEL_STATE_READY:
+            raise TuneyardError(
+                "BASE_MODEL_UNAVAILABLE", f"the import of {name} has not succeeded", resource=name
+            )
+        return trainer_service_pb2.ModelSource.FromString(row.files_blob)
+
+    async def list(
+        self, *, family: int = 0, page_size: int = 0, page_token: str = ""
+    ) -> tuple[Sequence[model_service_pb2.Model], str]:
+        """A page, newest first, and the next page's token. INVALID_PAGE_TOKEN."""
+        digest = paging.filter_digest("models", family)
+        place = paging.decode_token(page_token, digest)
+        size = paging.page_size(page_size)
+        query = select(models)
+        if family:
+            query = query.where(models.c.family == family)
+        if place is not None:
+            query = query.where(paging.beyond(models, place))
+        query = query.order_by(models.c.create_time.desc(), models.c.id.desc()).limit(size + 1)
+        async with self._db.read() as connection:
+            rows = (await connection.execute(query)).all()
+        last = rows[size - 1] if len(rows) > size else None
+        token = paging.encode_token(paging.Place(last.create_time, last.id), digest) if last else ""
+        return [_to_model(row) for row in rows[:size]], token
+
+    async def importing(self) -> Sequence[model_service_pb2.Model]:
+        """All models whose import has not ended, oldest first."""
+        query = (
+            select(models)
+            .where(models.c.state == model_service_pb2.MODEL_STATE_IMPORTING)
+            .order_by(models.c.create_time, models.c.id)
+        )
+        async with self._db.read() as connection:
+            return [_to_model(row) for row in await connection.execute(query)]
+
+    async def imported(
+        self, model: model_service_pb2.Model, source: trainer_service_pb2.ModelSource, *, prefix: str
+    ) -> None:
+        """The import ended, well or not: record the model as given, unless it was deleted meanwhile."""
+        statement = (
+            update(models)
+            .where(
+                models.c.id == names.model_id(model.name),
+                models.c.state == model_service_pb2.MODEL_STATE_IMPORTING,
+            )
+            .values(state=model.state, blob=model.SerializeToString(), files_blob=source.SerializeToString())
+        )
+        async with self._db.transaction() as connection:
+            is_kept = (await connection.execute(statement)).rowcount == 1
+            if not is_kept or model.state != model_service_pb2.MODEL_STATE_READY:
+                await garbage.discard(connection, [prefix], self._clock())
+
+    async def delete(self, name: str) -> None:
+        """Forget a model and leave its bytes to the garbage collection. MODEL_NOT_FOUND, MODEL_IN_USE."""
+        async with self._db.transaction() as connection:
+            row = await self._row(connection, name, lock=True)
+            if using := await jobs_using_model(connection, name):
+                raise in_use("MODEL_IN_USE", name, using)
+            await connection.execute(delete_from(models).where(models.c.id == row.id))
+            files = trainer_service_pb2.ModelSource.FromString(row.files_blob).files
+            await garbage.discard(connection, [file.key for file in files], self._clock())
+
+    async def _row(self, connection: AsyncConnection, name: str, *, lock: bool = False) -> Row[Any]:
+        query = select(models).where(models.c.id == names.model_id(name))
+        row = (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
+        if row is None:
+            raise TuneyardError("MODEL_NOT_FOUND", f"there is no {name}", resource=name)
+        return row
+
+
+def already_exists(name: str) -> TuneyardError:
+    """The error for an id that is taken."""
+    return TuneyardError("ALREADY_EXISTS", f"{name} exists already", resource=name)
+
+
+def _to_model(row: Row[Any]) -> model_service_pb2.Model:
+    return model_service_pb2.Model.FromString(row.blob)

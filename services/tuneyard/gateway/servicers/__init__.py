@@ -1,0 +1,1 @@
+"""The RPC edge: each method checks its request, makes one call and wraps the answer."""
