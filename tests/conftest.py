@@ -14,12 +14,15 @@ T = TypeVar("T")
 
 @contextmanager
 def _skipped_where_impossible(server: AbstractContextManager[T]) -> Iterator[T]:
+    reason = ""
     try:
         started = server.__enter__()
-    except ServerUnavailable as reason:
-        if os.environ.get("REQUIRE_SERVERS") == "1":
-            pytest.fail(f"REQUIRE_SERVERS=1: {reason}", pytrace=False)
-        pytest.skip(str(reason))
+    except ServerUnavailable as error:
+        reason = str(error)
+    if reason and os.environ.get("REQUIRE_SERVERS") == "1":
+        pytest.fail(f"REQUIRE_SERVERS=1: {reason}", pytrace=False)
+    if reason:
+        pytest.skip(reason)
     try:
         yield started
     finally:

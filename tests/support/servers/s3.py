@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from tests.support.servers import minio
+from tests.support.servers import ceph, minio
 from tests.support.servers.process import ServerUnavailable
 
 
@@ -32,7 +32,13 @@ def _from_environment() -> dict[str, str] | None:
 def prepare() -> str:
     if _from_environment():
         return "the S3 server of TUNEYARD_TEST_S3_URL"
-    return minio.prepare()
+    try:
+        return minio.prepare()
+    except ServerUnavailable as reason:
+        try:
+            return f"{ceph.prepare()}, because {reason}"
+        except ServerUnavailable as other:
+            raise ServerUnavailable(f"{reason}; {other}; or name one in TUNEYARD_TEST_S3_URL") from None
 
 
 @contextmanager
@@ -40,6 +46,11 @@ def serve() -> Iterator[dict[str, str]]:
     named = _from_environment()
     if named:
         yield named
-        return
-    with minio.serve() as description:
-        yield description
+    elif minio.binary().exists():
+        with minio.serve() as description:
+            yield description
+    elif ceph.is_installed():
+        with ceph.serve() as description:
+            yield description
+    else:
+        raise ServerUnavailable("no S3 server is here; `make servers` builds MinIO or installs Ceph's")
