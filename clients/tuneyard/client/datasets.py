@@ -1,0 +1,184 @@
+"""Datasets: bringing them to the server and waiting until they are checked."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+from tuneyard.client import errors, names
+from tuneyard.client.connection import Connection
+from tuneyard.client.packing import pack
+from tuneyard.client.pages import collect
+from tuneyard.client.transfer import ProgressCallback, sha256_of
+from tuneyard.client.uploading import upload
+from tuneyard.v1 import dataset_pb2, dataset_service_pb2
+from tuneyard.v1.dataset_pb2 import Dataset, DatasetFormat
+
+_POLL_SECONDS = 0.25
+
+
+class AsyncDatasets:
+    """The datasets of a server, by name ("datasets/{id}") or bare id."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def upload(
+        self,
+        path: Path | str,
+        *,
+        format: "DatasetFormat.ValueType",
+        name: str = "",
+        display_name: str = "",
+        labels: Mapping[str, str] | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Dataset:
+        """Uploads a file, or a folder as a ZIP; returns the dataset, VALIDATING or further.
+
+        Without `name` the id is made from the file's name and content. A dataset of that id with the same
+        bytes is reused, and an upload of them that broke off is taken up; other bytes raise AlreadyExists.
+        """
+        with ExitStack() as stack:
+            source = Path(path)
+            file = await asyncio.to_thread(_as_file, source, stack)
+            digest = await asyncio.to_thread(sha256_of, file)
+            request = dataset_service_pb2.CreateDatasetRequest(
+                dataset_id=name.removeprefix("datasets/") or names.content_id(source.name, digest),
+                display_name=display_name or source.name,
+                format=format,
+                size_bytes=file.stat().st_size,
+                sha256=digest,
+                labels=labels,
+            )
+            dataset = await self._create_or_reuse(request)
+            return await upload(self._connection, dataset, file, progress=progress)
+
+    async def create(self, request: dataset_service_pb2.CreateDatasetRequest) -> Dataset:
+        """Creates a dataset that waits for its bytes, for callers who send these themselves."""
+        request = _with_request_id(request)
+        return (await self._connection.unary(self._connection.datasets.CreateDataset, request)).dataset
+
+    async def sign_upload(
+        self, name: str, *, part_numbers: Sequence[int]
+    ) -> Sequence[dataset_service_pb2.SignedPart]:
+        """URLs to which single parts, counted from 1, can be PUT."""
+        request = dataset_service_pb2.SignDatasetUploadRequest(
+            name=names.dataset(name), part_numbers=part_numbers
+        )
+        return (await self._connection.unary(self._connection.datasets.SignDatasetUpload, request)).parts
+
+    async def complete_upload(self, name: str) -> Dataset:
+        """Ends an upload whose parts were PUT to signed URLs."""
+        request = dataset_service_pb2.CompleteDatasetUploadRequest(name=names.dataset(name))
+        method = self._connection.datasets.CompleteDatasetUpload
+        return (await self._connection.unary(method, request, repeat=False)).dataset
+
+    async def import_(
+        self,
+        source: str,
+        *,
+        format: "DatasetFormat.ValueType",
+        name: str = "",
+        display_name: str = "",
+        labels: Mapping[str, str] | None = None,
+        request_id: str = "",
+    ) -> Dataset:
+        """Makes a dataset from a path on the server below an allowed root, or from an s3:// URI."""
+        request = dataset_service_pb2.ImportDatasetRequest(
+            dataset_id=name.removeprefix("datasets/"),
+            display_name=display_name,
+            format=format,
+            source=source,
+            labels=labels,
+            request_id=request_id or names.new_request_id(),
+        )
+        return (await self._connection.unary(self._connection.datasets.ImportDataset, request)).dataset
+
+    async def get(self, name: str) -> Dataset:
+        """One dataset with its report."""
+        request = dataset_service_pb2.GetDatasetRequest(name=names.dataset(name))
+        return (await self._connection.unary(self._connection.datasets.GetDataset, request)).dataset
+
+    async def delete(self, name: str) -> None:
+        """Deletes a dataset; DatasetInUse while a job that waits or runs uses it."""
+        request = dataset_service_pb2.DeleteDatasetRequest(name=names.dataset(name))
+        await self._connection.unary(self._connection.datasets.DeleteDataset, request, repeat=False)
+
+    async def wait_ready(self, name: str, *, timeout: timedelta | None = None) -> Dataset:
+        """Waits until the dataset's validation has ended; DatasetInvalid where it ended badly."""
+        try:
+            async with asyncio.timeout(timeout.total_seconds() if timeout else None):
+                dataset = await self._validated(name)
+        except TimeoutError as error:
+            raise errors.DeadlineExceeded(f"{names.dataset(name)} is not validated yet") from error
+        if dataset.state == dataset_pb2.DATASET_STATE_INVALID:
+            raise errors.DatasetInvalid(
+                _first_error(dataset), reason="DATASET_INVALID", resource=dataset.name
+            )
+        return dataset
+
+    async def _validated(self, name: str) -> Dataset:
+        while True:
+            dataset = await self.get(name)
+            if dataset.state in (dataset_pb2.DATASET_STATE_READY, dataset_pb2.DATASET_STATE_INVALID):
+                return dataset
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _create_or_reuse(self, request: dataset_service_pb2.CreateDatasetRequest) -> Dataset:
+        try:
+            return await self.create(request)
+        except errors.AlreadyExists:
+            existing = await self.get(request.dataset_id)
+            if not _is_same(existing, request):
+                raise
+            return existing
+
+    async def list(
+        self,
+        *,
+        format: "DatasetFormat.ValueType" = dataset_pb2.DATASET_FORMAT_UNSPECIFIED,
+        limit: int | None = None,
+    ) -> list[Dataset]:
+        """Datasets, newest first, with empty findings; at most `limit`."""
+
+        async def fetch(size: int, token: str) -> tuple[Iterable[Dataset], str]:
+            request = dataset_service_pb2.ListDatasetsRequest(page_size=size, page_token=token, format=format)
+            page = await self._connection.unary(self._connection.datasets.ListDatasets, request)
+            return page.datasets, page.next_page_token
+
+        return await collect(fetch, limit=limit)
+
+
+def _as_file(source: Path, stack: ExitStack) -> Path:
+    if not source.is_dir():
+        return source
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tuneyard-"))
+    archive = Path(folder) / f"{source.resolve().name}.zip"
+    pack(source, archive)
+    return archive
+
+
+def _is_same(existing: Dataset, wanted: dataset_service_pb2.CreateDatasetRequest) -> bool:
+    if existing.format != wanted.format or existing.size_bytes != wanted.size_bytes:
+        return False
+    # While UPLOADING the server tells no hash, but it checks the one announced at the end.
+    return existing.state == dataset_pb2.DATASET_STATE_UPLOADING or existing.sha256 == wanted.sha256
+
+
+def _with_request_id(
+    request: dataset_service_pb2.CreateDatasetRequest,
+) -> dataset_service_pb2.CreateDatasetRequest:
+    copy = dataset_service_pb2.CreateDatasetRequest()
+    copy.CopyFrom(request)
+    copy.request_id = copy.request_id or names.new_request_id()
+    return copy
+
+
+def _first_error(dataset: Dataset) -> str:
+    for finding in dataset.report.findings:
+        if finding.severity == dataset_pb2.SEVERITY_ERROR:
+            where = f"{finding.path}: " if finding.path else ""
+            return f"the dataset cannot be used: {where}{finding.message} {finding.remedy}".strip()
+    return "the dataset failed validation"

@@ -1,0 +1,138 @@
+"""Models: the catalogue of base models, and the models kept in the store."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from tuneyard.client import errors, names
+from tuneyard.client.connection import Connection
+from tuneyard.client.pages import collect
+from tuneyard.client.transfer import CHUNK_BYTES, ProgressCallback, Transfer, sha256_of
+from tuneyard.v1 import model_service_pb2, training_pb2
+from tuneyard.v1.model_service_pb2 import BaseModel, Model, ModelUploadHeader, UploadModelRequest
+
+_POLL_SECONDS = 0.5
+
+
+class AsyncModels:
+    """The models of a server's store, by name ("models/{id}") or bare id, and what jobs can start from."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def base_models(
+        self,
+        *,
+        family: "training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED,
+        task: "training_pb2.TaskKind.ValueType" = training_pb2.TASK_KIND_UNSPECIFIED,
+    ) -> list[BaseModel]:
+        """The catalogue, recommended ones first."""
+
+        async def fetch(size: int, token: str) -> tuple[Iterable[BaseModel], str]:
+            request = model_service_pb2.ListBaseModelsRequest(
+                family=family, task=task, page_size=size, page_token=token
+            )
+            page = await self._connection.unary(self._connection.models.ListBaseModels, request)
+            return page.base_models, page.next_page_token
+
+        return await collect(fetch)
+
+    async def import_(
+        self,
+        source: str,
+        *,
+        family: "training_pb2.Family.ValueType",
+        name: str = "",
+        display_name: str = "",
+        architecture: str = "",
+        revision: str = "",
+        labels: Mapping[str, str] | None = None,
+        request_id: str = "",
+    ) -> Model:
+        """Brings a model into the store from a hub id or a path on the server below an allowed root."""
+        request = model_service_pb2.ImportModelRequest(
+            model_id=name.removeprefix("models/"),
+            display_name=display_name,
+            family=family,
+            architecture=architecture,
+            source=source,
+            revision=revision,
+            labels=labels,
+            request_id=request_id or names.new_request_id(),
+        )
+        return (await self._connection.unary(self._connection.models.ImportModel, request)).model
+
+    async def upload(
+        self,
+        file: Path | str,
+        *,
+        family: "training_pb2.Family.ValueType",
+        name: str = "",
+        display_name: str = "",
+        architecture: str = "",
+        progress: ProgressCallback | None = None,
+    ) -> Model:
+        """Sends a model's file, or a ZIP of its files."""
+        path = Path(file)
+        header = ModelUploadHeader(
+            model_id=name.removeprefix("models/"),
+            display_name=display_name,
+            family=family,
+            architecture=architecture,
+            file_name=path.name,
+            size_bytes=path.stat().st_size,
+            sha256=await asyncio.to_thread(sha256_of, path),
+        )
+        requests = _requests(path, header, progress)
+        return (await self._connection.send(self._connection.models.UploadModel, requests)).model
+
+    async def get(self, name: str) -> Model:
+        """One model of the store."""
+        request = model_service_pb2.GetModelRequest(name=names.model(name))
+        return (await self._connection.unary(self._connection.models.GetModel, request)).model
+
+    async def wait_ready(self, name: str, *, timeout: timedelta | None = None) -> Model:
+        """Waits until the model's import has ended; ServerError with its reason where it failed."""
+        try:
+            async with asyncio.timeout(timeout.total_seconds() if timeout else None):
+                while (model := await self.get(name)).state == model_service_pb2.MODEL_STATE_IMPORTING:
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError as error:
+            raise errors.DeadlineExceeded(f"{names.model(name)} is not imported yet") from error
+        if model.state == model_service_pb2.MODEL_STATE_FAILED:
+            raise errors.ServerError(model.error or "the import failed", resource=model.name)
+        return model
+
+    async def delete(self, name: str) -> None:
+        """Deletes a model; ModelInUse while a job that waits or runs uses it."""
+        request = model_service_pb2.DeleteModelRequest(name=names.model(name))
+        await self._connection.unary(self._connection.models.DeleteModel, request, repeat=False)
+
+    async def list(
+        self,
+        *,
+        family: "training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED,
+        limit: int | None = None,
+    ) -> list[Model]:
+        """The models of the store, newest first; at most `limit`."""
+
+        async def fetch(size: int, token: str) -> tuple[Iterable[Model], str]:
+            request = model_service_pb2.ListModelsRequest(family=family, page_size=size, page_token=token)
+            page = await self._connection.unary(self._connection.models.ListModels, request)
+            return page.models, page.next_page_token
+
+        return await collect(fetch, limit=limit)
+
+
+async def _requests(
+    file: Path, header: ModelUploadHeader, progress: ProgressCallback | None
+) -> AsyncGenerator[UploadModelRequest, None]:
+    yield UploadModelRequest(header=header)
+    done = 0
+    with file.open("rb") as source:
+        while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
+            yield UploadModelRequest(chunk=chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress(Transfer(file.name, done, header.size_bytes))

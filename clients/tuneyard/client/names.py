@@ -1,0 +1,39 @@
+"""Names of resources as callers write them, and the ids that make calls repeatable."""
+
+import re
+import uuid
+from typing import Final
+
+_NOT_IN_IDS: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def job(name: str) -> str:
+    """ "jobs/{id}" for a job's name or its bare id. The same holds below."""
+    return _full(name, "jobs")
+
+
+def dataset(name: str) -> str:
+    return _full(name, "datasets")
+
+
+def model(name: str) -> str:
+    return _full(name, "models")
+
+
+def artifact(job_name: str, path: str) -> str:
+    return f"{job(job_name)}/artifacts/{path}"
+
+
+def new_request_id() -> str:
+    """An id that no other request has."""
+    return str(uuid.uuid4())
+
+
+def content_id(file_name: str, sha256: str) -> str:
+    """A dataset's id from its file's name and content: the same file gets the same id."""
+    stem = _NOT_IN_IDS.sub("-", file_name.split(".", maxsplit=1)[0]).strip("-._") or "dataset"
+    return f"{stem[:60]}-{sha256[:12]}"
+
+
+def _full(name: str, collection: str) -> str:
+    return name if "/" in name else f"{collection}/{name}"

@@ -1,0 +1,36 @@
+"""Packs a folder into a ZIP, so that the same files always give the same bytes."""
+
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+# What file managers leave behind; no dataset needs it.
+_JUNK: Final = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"})
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+_COMPRESSED: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".gz", ".zip"})
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Writes every regular file below `folder` into the ZIP `archive`; links to elsewhere are left out."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, allowZip64=True) as target:
+        for path in _files(folder):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), date_time=_EPOCH)
+            entry.external_attr = 0o644 << 16
+            # Images do not get smaller, and squeezing them takes longer than sending them.
+            stored = path.suffix.lower() in _COMPRESSED
+            entry.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+            entry.file_size = path.stat().st_size
+            with path.open("rb") as source, target.open(entry, "w") as sink:
+                while chunk := source.read(1024 * 1024):
+                    sink.write(chunk)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for directory, subfolders, files in os.walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if name not in _JUNK)
+        for name in sorted(files):
+            path = Path(directory) / name
+            if name not in _JUNK and path.is_file() and not path.is_symlink():
+                yield path
