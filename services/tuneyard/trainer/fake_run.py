@@ -18,6 +18,7 @@ from typing import Any
 from tuneyard.trainer.errors import Stop, Stopped
 from tuneyard.trainer.faults import Faults
 from tuneyard.trainer.run import AdviceKind, ArtifactKind, DatasetFiles, LoadedCheckpoint, LogLevel
+from tuneyard.trainer.transfers import local_path
 
 
 @dataclass(frozen=True)
@@ -205,8 +206,7 @@ class FakeRun:
     def save_artifact(
         self, path: Path, *, name: str, kind: ArtifactKind, media_type: str, description: str = ""
     ) -> None:
-        target = self.root / "artifacts" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = local_path(self.root / "artifacts", name)
         shutil.copyfile(path, target)
         self.artifacts[name] = SavedArtifact(target, kind, media_type, description)
         self._report("artifact", name=name, kind=kind, media_type=media_type, description=description)

@@ -34,6 +34,7 @@ from tuneyard.v1.event_pb2 import LogLevel as LogLevelProto
 from tuneyard.v1.job_pb2 import ResumePoint
 from tuneyard.v1.trainer_service_pb2 import DatasetSource, StartRunRequest, StoredArtifact
 
+MAX_TEXT_CHARACTERS = 8000
 _FORMAT_PREFIX = "DATASET_FORMAT_"
 
 
@@ -159,7 +160,7 @@ def result_event(result: Result) -> ResultEvent:
 def job_error(error: RecipeError, *, stage: str) -> JobError:
     return JobError(
         reason=ErrorReason.Value(f"ERROR_REASON_{error.reason}"),
-        message=error.message,
+        message=clean(error.message),
         stage=stage,
         retryable=error.retryable,
         remedies=error.remedies,
@@ -216,3 +217,8 @@ def read_request(path: Path) -> StartRunRequest:
 def json_literal(value: object) -> str:
     """A setting's new value as an advice carries it."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def clean(text: str, *, limit: int = MAX_TEXT_CHARACTERS) -> str:
+    """Text that a message can carry: no half characters, as undecodable file names have, and not too long."""
+    return text[:limit].encode("utf-8", "replace").decode()

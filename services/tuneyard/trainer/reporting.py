@@ -16,7 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from tuneyard.trainer.journal import JournalWriter
 from tuneyard.trainer.pace import Pace, TokenBucket
-from tuneyard.trainer.records import finite, log_level
+from tuneyard.trainer.records import clean, finite, log_level
 from tuneyard.trainer.run import LogLevel
 from tuneyard.v1.event_pb2 import LogEvent, MetricsEvent, WarningEvent
 from tuneyard.v1.job_pb2 import ProgressEvent
@@ -25,7 +25,6 @@ from tuneyard.v1.trainer_service_pb2 import RunRecord
 MIN_INTERVAL_SECONDS = 0.1
 """At most ten progress events, and ten of training metrics, a second."""
 LOG_BURST_LINES, LOG_LINES_PER_SECOND = 200, 20
-MAX_LOG_CHARACTERS = 8000
 _LONGEST_REMAINING_SECONDS = 10 * 365 * 86400
 
 
@@ -41,6 +40,10 @@ class Wake:
         if self._path:
             with suppress(OSError):
                 self._socket.sendto(self._name, self._path)
+
+    def close(self) -> None:
+        """Closes the socket."""
+        self._socket.close()
 
 
 class Reporter:
@@ -88,7 +91,7 @@ class Reporter:
             self._closed = True
 
     def close(self) -> None:
-        """Ends the reports without a last record."""
+        """Ends the reports; without a last record where `end` was not called."""
         with self._lock:
             self.flush()
             self._closed = True
@@ -120,7 +123,8 @@ class Reporter:
         event = MetricsEvent(step=step, epoch=epoch, values=measured)
         with self._lock:
             if any(not name.startswith("train/") for name in measured):
-                self.record(metrics=event)
+                self._flush_metrics()
+                self._append({"metrics": event})
                 return
             self._metrics = event
             if self._clock() - self._metrics_time >= MIN_INTERVAL_SECONDS:
@@ -129,7 +133,7 @@ class Reporter:
     def warn(self, code: str, message: str) -> None:
         """Writes a warning, once a code."""
         if self.once(f"warning:{code}"):
-            self.note(warning=WarningEvent(code=code, message=message))
+            self.note(warning=WarningEvent(code=code, message=clean(message)))
 
     def log(self, message: str, level: LogLevel) -> None:
         """Writes a line, unless there are too many of them."""
@@ -138,7 +142,7 @@ class Reporter:
                 self._left_out += 1
                 return
             self._tell_left_out()
-            self.note(log=LogEvent(level=log_level(level), message=message[:MAX_LOG_CHARACTERS]))
+            self.note(log=LogEvent(level=log_level(level), message=clean(message)))
 
     def flush(self) -> None:
         """Writes what is held back."""

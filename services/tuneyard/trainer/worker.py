@@ -27,7 +27,7 @@ from tuneyard.v1.trainer_service_pb2 import RunCancelled, RunPaused, RunStarted,
 FAILED_TO_RECORD_EXIT_CODE = 70
 """The journal could not be written, so that nothing says how the run ended."""
 
-_LAST_UPLOAD_SECONDS = 30.0
+_LAST_UPLOAD_SECONDS = 10.0
 _MAX_MESSAGE_CHARACTERS = 1000
 _PATH = re.compile(r"(?<![\w:/.])(?:/[^\s'\"():,;]+)+/([^\s'\"():,;/]*)")
 
@@ -51,6 +51,8 @@ def run_worker(run_dir: Path) -> int:
             # What is left to fail here is the journal itself.
             traceback.print_exc()
             return FAILED_TO_RECORD_EXIT_CODE
+        finally:
+            run.close()
 
 
 def _run(request: StartRunRequest, run: WorkerRun, settings: WorkerSettings) -> int:
@@ -67,10 +69,13 @@ def _run(request: StartRunRequest, run: WorkerRun, settings: WorkerSettings) -> 
         _record_stop(request, run, stopped)
     except OptimizerOutOfMemory:
         traceback.print_exc()
-        return _leave_to_resume(run)
+        _store_last_checkpoint(run)
+        return OUT_OF_MEMORY_EXIT_CODE
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        run.reporter.end(failed=job_error(describe(error, stage=run.failed_stage), stage=run.failed_stage))
+        stage = run.failed_stage
+        _store_last_checkpoint(run)
+        run.reporter.end(failed=job_error(describe(error, stage=stage), stage=stage))
     else:
         run.reporter.end(result=result_event(result))
     return 0
@@ -84,14 +89,13 @@ def _record_stop(request: StartRunRequest, run: WorkerRun, stopped: Stopped) -> 
     run.reporter.end(paused=RunPaused(step=max(stopped.step, request.checkpoint.step)))
 
 
-def _leave_to_resume(run: WorkerRun) -> int:
-    """Gives a checkpoint under way the time to be stored: it is what the next attempt begins with."""
+def _store_last_checkpoint(run: WorkerRun) -> None:
+    """Gives a checkpoint under way the time to be stored: another attempt, or a rerun, begins with it."""
     try:
         run.finish_uploads(timeout_seconds=_LAST_UPLOAD_SECONDS)
-    except (RecipeError, Stopped, OSError):
+    except Exception:
+        # Why the run ends was told already.
         traceback.print_exc()
-    run.reporter.close()
-    return OUT_OF_MEMORY_EXIT_CODE
 
 
 def describe(error: BaseException, *, stage: str = "") -> RecipeError:

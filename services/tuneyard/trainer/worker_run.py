@@ -22,6 +22,7 @@ from tuneyard.trainer.memory import PeakMemory
 from tuneyard.trainer.records import (
     advice_kind,
     checkpoint_event,
+    clean,
     json_literal,
     keep_policy,
     kept_checkpoints,
@@ -64,7 +65,8 @@ class WorkerRun:
         self.cache_dir = settings.cache_dir
         self._scratch = empty_folder(run_dir / "scratch")
         self.work_dir = empty_folder(self._scratch / "work")
-        self.reporter = Reporter(journal, wake=Wake(settings.wake_socket, name=run_dir.name))
+        self._wake = Wake(settings.wake_socket, name=run_dir.name)
+        self.reporter = Reporter(journal, wake=self._wake)
         self._control = os.open(run_dir / "control", os.O_RDONLY | os.O_CLOEXEC)
         self._faults = Faults(settings.faults, attempt=request.attempt)
         self._stages: list[str] = []
@@ -152,7 +154,7 @@ class WorkerRun:
     @contextmanager
     def stage(self, name: str, detail: str = "") -> Iterator[None]:
         self._stages.append(name)
-        self.reporter.record(stage=StageEvent(name=name, detail=detail))
+        self.reporter.record(stage=StageEvent(name=name, detail=clean(detail)))
         started = time.monotonic()
         try:
             yield
@@ -162,7 +164,7 @@ class WorkerRun:
         finally:
             self._stages.remove(name)
         elapsed = duration(time.monotonic() - started)
-        self.reporter.record(stage=StageEvent(name=name, detail=detail, done=True, elapsed=elapsed))
+        self.reporter.record(stage=StageEvent(name=name, detail=clean(detail), done=True, elapsed=elapsed))
 
     def progress(
         self, *, step: int, total_steps: int, epoch: float, total_epochs: float, unit: str, count: float
@@ -190,7 +192,9 @@ class WorkerRun:
     def sample_text(
         self, *, title: str, step: int, prompt: str, tuned: str, base: str = "", reference: str = ""
     ) -> None:
-        text = TextSample(prompt=prompt, tuned=tuned, base=base, reference=reference)
+        text = TextSample(
+            prompt=clean(prompt), tuned=clean(tuned), base=clean(base), reference=clean(reference)
+        )
         self.reporter.record(sample=SampleEvent(title=title, step=step, text=text))
 
     def advise(
@@ -205,7 +209,7 @@ class WorkerRun:
         if self.reporter.once(f"advice:{kind.value}"):
             event = AdviceEvent(
                 kind=advice_kind(kind),
-                observation=observation,
+                observation=clean(observation),
                 remedies=remedies,
                 changes={path: json_literal(value) for path, value in (changes or {}).items()},
                 guide=guide,
@@ -276,6 +280,8 @@ class WorkerRun:
     # Stops and faults.
 
     def stop_requested(self) -> Stop | None:
+        if self._control < 0:
+            return Stop.CANCEL
         return _STOPS.get(os.pread(self._control, 1, 0))
 
     def check_stop(self, step: int = 0) -> None:
@@ -308,7 +314,7 @@ class WorkerRun:
         # A resume may have taken a pause back in between; the run leaves all the same, and is queued again.
         raise Stopped(self.stop_requested() or Stop.PAUSE) from None
 
-    # The worker's own.
+    # The worker's side.
 
     def watch(self) -> None:
         """Starts the thread that writes what is held back and measures memory, until `finish_uploads`."""
@@ -319,6 +325,16 @@ class WorkerRun:
         self._ended.set()
         with self._stop_ends_it():
             return self._saver.drain(timeout_seconds=timeout_seconds)
+
+    def close(self) -> None:
+        """Lets go of the control file and of the cache's entries; uploads are not waited for."""
+        self._ended.set()
+        self.reporter.close()
+        self._wake.close()
+        self._cache.close()
+        # The descriptor's number may be given to another file: who still asks is told to leave.
+        control, self._control = self._control, -1
+        os.close(control)
 
     def _tick(self) -> None:
         peak = PeakMemory()

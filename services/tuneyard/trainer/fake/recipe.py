@@ -237,9 +237,9 @@ def _update(config: FakeConfig, run: Run, state: State, gradient: Array, count: 
 def _report(config: FakeConfig, run: Run, state: State, *, samples: int) -> None:
     if samples:
         values = {"train/loss": state.losses[-1], "train/learning_rate": config.learning_rate}
-        run.metrics(step=state.step, epoch=_epoch(state), values=values)
         if config.script.probe:
-            run.metrics(step=state.step, epoch=_epoch(state), values={"probe/step": float(state.step)})
+            values["probe/step"] = float(state.step)
+        run.metrics(step=state.step, epoch=_epoch(state), values=values)
     per_epoch = config.batch_size * config.gradient_accumulation_steps / config.script.samples
     run.progress(
         step=state.step,
