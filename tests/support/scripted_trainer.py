@@ -1,6 +1,7 @@
 """A trainer whose recipe does what the job's `base_model` says: "records=5,hang,ignore_stop".
 
 For tests of the trainer's server: the worker is the real one. `python -m tests.support.scripted_trainer`.
+SCRIPTED_PRELOAD names modules for the warm server to import.
 """
 
 import os
@@ -18,11 +19,12 @@ from tuneyard.v1.trainer_service_pb2 import (
 )
 from tuneyard.v1.training_pb2 import Family, TaskKind
 
-PRELOAD = ("json",)
+PRELOAD = tuple(name for name in os.environ.get("SCRIPTED_PRELOAD", "").split(",") if name)
 
 
 def execute(request: StartRunRequest, run: Run) -> Result:
     """records=N   log lines at once
+    ticks=N     log lines 20 ms apart
     hang        wait for a stop request, for a minute at most
     ignore_stop wait without looking at the request
     orphan      leave a process behind that outlives the worker
@@ -33,6 +35,9 @@ def execute(request: StartRunRequest, run: Run) -> Result:
     script = {name: value for name, _, value in parts}
     for number in range(int(script.get("records", "0"))):
         run.log(f"line {number}")
+    for number in range(int(script.get("ticks", "0"))):
+        time.sleep(0.02)
+        run.log(f"tick {number}")
     if "orphan" in script:
         child = subprocess.Popen(["sleep", "60"])
         run.log(f"orphan {child.pid}")

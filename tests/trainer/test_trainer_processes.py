@@ -79,8 +79,9 @@ def test_a_restarted_trainer_serves_the_old_journal_before_its_warm_server_is_re
     eventually(lambda: runs(trainer)[0].last_run_sequence >= 21)
     before = trainer.info().trainer.id
     trainer.kill()
-    trainer.start()
+    trainer.start(SCRIPTED_PRELOAD="tests.support.imports.slow")
     records, exit = trainer.read("a")
+    assert trainer.info().trainer.health == TrainerHealth.TRAINER_HEALTH_STARTING
     assert kinds(records)[:2] == ["started", "log"] and len(records) == exit.last_run_sequence == 21
     assert exit.trainer_restarted
     assert trainer.info().trainer.id == before
@@ -176,12 +177,42 @@ def test_a_worker_that_ignores_the_cancel_is_killed_within_five_and_a_half_secon
 
 
 def test_a_cancel_before_the_warm_server_is_ready_ends_the_run_unstarted(trainer: TrainerProcess) -> None:
-    trainer.start()
+    trainer.start(SCRIPTED_PRELOAD="tests.support.imports.slow")
     trainer.run("a", "hang")
     trainer.stop("a", CANCEL)
-    records, exit = trainer.read("a", timeout=5)
-    assert (exit.exit_code, exit.signal) == (0, 0)
-    assert kinds(records) in ([], ["started", "cancelled"])
+    records, exit = trainer.read("a", timeout=1)
+    assert (records, exit.exit_code, exit.signal) == ([], 0, 0)
+
+
+def test_a_run_that_came_before_the_warm_server_is_ready_waits_for_it(trainer: TrainerProcess) -> None:
+    trainer.start(SCRIPTED_PRELOAD="tests.support.imports.slow")
+    trainer.run("a", "records=1")
+    assert kinds(trainer.read("a")[0])[-1] == "result"
+
+
+def test_where_imports_start_threads_runs_start_cold_and_the_trainer_says_so(
+    trainer: TrainerProcess,
+) -> None:
+    trainer.start_ready(SCRIPTED_PRELOAD="tests.support.imports.threaded")
+    info = trainer.info().trainer
+    assert not info.warm and "1 threads" in info.problem
+    trainer.run("a", "records=2,hang")
+    worker = trainer.wait_for_record("a", "started").started.pid
+    assert psutil.Process(worker).ppid() == trainer.pid
+    trainer.stop("a", CANCEL)
+    assert kinds(trainer.read("a")[0])[-1] == "cancelled"
+    trainer.run("b", "hang")
+    worker = trainer.wait_for_record("b", "started").started.pid
+    trainer.kill()
+    eventually(lambda: not is_running(worker), within=2)
+
+
+def test_a_module_that_cannot_be_imported_is_named_and_the_rest_serves(trainer: TrainerProcess) -> None:
+    trainer.start_ready(SCRIPTED_PRELOAD="no_such_module")
+    info = trainer.info().trainer
+    assert info.warm and info.problem == "import of no_such_module failed"
+    trainer.run("a", "")
+    assert kinds(trainer.read("a")[0])[-1] == "result"
 
 
 def test_a_later_attempt_ends_the_one_before_it(trainer: TrainerProcess) -> None:
@@ -279,3 +310,14 @@ def test_a_run_begins_within_sixty_milliseconds_on_a_warm_trainer(trainer: Train
         record = next(r for r in trainer.read(f"a{number}")[0] if r.WhichOneof("body") == "log")
         seconds.append(record.time.ToNanoseconds() / 1e9 - began)
     assert statistics.median(seconds) < 0.06
+
+
+def test_a_record_reaches_its_watcher_within_milliseconds(trainer: TrainerProcess) -> None:
+    trainer.start_ready().run("a", "ticks=30")
+    delays = []
+    for response in trainer.watch("a"):
+        now = time.time_ns()
+        delays += [now - r.time.ToNanoseconds() for r in response.records if r.WhichOneof("body") == "log"]
+    assert len(delays) == 30
+    # A poll alone would take a quarter of a second; 2 ms is what idle cores reach.
+    assert statistics.median(delays) < 20e6

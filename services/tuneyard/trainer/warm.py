@@ -270,4 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # An ordinary exit lets the libraries clean up, which takes them longer than the trainer waits.
+    os._exit(exit_code)

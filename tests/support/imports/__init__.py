@@ -1,0 +1,1 @@
+"""Modules that a warm server imports in tests: slow ones, and some that make forking unsafe."""

@@ -1,0 +1,5 @@
+"""Takes as long to import as a large library."""
+
+import time
+
+time.sleep(2)
