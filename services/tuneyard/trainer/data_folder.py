@@ -4,7 +4,6 @@ import fcntl
 import os
 import shutil
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -81,11 +80,12 @@ class DataFolder:
         return path
 
     def close(self) -> None:
-        """Give the folder up."""
+        """Give the folder up; idempotent."""
         if self._socket_dir is not None:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
-        with suppress(OSError):
+        if self._lock >= 0:
             os.close(self._lock)
+            self._lock = -1
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -38,6 +38,9 @@ class Wakes:
             event.set()
 
     def close(self) -> None:
+        """Stop listening; idempotent."""
+        if self._socket.fileno() < 0:
+            return
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
         with suppress(OSError):

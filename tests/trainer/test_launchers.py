@@ -1,0 +1,119 @@
+"""What both real launchers promise."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.trainer_process import eventually
+from tuneyard.trainer.launcher import ExecLauncher, Launcher, LaunchError
+from tuneyard.trainer.process import is_alive
+from tuneyard.trainer.warm_launcher import WarmLauncher
+
+pytestmark = pytest.mark.integration
+
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from tuneyard.trainer.process import begin_worker
+
+def run_worker(run_dir: Path) -> int:
+    facts = [os.environ.get("NAME", ""), os.getsid(0) == os.getpid(), os.getppid()]
+    (run_dir / "facts").write_text(repr(facts))
+    print("a word")
+    command = (run_dir / "command").read_text()
+    if command == "raise":
+        raise RuntimeError("oh")
+    if command == "hang":
+        time.sleep(60)
+    return int(command)
+
+if __name__ == "__main__":
+    begin_worker(os.getppid())
+    sys.exit(run_worker(Path(sys.argv[1])))
+"""
+
+Launch = Callable[[str], "asyncio.Task[object]"]
+
+
+@pytest.fixture(params=["exec", "warm"])
+async def launcher(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Launcher]:
+    (tmp_path / "told_worker.py").write_text(WORKER)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NAME": "inherited"}
+    launcher: Launcher
+    if request.param == "exec":
+        launcher = ExecLauncher(environment=environment, worker="told_worker")
+    else:
+        launcher = WarmLauncher(
+            preload=(), log_path=tmp_path / "warm.log", environment=environment, worker="told_worker"
+        )
+    await launcher.start()
+    async with asyncio.timeout(20):
+        await launcher.wait_ready()
+    yield launcher
+    await launcher.close()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
+
+
+async def test_a_worker_leads_a_session_with_its_own_environment(launcher: Launcher, run_dir: Path) -> None:
+    parents: list[int] = []
+    (run_dir / "command").write_text("0")
+    worker = await launcher.launch(run_dir, env={"NAME": "given"}, prepare=parents.append)
+    ended = await asyncio.wait_for(worker.ended, 20)
+    assert (ended.exit_code, ended.signal, ended.lost) == (0, 0, False)
+    assert (run_dir / "facts").read_text() == repr(["given", True, parents[0]])
+    assert (run_dir / "stderr.log").read_text() == "a word\n"
+
+
+async def test_exit_codes_and_exceptions_are_told(launcher: Launcher, run_dir: Path) -> None:
+    for command, code in (("7", 7), ("raise", 1)):
+        (run_dir / "command").write_text(command)
+        worker = await launcher.launch(run_dir, env={}, prepare=lambda pid: None)
+        assert (await asyncio.wait_for(worker.ended, 20)).exit_code == code
+    assert "RuntimeError: oh" in (run_dir / "stderr.log").read_text()
+
+
+async def test_a_signal_is_told(launcher: Launcher, run_dir: Path) -> None:
+    (run_dir / "command").write_text("hang")
+    worker = await launcher.launch(run_dir, env={}, prepare=lambda pid: None)
+    os.kill(worker.process.pid, signal.SIGTERM)
+    ended = await asyncio.wait_for(worker.ended, 20)
+    assert (ended.exit_code, ended.signal, ended.out_of_memory) == (0, signal.SIGTERM, False)
+
+
+async def test_closing_ends_the_workers(launcher: Launcher, run_dir: Path) -> None:
+    (run_dir / "command").write_text("hang")
+    worker = await launcher.launch(run_dir, env={}, prepare=lambda pid: None)
+    await launcher.close()
+    await asyncio.wait_for(worker.ended, 5)
+    await asyncio.to_thread(eventually, lambda: not is_alive(worker.process), within=2)
+
+
+async def test_a_worker_that_cannot_be_prepared_is_not_launched(launcher: Launcher, run_dir: Path) -> None:
+    def fail(parent_pid: int) -> None:
+        raise LaunchError("the disk is full")
+
+    with pytest.raises(LaunchError, match="full"):
+        await launcher.launch(run_dir, env={}, prepare=fail)
+
+
+async def test_a_warm_server_that_never_gets_ready_is_given_up(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    (tmp_path / "deadly.py").write_text("import os; os._exit(3)")
+    launcher = WarmLauncher(
+        preload=("deadly",), log_path=tmp_path / "warm.log", environment=environment, give_up_after=2
+    )
+    await launcher.start()
+    async with asyncio.timeout(20):
+        await launcher.wait_ready()
+    assert not launcher.state.warm and "did not get ready" in launcher.state.problem
+    await launcher.close()
