@@ -60,6 +60,40 @@ async def test_an_exception_undoes_the_transaction_and_tells_nobody(db: Database
     assert (await _count(db), told) == (1, ["x"])
 
 
+async def test_a_commit_is_told_even_if_its_caller_is_cancelled_meanwhile(db: Database) -> None:
+    told: list[str] = []
+    written = asyncio.Event()
+
+    async def write() -> None:
+        async with db.transaction(after_commit=lambda: told.append("x")) as connection:
+            await connection.execute(ROW)
+            written.set()
+
+    writer = asyncio.create_task(write())
+    await written.wait()
+    writer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writer
+    assert await _count(db) == len(told) == 1
+
+
+async def test_a_writer_that_is_cancelled_before_its_commit_leaves_nothing(db: Database) -> None:
+    written = asyncio.Event()
+
+    async def write() -> None:
+        async with db.transaction() as connection:
+            await connection.execute(ROW)
+            written.set()
+            await asyncio.Event().wait()
+
+    writer = asyncio.create_task(write())
+    await written.wait()
+    writer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writer
+    assert await _count(db) == 0
+
+
 async def test_readers_do_not_wait_for_a_writer_and_see_only_commits(db: Database) -> None:
     async with db.transaction() as connection:
         await connection.execute(ROW)

@@ -11,21 +11,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
+from tuneyard.gateway import sqlite
 from tuneyard.rpc.errors import TuneyardError
 
 CHANNEL = "tuneyard"
-BUSY_TIMEOUT = timedelta(seconds=10)
 RECONNECT_AFTER = timedelta(seconds=1)
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every gateway takes the same one.
 MIGRATION_LOCK = 7_091_885_227
 POSTGRES_CONNECTIONS = 10
-SQLITE_READERS = 4
 
 Dialect = Literal["sqlite", "postgresql"]
 
@@ -54,7 +53,7 @@ class Database:
             case "sqlite" if parsed.database and parsed.database != ":memory:":
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
                 target = parsed.set(drivername="sqlite+aiosqlite")
-                return cls(_sqlite(target, writer=True), _sqlite(target, writer=False), url=target)
+                return cls(sqlite.writer(target), sqlite.reader(target), url=target)
             case "postgresql" | "postgres":
                 target = _asyncpg_url(parsed)
                 engine = create_async_engine(
@@ -75,10 +74,13 @@ class Database:
         """
         with _translated_errors():
             async with self._write_lock, self._writer.connect() as connection:
-                async with connection.begin():
+                transaction = await connection.begin()
+                try:
                     yield connection
-                if after_commit:
-                    after_commit()
+                except BaseException:
+                    await transaction.rollback()
+                    raise
+                await _commit(transaction, after_commit)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -125,6 +127,22 @@ class Database:
         await self._reader.dispose()
 
 
+async def _commit(transaction: AsyncTransaction, after_commit: Callable[[], None] | None) -> None:
+    """Commit and tell, even if the caller is cancelled meanwhile: a commit that happened must be told."""
+    task = asyncio.create_task(transaction.commit())
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if after_commit:
+        after_commit()
+    if cancelled:
+        raise cancelled
+
+
 async def _listen_once(connection: Any, callback: Callable[[str], None]) -> None:
     lost = asyncio.Event()
     connection.add_termination_listener(lambda _: lost.set())
@@ -134,31 +152,6 @@ async def _listen_once(connection: Any, callback: Callable[[str], None]) -> None
         await lost.wait()
     finally:
         connection.terminate()
-
-
-def _sqlite(url: URL, *, writer: bool) -> AsyncEngine:
-    engine = create_async_engine(
-        url,
-        pool_size=1 if writer else SQLITE_READERS,
-        max_overflow=0,
-        connect_args={"timeout": BUSY_TIMEOUT.total_seconds()},
-    )
-    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: Any, _: Any) -> None:
-        # The driver would begin transactions by its own rules, and late.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
 
 
 def _asyncpg_url(url: URL) -> URL:
