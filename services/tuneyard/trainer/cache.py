@@ -148,7 +148,9 @@ class Cache:
         except BaseException:
             shutil.rmtree(entry.folder, ignore_errors=True)
             raise
-        threading.Thread(target=self._make_durable, args=(entry, size_bytes), daemon=True).start()
+        threading.Thread(
+            target=self._make_durable, args=(entry, size_bytes), name="cache-sync", daemon=True
+        ).start()
         self._make_room(0, keep=entry)
 
     def _make_durable(self, entry: _Entry, size_bytes: int) -> None:
