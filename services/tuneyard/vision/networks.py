@@ -154,14 +154,18 @@ def _checkpointed(forward: Callable[..., Tensor], norms: list[_BatchNorm]) -> Ca
 
 @contextmanager
 def _statistics_seen_once(norms: list[_BatchNorm]) -> Iterator[None]:
-    """Without this, computing a block twice would count its batch twice in the running statistics."""
+    """Without this, computing a block twice would count its batch twice in the running statistics.
+
+    They must still take part in the computation, which is to save the same tensors as the first time.
+    """
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
 def default_weights(architecture: str) -> Any:

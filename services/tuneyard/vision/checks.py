@@ -1,0 +1,249 @@
+"""What is wrong with a classifier's spec, and what is only unusual. Imports no torch, changes nothing.
+
+The ranges of single fields stand in the protos and are checked at the gateway; here is what needs the
+architecture, the data, or several fields at once.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+
+from tuneyard.v1 import dataset_pb2, errors_pb2, system_pb2, training_pb2
+from tuneyard.vision.architectures import Architecture, architectures
+from tuneyard.vision.facts import DataFacts
+from tuneyard.vision.recommended import METRICS
+
+Violation = errors_pb2.FieldViolation
+
+ALIASES = {
+    "google/vit-base-patch16-224": "vit_b_16",
+    "google/vit-base-patch32-224-in21k": "vit_b_32",
+    "google/vit-large-patch16-224": "vit_l_16",
+    "microsoft/resnet-18": "resnet18",
+    "microsoft/resnet-50": "resnet50",
+    "facebook/convnext-tiny-224": "convnext_tiny",
+    "microsoft/swin-tiny-patch4-window7-224": "swin_t",
+}
+"""Hub ids that people know, and torchvision's architecture of the same kind."""
+
+
+def _violation(field: str, description: str) -> Violation:
+    return Violation(field=f"spec.{field}", description=description)
+
+
+def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", Violation]:
+    """What to answer where the base model is no architecture: the reason, and what to use instead."""
+    if "/" in base_model and not base_model.startswith("models/"):
+        similar = ALIASES.get(base_model)
+        instead = f" torchvision's {similar} is of the same kind and needs no import." if similar else ""
+        return errors_pb2.ERROR_REASON_BASE_MODEL_UNAVAILABLE, _violation(
+            "base_model",
+            f"{base_model!r} is a hub model. Import it with `tuneyard models import {base_model}`, then"
+            f" name it as models/NAME.{instead}",
+        )
+    close = difflib.get_close_matches(base_model.lower().replace("-", ""), architectures(), n=3, cutoff=0.5)
+    meant = f" Did you mean {', '.join(close)}?" if close else ""
+    return errors_pb2.ERROR_REASON_UNKNOWN_BASE_MODEL, _violation(
+        "base_model",
+        f"torchvision has no classification architecture {base_model!r}.{meant}"
+        " `tuneyard models list` lists all of them.",
+    )
+
+
+def violations(
+    given: training_pb2.TrainingSpec,
+    resolved: training_pb2.TrainingSpec,
+    architecture: Architecture,
+    facts: DataFacts | None,
+    devices: Sequence[system_pb2.Device],
+) -> list[Violation]:
+    """Everything for which the job would be refused."""
+    return [
+        *_contradictions(given, resolved),
+        *_impossible_for_architecture(resolved, architecture),
+        *_impossible_on_devices(resolved, devices),
+        *(_impossible_with_data(resolved, facts) if facts else ()),
+    ]
+
+
+def _contradictions(
+    given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec
+) -> Iterator[Violation]:
+    hyper = given.hyperparameters
+    if hyper.HasField("epochs") and hyper.HasField("max_steps"):
+        yield _violation("hyperparameters.max_steps", "Set epochs or max_steps, not both.")
+    if hyper.HasField("warmup_steps") and hyper.HasField("warmup_ratio"):
+        yield _violation("hyperparameters.warmup_ratio", "Set warmup_steps or warmup_ratio, not both.")
+    if resolved.hyperparameters.optimizer not in (
+        training_pb2.OPTIMIZER_ADAMW,
+        training_pb2.OPTIMIZER_SGD,
+    ):
+        yield _violation(
+            "hyperparameters.optimizer",
+            "Image classifiers are trained with OPTIMIZER_ADAMW or OPTIMIZER_SGD.",
+        )
+    elif hyper.HasField("momentum") and resolved.hyperparameters.optimizer != training_pb2.OPTIMIZER_SGD:
+        yield _violation("hyperparameters.momentum", "Only OPTIMIZER_SGD has a momentum.")
+    if resolved.early_stopping.metric not in METRICS:
+        yield _violation(
+            "early_stopping.metric",
+            f"There is no metric {resolved.early_stopping.metric!r}: use one of {', '.join(METRICS)}.",
+        )
+
+
+def _impossible_for_architecture(
+    resolved: training_pb2.TrainingSpec, architecture: Architecture
+) -> Iterator[Violation]:
+    task, size = resolved.image_classifier, resolved.image_classifier.image_size
+    if size < architecture.minimum_size or size % architecture.size_multiple:
+        step = architecture.size_multiple
+        wanted = f"a multiple of {step} px" if step > 1 else f"at least {architecture.minimum_size} px"
+        near = max(architecture.minimum_size, round(size / step) * step)
+        yield _violation(
+            "image_classifier.image_size",
+            f"{architecture.name} needs {wanted}, not {size} px; {near} would do.",
+        )
+    if task.gradient_checkpointing and not architecture.can_checkpoint:
+        yield _violation(
+            "image_classifier.gradient_checkpointing",
+            f"{architecture.name} does not consist of blocks that could be computed again: leave it off.",
+        )
+    if resolved.base_model_revision and resolved.base_model_revision != architecture.weights:
+        yield _violation(
+            "base_model_revision",
+            f"The weights of {architecture.name} are {architecture.weights}, and no others are offered.",
+        )
+
+
+def _impossible_on_devices(
+    resolved: training_pb2.TrainingSpec, devices: Sequence[system_pb2.Device]
+) -> Iterator[Violation]:
+    count = resolved.resources.device_count
+    if count > 1:
+        have = f"this trainer has {len(devices)}, and " if count > len(devices) else ""
+        yield _violation(
+            "resources.device_count", f"{count} devices: {have}an image classifier is trained on one."
+        )
+    accelerated = any(device.id != "cpu" for device in devices) and not resolved.resources.force_cpu
+    if resolved.hyperparameters.precision == training_pb2.PRECISION_FP16 and not accelerated:
+        yield _violation(
+            "hyperparameters.precision", "PRECISION_FP16 needs an accelerator; use PRECISION_AUTO."
+        )
+
+
+def _impossible_with_data(resolved: training_pb2.TrainingSpec, facts: DataFacts) -> Iterator[Violation]:
+    if len(facts.classes) < 2:
+        yield _violation("dataset", "The dataset has one class only: there is nothing to tell apart.")
+    name, count = facts.smallest_class
+    splits_itself = not facts.brings_validation and not resolved.data_split.validation_dataset
+    if splits_itself and count < 2:
+        yield _violation(
+            "dataset",
+            f"Class {name!r} has {count} image, too few to hold one out for validation: add images, or a val/"
+            " folder.",
+        )
+    elif count < 1:
+        yield _violation("dataset", f"Class {name!r} has no training image.")
+    batch_size = resolved.hyperparameters.batch_size
+    if batch_size > facts.train_samples:
+        yield _violation(
+            "hyperparameters.batch_size",
+            f"A batch of {batch_size} is larger than the {facts.train_samples} training images.",
+        )
+    if (
+        resolved.data_split.HasField("max_train_samples")
+        and len(facts.classes) > resolved.data_split.max_train_samples
+    ):
+        yield _violation(
+            "data_split.max_train_samples",
+            f"{resolved.data_split.max_train_samples} images cannot hold one of each of the"
+            f" {len(facts.classes)} classes.",
+        )
+    for name, weight in sorted(resolved.image_classifier.class_weights.items()):
+        if name not in facts.classes:
+            close = difflib.get_close_matches(name, facts.classes, n=1)
+            meant = f" Did you mean {close[0]!r}?" if close else ""
+            yield _violation("image_classifier.class_weights", f"The dataset has no class {name!r}.{meant}")
+        elif weight <= 0:
+            yield _violation(
+                "image_classifier.class_weights", f"The weight of {name!r} must be above 0, not {weight:g}."
+            )
+
+
+def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | None:
+    """A violation if the dataset's layout is another family's."""
+    if format in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER):
+        return None
+    name = dataset_pb2.DatasetFormat.Name(format)
+    return _violation("dataset", f"An image classifier needs DATASET_FORMAT_IMAGE_FOLDER, not {name}.")
+
+
+def warnings(
+    given: training_pb2.TrainingSpec,
+    resolved: training_pb2.TrainingSpec,
+    architecture: Architecture,
+    facts: DataFacts | None,
+) -> list[Violation]:
+    """What is unusual but allowed."""
+    return [
+        *_unusual_numbers(given),
+        *_unusual_combinations(given, resolved, architecture),
+        *(_unusual_for_data(given, resolved, facts) if facts else ()),
+    ]
+
+
+def _unusual_numbers(given: training_pb2.TrainingSpec) -> Iterator[Violation]:
+    hyper = given.hyperparameters
+    if hyper.HasField("epochs") and not 10 <= hyper.epochs <= 20:
+        yield _violation("hyperparameters.epochs", f"{hyper.epochs}; 10 to 20 are usual.")
+    if hyper.HasField("batch_size") and not 8 <= hyper.batch_size <= 32:
+        yield _violation("hyperparameters.batch_size", f"{hyper.batch_size}; 8 to 32 are usual.")
+    usual_rate = hyper.optimizer != training_pb2.OPTIMIZER_SGD
+    if hyper.HasField("learning_rate") and usual_rate and not 1e-4 <= hyper.learning_rate <= 1e-3:
+        yield _violation("hyperparameters.learning_rate", f"{hyper.learning_rate:g}; 1e-4 to 1e-3 is usual.")
+
+
+def _unusual_combinations(
+    given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec, architecture: Architecture
+) -> Iterator[Violation]:
+    task, hyper = resolved.image_classifier, resolved.hyperparameters
+    if task.freeze_backbone and not task.pretrained:
+        yield _violation(
+            "image_classifier.freeze_backbone", "With random weights a frozen backbone recognises nothing."
+        )
+    if not task.pretrained and not given.hyperparameters.HasField("learning_rate"):
+        yield _violation(
+            "hyperparameters.learning_rate",
+            f"{hyper.learning_rate:g} is made for pretrained weights; random ones usually want 1e-3.",
+        )
+    if architecture.has_batch_norm and hyper.batch_size < 4 and not task.freeze_backbone:
+        yield _violation(
+            "hyperparameters.batch_size",
+            f"{architecture.name} has batch norm, whose statistics of {hyper.batch_size} images are poor.",
+        )
+    if hyper.HasField("max_steps") and hyper.warmup_steps > hyper.max_steps:
+        yield _violation(
+            "hyperparameters.warmup_steps",
+            f"All {hyper.max_steps} steps are warm-up: the learning rate never falls.",
+        )
+
+
+def _unusual_for_data(
+    given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec, facts: DataFacts
+) -> Iterator[Violation]:
+    if given.data_split.HasField("validation_fraction") and facts.brings_validation:
+        yield _violation(
+            "data_split.validation_fraction", "The dataset brings its own validation split, which is used."
+        )
+    size = resolved.image_classifier.image_size
+    if 0 < facts.median_side * 2 <= size:
+        yield _violation(
+            "image_classifier.image_size",
+            f"The images are about {facts.median_side} px wide or high and would be enlarged to {size} px.",
+        )
+    hyper = resolved.hyperparameters
+    effective = hyper.batch_size * hyper.gradient_accumulation_steps
+    if hyper.batch_size <= facts.train_samples < effective:
+        yield _violation(
+            "hyperparameters.gradient_accumulation_steps",
+            f"An effective batch of {effective} is larger than the {facts.train_samples} training images.",
+        )

@@ -1,0 +1,88 @@
+"""Small image datasets that are drawn, runs that keep what was reported, and settings of quick trainings."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tuneyard.datasets import Report
+from tuneyard.trainer.fake_run import FakeRun
+from tuneyard.trainer.run import DatasetFiles
+from tuneyard.vision.config import ClassifierConfig
+
+Draw = Callable[..., DatasetFiles]
+Configure = Callable[..., ClassifierConfig]
+Start = Callable[..., FakeRun]
+
+
+def _image(generator: np.random.Generator, number: int, classes: int, side: int) -> Image.Image:
+    """Noise with a bright band, whose place tells the class."""
+    pixels = generator.integers(0, 90, (side, side, 3), dtype=np.uint8)
+    top = side * number // classes
+    pixels[top : top + max(1, side // classes)] += 130
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def draw(tmp_path: Path) -> Draw:
+    """Draws an image folder: `draw("train", classes=3, per_class=10, side=16, splits=("train", "val"))`."""
+
+    def drawn(
+        name: str = "data",
+        *,
+        classes: int = 3,
+        per_class: int = 10,
+        side: int = 16,
+        splits: tuple[str, ...] = ("train", "val"),
+        extra: Callable[[Path], None] = lambda root: None,
+    ) -> DatasetFiles:
+        root = tmp_path / name
+        generator = np.random.default_rng(7)
+        for split in splits or ("",):
+            for number in range(classes):
+                folder = root / split / f"class_{number}"
+                folder.mkdir(parents=True)
+                for index in range(per_class):
+                    _image(generator, number, classes, side).save(folder / f"{index:03d}.png")
+        extra(root)
+        return DatasetFiles(root, hashlib.sha256(str(root).encode()).hexdigest(), Report("image-folder"))
+
+    return drawn
+
+
+@pytest.fixture
+def configure() -> Configure:
+    """Settings of a small, quick training; keywords change them."""
+    small = ClassifierConfig(
+        architecture="squeezenet1_1",
+        base_model="squeezenet1_1",
+        pretrained=False,
+        image_size=32,
+        epochs=2,
+        batch_size=8,
+        learning_rate=1e-3,
+        precision="fp32",
+        dropout=0.2,
+        class_weights={},
+    )
+
+    def configured(**changes: Any) -> ClassifierConfig:
+        return replace(small, **changes)
+
+    return configured
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """A run on a dataset; keywords go to `FakeRun`."""
+
+    def started(files: DatasetFiles, **options: Any) -> FakeRun:
+        options.setdefault("root", tmp_path / "run")
+        return FakeRun(training_files=files, **{"cpu_threads": 2, "keep_last": 100} | options)
+
+    return started
