@@ -100,11 +100,12 @@ class TrainerProcess:
         self._process.wait(10)
         self._close_channel()
 
-    def terminate(self) -> tuple[int, float]:
+    def terminate(self, *, while_stopping: Callable[[], object] = lambda: None) -> tuple[int, float]:
         """SIGTERM; the exit code, and the seconds it took."""
         assert self._process is not None
         began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
+        while_stopping()
         code = self._process.wait(20)
         self._close_channel()
         return code, time.monotonic() - began

@@ -45,7 +45,9 @@ class Trainer:
             times=RunTimes(poll=timedelta(seconds=30), keep_alive=timedelta(seconds=0.01)),
         )
 
-    async def start(self, key: RunKey, *, epoch: int = 1, slot: int = SlotKind.SLOT_KIND_DEVICE) -> str:
+    async def start(
+        self, key: RunKey, *, epoch: int = 1, slot: "SlotKind.ValueType" = SlotKind.SLOT_KIND_DEVICE
+    ) -> str:
         return await self.runs.start(
             StartRunRequest(controller_epoch=epoch, job=key.job, attempt=key.attempt, slot=slot)
         )

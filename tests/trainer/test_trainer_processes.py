@@ -5,10 +5,12 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import grpc
 import psutil
 import pytest
+from grpc_status import rpc_status
 
 from tests.support.trainer_process import TrainerProcess, eventually
 from tuneyard.rpc.errors import from_status
@@ -40,9 +42,7 @@ def is_running(pid: int) -> bool:
 
 
 def reason(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
-    from grpc_status import rpc_status
-
-    status = rpc_status.from_call(error.value)
+    status = rpc_status.from_call(cast(grpc.Call, error.value))
     known = from_status(status) if status is not None else None
     return known.reason if known else str(error.value)
 
@@ -263,9 +263,10 @@ def test_a_released_run_is_gone_from_the_disk_and_a_living_one_is_not_released(
 def test_sigterm_ends_workers_and_watchers_within_three_seconds(trainer: TrainerProcess) -> None:
     trainer.start_ready().run("a", "records=5,ignore_stop")
     worker = trainer.wait_for_record("a", "started").started.pid
-    watch = trainer.watch("a")
+    eventually(lambda: runs(trainer)[0].last_run_sequence == 6)
+    watch = trainer.watch("a", after=5)
     next(watch)
-    code, seconds = trainer.terminate()
+    code, seconds = trainer.terminate(while_stopping=lambda: list(watch))
     assert code == 0 and seconds < 3
     assert not is_running(worker)
     trainer.start()

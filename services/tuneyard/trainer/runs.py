@@ -173,6 +173,7 @@ class Runs:
                 "JOB_STATE_CONFLICT", "the run's worker is alive: stop it first", resource=key.job
             )
         del self._runs[key]
+        self._stored.pop(key, None)
         # Out of sight at once; the rest may take a while.
         trash = run.folder.path.with_name(_RELEASED + run.folder.name)
         run.folder.path.rename(trash)
