@@ -9,17 +9,25 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import grpc
 
 from tuneyard.client import errors, statuses
-from tuneyard.v1.artifact_service_pb2_grpc import ArtifactServiceAsyncStub, ArtifactServiceStub
-from tuneyard.v1.dataset_service_pb2_grpc import DatasetServiceAsyncStub, DatasetServiceStub
-from tuneyard.v1.inference_service_pb2_grpc import InferenceServiceAsyncStub, InferenceServiceStub
-from tuneyard.v1.model_service_pb2_grpc import ModelServiceAsyncStub, ModelServiceStub
-from tuneyard.v1.system_service_pb2_grpc import SystemServiceAsyncStub, SystemServiceStub
-from tuneyard.v1.training_service_pb2_grpc import TrainingServiceAsyncStub, TrainingServiceStub
+from tuneyard.v1.artifact_service_pb2_grpc import ArtifactServiceStub
+from tuneyard.v1.dataset_service_pb2_grpc import DatasetServiceStub
+from tuneyard.v1.inference_service_pb2_grpc import InferenceServiceStub
+from tuneyard.v1.model_service_pb2_grpc import ModelServiceStub
+from tuneyard.v1.system_service_pb2_grpc import SystemServiceStub
+from tuneyard.v1.training_service_pb2_grpc import TrainingServiceStub
+
+if TYPE_CHECKING:  # these classes are in the stubs alone
+    from tuneyard.v1.artifact_service_pb2_grpc import ArtifactServiceAsyncStub
+    from tuneyard.v1.dataset_service_pb2_grpc import DatasetServiceAsyncStub
+    from tuneyard.v1.inference_service_pb2_grpc import InferenceServiceAsyncStub
+    from tuneyard.v1.model_service_pb2_grpc import ModelServiceAsyncStub
+    from tuneyard.v1.system_service_pb2_grpc import SystemServiceAsyncStub
+    from tuneyard.v1.training_service_pb2_grpc import TrainingServiceAsyncStub
 
 DEFAULT_SERVER: Final = "127.0.0.1:50051"
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -130,27 +138,27 @@ class Connection:
         return grpc.aio.secure_channel(self.settings.server, credentials, options=_OPTIONS)
 
     @cached_property
-    def training(self) -> TrainingServiceAsyncStub:
+    def training(self) -> "TrainingServiceAsyncStub":
         return TrainingServiceStub(self.channel)
 
     @cached_property
-    def datasets(self) -> DatasetServiceAsyncStub:
+    def datasets(self) -> "DatasetServiceAsyncStub":
         return DatasetServiceStub(self.channel)
 
     @cached_property
-    def models(self) -> ModelServiceAsyncStub:
+    def models(self) -> "ModelServiceAsyncStub":
         return ModelServiceStub(self.channel)
 
     @cached_property
-    def artifacts(self) -> ArtifactServiceAsyncStub:
+    def artifacts(self) -> "ArtifactServiceAsyncStub":
         return ArtifactServiceStub(self.channel)
 
     @cached_property
-    def inference(self) -> InferenceServiceAsyncStub:
+    def inference(self) -> "InferenceServiceAsyncStub":
         return InferenceServiceStub(self.channel)
 
     @cached_property
-    def system(self) -> SystemServiceAsyncStub:
+    def system(self) -> "SystemServiceAsyncStub":
         return SystemServiceStub(self.channel)
 
     async def close(self) -> None:
@@ -160,12 +168,12 @@ class Connection:
 
     async def unary(
         self,
-        method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        method: "grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT]",
         request: RequestT,
         *,
         repeat: bool = True,
     ) -> ResponseT:
-        """Makes one call. `repeat` says that doing it twice is harmless: it reads, or carries a request id."""
+        """Makes one call. `repeat` says that twice is harmless: it reads, or carries a request id."""
         backoff = Backoff()
         attempts = 1 + (self.settings.retries if repeat else 0)
         for attempt in range(1, attempts + 1):
@@ -178,7 +186,7 @@ class Connection:
         raise AssertionError("the loop returns or raises")
 
     async def _call(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT], request: RequestT
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT]", request: RequestT
     ) -> ResponseT:
         try:
             return await method(
@@ -188,7 +196,7 @@ class Connection:
             raise statuses.from_rpc(error, address=self.settings.server) from error
 
     async def stream(
-        self, method: grpc.aio.UnaryStreamMultiCallable[RequestT, ResponseT], request: RequestT
+        self, method: "grpc.aio.UnaryStreamMultiCallable[RequestT, ResponseT]", request: RequestT
     ) -> AsyncGenerator[ResponseT, None]:
         """Yields what the server streams. Close the generator: leaving it open leaves the call open."""
         call = method(request, metadata=self._metadata)
@@ -202,7 +210,7 @@ class Connection:
 
     async def send(
         self,
-        method: grpc.aio.StreamUnaryMultiCallable[RequestT, ResponseT],
+        method: "grpc.aio.StreamUnaryMultiCallable[RequestT, ResponseT]",
         requests: AsyncIterator[RequestT],
     ) -> ResponseT:
         """Streams requests and returns the one answer."""

@@ -33,8 +33,12 @@ class Job:
 
     def watch(self, *, after: int = 0) -> Generator[event_pb2.JobEvent, None, None]:
         """Yields the job's events after a sequence, without a gap, until the job is terminal."""
-        for batch in self._portal.iterate(self._job.watch_batches(after=after)):
+        for batch in self.watch_batches(after=after):
             yield from batch
+
+    def watch_batches(self, *, after: int = 0) -> Generator[Sequence[event_pb2.JobEvent], None, None]:
+        """Yields the job's events as they arrive together; otherwise as `watch`."""
+        yield from self._portal.iterate(self._job.watch_batches(after=after))
 
     def wait(self, *, timeout: timedelta | None = None, check: bool = False) -> job_pb2.Job:
         """Waits until the job is terminal and returns it; with `check`, raises where it did not succeed."""

@@ -1,4 +1,4 @@
-"""Turns what calls and jobs end with into the exceptions of `errors`. Nothing else here knows status codes."""
+"""Turns what calls and jobs end with into exceptions. Nothing else in this package knows status codes."""
 
 from collections.abc import Mapping
 from typing import Final
