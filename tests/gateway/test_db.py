@@ -101,6 +101,15 @@ async def test_readers_do_not_wait_for_a_writer_and_see_only_commits(db: Databas
             assert await _count(db) == 0
 
 
+async def test_one_read_sees_one_state(db: Database) -> None:
+    async with db.read() as connection:
+        assert (await connection.execute(COUNT)).scalar_one() == 0
+        async with db.transaction() as writer:
+            await writer.execute(ROW)
+        assert (await connection.execute(COUNT)).scalar_one() == 0
+    assert await _count(db) == 1
+
+
 async def test_concurrent_writers_lose_no_update(db: Database) -> None:
     async with db.transaction() as connection:
         await connection.execute(ROW)

@@ -1,11 +1,13 @@
 """The controller's lease."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from tests.support.ledger import LEASE, LedgerDriver
 from tuneyard.gateway.db import Database
+from tuneyard.gateway.ledger import check_epoch
 
 
 @pytest.fixture
@@ -48,3 +50,25 @@ async def test_a_released_lease_is_free_at_once(driver: LedgerDriver) -> None:
     assert epoch
     await driver.jobs.release_controller(epoch)
     assert await driver.jobs.claim_controller("b", LEASE) == 2
+
+
+async def test_a_claim_waits_until_transactions_of_the_old_epoch_have_ended(ledger: LedgerDriver) -> None:
+    epoch = ledger.epoch
+    async with ledger.db.transaction() as connection:
+        await check_epoch(connection, epoch)
+        claim = asyncio.create_task(ledger.jobs.claim_controller("test", LEASE))
+        done, _ = await asyncio.wait([claim], timeout=0.2)
+        assert not done
+    assert await claim == epoch + 1
+
+
+@pytest.mark.integration
+async def test_a_renewal_does_not_wait_for_transactions(postgres_url: str) -> None:
+    db = Database.open(postgres_url)
+    await db.migrate()
+    driver = LedgerDriver(db)
+    await driver.lead()
+    async with db.transaction() as connection, asyncio.timeout(5):
+        await check_epoch(connection, driver.epoch)
+        assert await driver.jobs.renew_controller(driver.epoch, LEASE)
+    await db.close()

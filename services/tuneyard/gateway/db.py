@@ -59,7 +59,8 @@ class Database:
                 engine = create_async_engine(
                     target, pool_size=POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=True
                 )
-                return cls(engine, engine, url=target)
+                # By default each statement of a transaction would see a state of its own.
+                return cls(engine, engine.execution_options(isolation_level="REPEATABLE READ"), url=target)
             case _:
                 raise ValueError("a database is sqlite:///PATH or postgresql://…")
 

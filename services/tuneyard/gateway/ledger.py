@@ -15,8 +15,13 @@ from tuneyard.rpc.errors import TuneyardError
 
 T = TypeVar("T")
 
-# Shared with other readers, but not with a claim: an epoch that was read holds until the transaction ends.
-_EPOCH = select(controller.c.epoch).where(controller.c.epoch == bindparam("epoch")).with_for_update(read=True)
+# Shared with other transactions and with a renewal, but not with a claim, which locks the row FOR UPDATE: an
+# epoch that was read holds until the transaction ends.
+_EPOCH = (
+    select(controller.c.epoch)
+    .where(controller.c.epoch == bindparam("epoch"))
+    .with_for_update(read=True, key_share=True)
+)
 
 
 def not_found(name: str) -> TuneyardError:
