@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.servers import S3Server
 from tests.support.worker_folder import MakeFolder, WorkerFolder
-from tuneyard.storage import FolderStore, StoreUnavailable
+from tuneyard.storage import FolderStore, StoreSettings, StoreUnavailable, open_store
 from tuneyard.trainer.errors import Stop
 from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE
 from tuneyard.trainer.worker import describe
@@ -239,6 +240,38 @@ def test_a_worker_imports_no_grpc_and_no_torch() -> None:
         "import sys, tuneyard.trainer.worker as w; sys.exit(bool({'grpc', 'torch'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
+
+
+def test_an_error_names_the_stage_that_it_ended(worker_folder: MakeFolder) -> None:
+    run = worker_folder().run()
+    with pytest.raises(KeyError), run.stage("prepare_data"), run.stage("read_cache"):
+        raise KeyError
+    assert run.failed_stage == "read_cache"
+    with run.stage("train"):
+        assert run.failed_stage == ""
+    run.close()
+
+
+@pytest.mark.integration
+def test_a_run_keeps_its_bytes_on_an_s3_server(tmp_path: Path, s3: S3Server) -> None:
+    settings = StoreSettings(
+        s3_endpoint=s3.endpoint,
+        s3_access_key=s3.access_key,
+        s3_secret_key=s3.secret_key,
+        s3_secure=s3.secure,
+    )
+    url = f"s3://{s3.bucket}/runs"
+    remote = {"store_url": url, "store": settings}
+    first = WorkerFolder(tmp_path, base_model="fake:steps=20,save=8,fail_at=19", settings=remote)
+    first.work()
+    second = first.next(**remote)
+    second.base_model = "fake:steps=20,save=8"
+    (second.path / "request.pb").write_bytes(second.start_request().SerializeToString())
+    assert second.work() == 0
+    assert second.last() == "result"
+    store = open_store(url, settings=settings)
+    for stored in second.bodies("artifact"):
+        assert store.stat(stored.file.key).sha256 == stored.file.sha256
 
 
 @pytest.mark.integration

@@ -88,6 +88,16 @@ def keep_policy(request: StartRunRequest) -> KeepPolicy:
     )
 
 
+def best_metric(request: StartRunRequest) -> float | None:
+    """The best value so far, unless it was measured beyond the checkpoint: such a value will be measured
+    again.
+    """
+    best = request.best_metric
+    if not request.HasField("best_metric") or best.best_step > request.checkpoint.step:
+        return None
+    return best.best
+
+
 def kept_checkpoints(request: StartRunRequest) -> list[KeptCheckpoint]:
     """The checkpoints of earlier attempts that are still there, oldest first."""
     return [

@@ -152,7 +152,11 @@ class Run(Protocol):
 
     @property
     def best_metric(self) -> float | None:
-        """The best value of the watched metric in earlier attempts; None where there is none."""
+        """The best value of the watched metric up to the checkpoint to resume from; None where none is known.
+
+        What lost attempts measured beyond the checkpoint is void. A recipe that keeps the best value in its
+        own checkpoint, which also knows the step and the weights that it belongs to, does not need this.
+        """
         ...
 
     def dataset(self) -> DatasetFiles:

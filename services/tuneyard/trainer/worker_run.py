@@ -21,6 +21,7 @@ from tuneyard.trainer.manifest import machine, package_versions
 from tuneyard.trainer.memory import PeakMemory
 from tuneyard.trainer.records import (
     advice_kind,
+    best_metric,
     checkpoint_event,
     clean,
     json_literal,
@@ -61,7 +62,7 @@ class WorkerRun:
         self.device = "cpu" if settings.device == "cpu" else "cuda:0"
         self.cpu_threads = settings.cpu_threads
         self.micro_batch_halvings = request.micro_batch_halvings
-        self.best_metric = request.best_metric.best if request.HasField("best_metric") else None
+        self.best_metric = best_metric(request)
         self.cache_dir = settings.cache_dir
         self._scratch = empty_folder(run_dir / "scratch")
         self.work_dir = empty_folder(self._scratch / "work")
@@ -154,6 +155,7 @@ class WorkerRun:
     @contextmanager
     def stage(self, name: str, detail: str = "") -> Iterator[None]:
         self._stages.append(name)
+        self.failed_stage = ""
         self.reporter.record(stage=StageEvent(name=name, detail=clean(detail)))
         started = time.monotonic()
         try:

@@ -103,8 +103,6 @@ def train(config: FakeConfig, run: Run) -> Result:
         _prepare(script, run)
     checkpoint = run.checkpoint()
     state = State.read(checkpoint.dir) if checkpoint else State.fresh(config)
-    if run.best_metric is not None:
-        state.best = max(state.best, run.best_metric)
     micro = MicroBatching(
         run,
         batch_size=config.batch_size,
