@@ -8,7 +8,7 @@ import hmac
 import inspect
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -31,6 +31,7 @@ Translate: TypeAlias = Callable[[Exception], TuneyardError | None]
 # The transport refuses a message beyond its limit without details: refuse earlier, in our words.
 MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
 MAX_TRANSPORT_MESSAGE_BYTES: Final = 2 * MAX_MESSAGE_BYTES
+_DRAIN_SECONDS: Final = 0.5
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -165,7 +166,12 @@ def _guarded(handler: _Served, guard: Guard, *, is_outermost: bool = False) -> H
 
     async def single(request: Any, context: Context) -> Any:
         async with guard(context):
-            return await behavior(opened(request), context)
+            try:
+                return await behavior(opened(request), context)
+            except TuneyardError:
+                if is_outermost and handler.request_streaming:
+                    await _drain(request)
+                raise
 
     guarded = stream if inspect.isasyncgenfunction(behavior) else single
     return rebuild(guarded, parse, handler.response_serializer)
@@ -193,6 +199,14 @@ def _refusing(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return _Refused(TuneyardError("INVALID_FIELD", "the request is no message of its type"))
 
     return parse_or_refuse
+
+
+async def _drain(requests: AsyncIterator[Any]) -> None:
+    """Read what the caller still sends, for a moment: some clients lose the status that ends a call early."""
+    with suppress(TimeoutError, grpc.RpcError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in requests:
+                pass
 
 
 def _as_is(request: Any) -> Any:

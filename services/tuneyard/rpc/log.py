@@ -47,7 +47,7 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("alembic", "aiosqlite", "asyncio", "urllib3", "uvicorn.access"):
+    for chatty in ("alembic", "aiosqlite", "asyncio", "urllib3", "uvicorn"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
 
 
