@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tuneyard.trainer.data_folder import DataFolder, DataFolderInUse, write_whole
+from tuneyard.trainer.data_folder import DataFolder, DataFolderError, DataFolderInUse, write_whole
 
 
 def test_the_id_and_the_newest_epoch_outlive_the_process(tmp_path: Path) -> None:
@@ -39,3 +39,9 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_whole(tmp_path / "file", b"second")
     assert (tmp_path / "file").read_bytes() == b"second"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_cannot_be_is_told_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataFolderError, match="file/data: Not a directory"):
+        DataFolder.open(tmp_path / "file" / "data", new_id="one")

@@ -13,7 +13,7 @@ import uvloop
 from tuneyard.rpc.log import configure_logging
 from tuneyard.rpc.server import ListenError, RpcServer
 from tuneyard.trainer.config import TrainerConfig
-from tuneyard.trainer.data_folder import DataFolder, DataFolderInUse
+from tuneyard.trainer.data_folder import DataFolder, DataFolderError
 from tuneyard.trainer.description import Description, store_problem
 from tuneyard.trainer.devices import DeviceError, Devices, usable_cores
 from tuneyard.trainer.family import TrainerFamily
@@ -43,7 +43,7 @@ def serve(family: TrainerFamily, config: TrainerConfig) -> None:
     configure_logging(config.log_format, level=config.log_level)
     try:
         uvloop.run(_serve(family, config))
-    except (ListenError, DataFolderInUse, DeviceError, OSError) as error:
+    except (ListenError, DataFolderError, DeviceError) as error:
         raise SystemExit(f"the {config.family} trainer cannot start: {error}") from error
 
 

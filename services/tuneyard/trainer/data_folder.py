@@ -10,7 +10,11 @@ from typing import Self
 _MAX_SOCKET_PATH_BYTES = 100  # the kernel's limit is 107
 
 
-class DataFolderInUse(Exception):
+class DataFolderError(Exception):
+    """The folder cannot be used; the message is for whoever started the trainer."""
+
+
+class DataFolderInUse(DataFolderError):
     """Another trainer has the folder."""
 
 
@@ -28,11 +32,18 @@ class DataFolder:
     def open(cls, path: Path, *, new_id: str) -> Self:
         """Lock the folder, creating it if need be; `new_id` becomes the trainer's id if it has none.
 
-        Raises DataFolderInUse, or OSError where the folder cannot be used.
+        Raises DataFolderError.
         """
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = path.resolve()
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path = path.resolve()
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return cls._locked(path, lock=lock, new_id=new_id)
+        except OSError as error:
+            raise DataFolderError(f"the data folder {path}: {error.strerror}") from error
+
+    @classmethod
+    def _locked(cls, path: Path, *, lock: int, new_id: str) -> Self:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

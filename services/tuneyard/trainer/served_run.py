@@ -90,7 +90,7 @@ class ServedRun:
             exit_code=ended.exit_code,
             signal=ended.signal,
             out_of_memory=ended.out_of_memory or ended.exit_code == OUT_OF_MEMORY_EXIT_CODE,
-            trainer_restarted=ended.lost or self._trainer_stops,
+            trainer_restarted=ended.lost or (self._trainer_stops and ended.signal != 0),
             last_run_sequence=self._last_sequence(),
             detail=ended.detail or tail(self.folder.output),
         )
@@ -142,7 +142,7 @@ class ServedRun:
             _log.error("worker not launched", error=str(error))
             return WorkerExit(exit_code=1, lost=True, detail=str(error))
         if worker is None:
-            return WorkerExit(detail="stopped before it was started")
+            return WorkerExit(lost=self._trainer_stops, detail="stopped before it was started")
         self._worker = worker
         self.folder.write_worker(worker.process)
         _log.info("worker launched", pid=worker.process.pid, device=self.device)
