@@ -149,6 +149,8 @@ async def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     await db.close()
 
 
+# The driver's thread for a file that could not be opened may outlive the test's event loop.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("url", ["sqlite:////proc/none.db", "postgresql://nobody@127.0.0.1:9/none"])
 async def test_a_database_that_does_not_answer_is_unavailable(url: str) -> None:
     db = Database.open(url)
@@ -156,6 +158,16 @@ async def test_a_database_that_does_not_answer_is_unavailable(url: str) -> None:
         await _count(db)
     assert raised.value.reason == "DATABASE_UNAVAILABLE"
     assert raised.value.retry_after
+    await db.close()
+
+
+@pytest.mark.integration
+async def test_a_postgresql_url_may_have_the_parameters_of_libpq(postgres_url: str) -> None:
+    url = postgres_url.replace("postgresql://", "postgres://")
+    db = Database.open(f"{url}?sslmode=disable&application_name=tuneyard")
+    async with db.read() as connection:
+        name = (await connection.execute(text("SHOW application_name"))).scalar_one()
+    assert name == "tuneyard"
     await db.close()
 
 

@@ -8,11 +8,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import Connection, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
@@ -20,6 +21,7 @@ from tuneyard.gateway import sqlite
 from tuneyard.rpc.errors import TuneyardError
 
 CHANNEL = "tuneyard"
+CONNECT_TIMEOUT = timedelta(seconds=10)
 RECONNECT_AFTER = timedelta(seconds=1)
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every gateway takes the same one.
@@ -32,11 +34,11 @@ Dialect = Literal["sqlite", "postgresql"]
 class Database:
     """One database. SQLite has one writer at a time in this process; PostgreSQL locks rows."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, *, url: URL) -> None:
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, *, dsn: str = "") -> None:
         self.dialect: Dialect = "sqlite" if writer.dialect.name == "sqlite" else "postgresql"
         self._writer = writer
         self._reader = reader
-        self._url = url
+        self._dsn = dsn
         # SQLite would let writers wait for each other by sleeping; this lets them queue instead.
         self._write_lock: contextlib.AbstractAsyncContextManager[Any] = (
             asyncio.Lock() if self.dialect == "sqlite" else contextlib.nullcontext()
@@ -53,14 +55,18 @@ class Database:
             case "sqlite" if parsed.database and parsed.database != ":memory:":
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
                 target = parsed.set(drivername="sqlite+aiosqlite")
-                return cls(sqlite.writer(target), sqlite.reader(target), url=target)
+                return cls(sqlite.writer(target), sqlite.reader(target))
             case "postgresql" | "postgres":
-                target = _asyncpg_url(parsed)
+                dsn = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
                 engine = create_async_engine(
-                    target, pool_size=POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=True
+                    "postgresql+asyncpg://",
+                    async_creator=partial(_connect, dsn),
+                    pool_size=POSTGRES_CONNECTIONS,
+                    max_overflow=0,
+                    pool_pre_ping=True,
                 )
                 # By default each statement of a transaction would see a state of its own.
-                return cls(engine, engine.execution_options(isolation_level="REPEATABLE READ"), url=target)
+                return cls(engine, engine.execution_options(isolation_level="REPEATABLE READ"), dsn=dsn)
             case _:
                 raise ValueError("a database is sqlite:///PATH or postgresql://…")
 
@@ -115,17 +121,23 @@ class Database:
             return
         import asyncpg
 
-        dsn = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         while True:
             # However the connection is lost, the remedy is another one.
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await _listen_once(await asyncpg.connect(dsn), callback)
+                await _listen_once(await _connect(self._dsn), callback)
             await asyncio.sleep(RECONNECT_AFTER.total_seconds())
 
     async def close(self) -> None:
         """Close all connections."""
         await self._writer.dispose()
         await self._reader.dispose()
+
+
+async def _connect(dsn: str) -> Any:
+    """A connection by a libpq URL, whose parameters (sslmode, host, …) asyncpg reads itself."""
+    import asyncpg
+
+    return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT.total_seconds())
 
 
 async def _commit(transaction: AsyncTransaction, after_commit: Callable[[], None] | None) -> None:
@@ -153,14 +165,6 @@ async def _listen_once(connection: Any, callback: Callable[[str], None]) -> None
         await lost.wait()
     finally:
         connection.terminate()
-
-
-def _asyncpg_url(url: URL) -> URL:
-    """The URL for asyncpg, which knows libpq's `sslmode` as `ssl`."""
-    query = dict(url.query)
-    if "sslmode" in query:
-        query["ssl"] = query.pop("sslmode")
-    return url.set(drivername="postgresql+asyncpg", query=query)
 
 
 def _upgrade(connection: Connection) -> None:
