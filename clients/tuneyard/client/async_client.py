@@ -5,11 +5,13 @@ from typing import Self
 
 from tuneyard.client import names
 from tuneyard.client.artifacts import AsyncArtifacts
+from tuneyard.client.config import default_server, default_token
 from tuneyard.client.connection import Connection, ConnectionSettings
 from tuneyard.client.datasets import AsyncDatasets
 from tuneyard.client.inference import AsyncInference
 from tuneyard.client.jobs import AsyncJob, AsyncJobs
 from tuneyard.client.models import AsyncModels
+from tuneyard.client.words import FAMILIES, value_of
 from tuneyard.v1 import system_service_pb2, training_pb2
 from tuneyard.v1 import training_service_pb2 as service
 from tuneyard.v1.job_pb2 import Estimate, EvaluateSpec, ExportSpec, MergeSpec
@@ -19,8 +21,14 @@ from tuneyard.v1.system_pb2 import Trainer
 class AsyncClient:
     """A client for asyncio. Use it from one event loop: `async with AsyncClient() as client`."""
 
-    def __init__(self, settings: ConnectionSettings | None = None) -> None:
-        self._connection = Connection(settings or ConnectionSettings())
+    def __init__(self, server: str | ConnectionSettings | None = None, *, token: str | None = None) -> None:
+        """`server` is HOST:PORT, or all settings of the connection.
+
+        Without one, TUNEYARD_SERVER and TUNEYARD_TOKEN are asked, then this machine.
+        """
+        if not isinstance(server, ConnectionSettings):
+            server = ConnectionSettings(server=server or default_server(), token=token or default_token())
+        self._connection = Connection(server)
         self.jobs = AsyncJobs(self._connection)
         self.datasets = AsyncDatasets(self._connection)
         self.models = AsyncModels(self._connection)
@@ -112,10 +120,10 @@ class AsyncClient:
         return (await self._connection.unary(self._connection.training.Estimate, request)).estimate
 
     async def trainers(
-        self, *, family: "training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED
+        self, *, family: "str | training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED
     ) -> Sequence[Trainer]:
         """The configured trainers with their health and devices."""
-        request = system_service_pb2.ListTrainersRequest(family=family)
+        request = system_service_pb2.ListTrainersRequest(family=value_of(family, FAMILIES))
         return (await self._connection.unary(self._connection.system.ListTrainers, request)).trainers
 
     async def server_info(self) -> system_service_pb2.GetServerInfoResponse:

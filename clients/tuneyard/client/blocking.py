@@ -110,7 +110,7 @@ class Datasets:
         self,
         path: Path | str,
         *,
-        format: "dataset_pb2.DatasetFormat.ValueType",
+        format: "str | dataset_pb2.DatasetFormat.ValueType",
         name: str = "",
         display_name: str = "",
         labels: Mapping[str, str] | None = None,
@@ -141,7 +141,7 @@ class Datasets:
         self,
         source: str,
         *,
-        format: "dataset_pb2.DatasetFormat.ValueType",
+        format: "str | dataset_pb2.DatasetFormat.ValueType",
         name: str = "",
         display_name: str = "",
         labels: Mapping[str, str] | None = None,
@@ -174,7 +174,7 @@ class Datasets:
     def list(
         self,
         *,
-        format: "dataset_pb2.DatasetFormat.ValueType" = dataset_pb2.DATASET_FORMAT_UNSPECIFIED,
+        format: "str | dataset_pb2.DatasetFormat.ValueType" = dataset_pb2.DATASET_FORMAT_UNSPECIFIED,
         limit: int | None = None,
     ) -> list[dataset_pb2.Dataset]:
         """Datasets, newest first, with empty findings; at most `limit`."""
@@ -191,8 +191,8 @@ class Models:
     def base_models(
         self,
         *,
-        family: "training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED,
-        task: "training_pb2.TaskKind.ValueType" = training_pb2.TASK_KIND_UNSPECIFIED,
+        family: "str | training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED,
+        task: "str | training_pb2.TaskKind.ValueType" = training_pb2.TASK_KIND_UNSPECIFIED,
     ) -> Sequence[model_service_pb2.BaseModel]:
         """The catalogue, recommended ones first."""
         return self._portal.run(self._models.base_models(family=family, task=task))
@@ -201,7 +201,7 @@ class Models:
         self,
         source: str,
         *,
-        family: "training_pb2.Family.ValueType",
+        family: "str | training_pb2.Family.ValueType",
         name: str = "",
         display_name: str = "",
         architecture: str = "",
@@ -227,7 +227,7 @@ class Models:
         self,
         file: Path | str,
         *,
-        family: "training_pb2.Family.ValueType",
+        family: "str | training_pb2.Family.ValueType",
         name: str = "",
         display_name: str = "",
         architecture: str = "",
@@ -260,7 +260,7 @@ class Models:
     def list(
         self,
         *,
-        family: "training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED,
+        family: "str | training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED,
         limit: int | None = None,
     ) -> list[model_service_pb2.Model]:
         """The models of the store, newest first; at most `limit`."""

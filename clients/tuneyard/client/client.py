@@ -16,9 +16,10 @@ from tuneyard.v1.system_pb2 import Trainer
 class Client:
     """A blocking client. Close it, or use it as a context: `with Client() as client`."""
 
-    def __init__(self, settings: ConnectionSettings | None = None) -> None:
+    def __init__(self, server: str | ConnectionSettings | None = None, *, token: str | None = None) -> None:
+        """As for `AsyncClient`: HOST:PORT or all settings; without, what the environment says."""
         self._portal = shared_portal()
-        self._client = AsyncClient(settings)
+        self._client = AsyncClient(server, token=token)
         self.jobs = Jobs(self._client.jobs, self._portal)
         self.datasets = Datasets(self._client.datasets, self._portal)
         self.models = Models(self._client.models, self._portal)
@@ -95,7 +96,7 @@ class Client:
         return self._portal.run(self._client.estimate(spec))
 
     def trainers(
-        self, *, family: "training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED
+        self, *, family: "str | training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED
     ) -> Sequence[Trainer]:
         """The configured trainers with their health and devices."""
         return self._portal.run(self._client.trainers(family=family))

@@ -13,6 +13,7 @@ from tuneyard.client.packing import pack
 from tuneyard.client.pages import collect
 from tuneyard.client.transfer import ProgressCallback, sha256_of
 from tuneyard.client.uploading import upload
+from tuneyard.client.words import DATASET_FORMATS, value_of
 from tuneyard.v1 import dataset_pb2, dataset_service_pb2
 from tuneyard.v1.dataset_pb2 import Dataset, DatasetFormat
 
@@ -29,7 +30,7 @@ class AsyncDatasets:
         self,
         path: Path | str,
         *,
-        format: "DatasetFormat.ValueType",
+        format: "str | DatasetFormat.ValueType",
         name: str = "",
         display_name: str = "",
         labels: Mapping[str, str] | None = None,
@@ -37,8 +38,9 @@ class AsyncDatasets:
     ) -> Dataset:
         """Uploads a file, or a folder as a ZIP; returns the dataset, VALIDATING or further.
 
-        Without `name` the id is made from the file's name and content. A dataset of that id with the same
-        bytes is reused, and an upload of them that broke off is taken up; other bytes raise AlreadyExists.
+        `format` is a word such as "image-folder". Without `name` the id is made from the file's name and
+        content. A dataset of that id with the same bytes is reused, and an upload of them that broke off is
+        taken up; other bytes raise AlreadyExists.
         """
         with ExitStack() as stack:
             source = Path(path)
@@ -47,7 +49,7 @@ class AsyncDatasets:
             request = dataset_service_pb2.CreateDatasetRequest(
                 dataset_id=name.removeprefix("datasets/") or names.content_id(source.name, digest),
                 display_name=display_name or source.name,
-                format=format,
+                format=value_of(format, DATASET_FORMATS),
                 size_bytes=file.stat().st_size,
                 sha256=digest,
                 labels=labels,
@@ -79,7 +81,7 @@ class AsyncDatasets:
         self,
         source: str,
         *,
-        format: "DatasetFormat.ValueType",
+        format: "str | DatasetFormat.ValueType",
         name: str = "",
         display_name: str = "",
         labels: Mapping[str, str] | None = None,
@@ -89,7 +91,7 @@ class AsyncDatasets:
         request = dataset_service_pb2.ImportDatasetRequest(
             dataset_id=name.removeprefix("datasets/"),
             display_name=display_name,
-            format=format,
+            format=value_of(format, DATASET_FORMATS),
             source=source,
             labels=labels,
             request_id=request_id or names.new_request_id(),
@@ -138,13 +140,15 @@ class AsyncDatasets:
     async def list(
         self,
         *,
-        format: "DatasetFormat.ValueType" = dataset_pb2.DATASET_FORMAT_UNSPECIFIED,
+        format: "str | DatasetFormat.ValueType" = dataset_pb2.DATASET_FORMAT_UNSPECIFIED,
         limit: int | None = None,
     ) -> list[Dataset]:
         """Datasets, newest first, with empty findings; at most `limit`."""
 
         async def fetch(size: int, token: str) -> tuple[Iterable[Dataset], str]:
-            request = dataset_service_pb2.ListDatasetsRequest(page_size=size, page_token=token, format=format)
+            request = dataset_service_pb2.ListDatasetsRequest(
+                page_size=size, page_token=token, format=value_of(format, DATASET_FORMATS)
+            )
             page = await self._connection.unary(self._connection.datasets.ListDatasets, request)
             return page.datasets, page.next_page_token
 

@@ -9,6 +9,7 @@ from tuneyard.client import errors, names
 from tuneyard.client.connection import Connection
 from tuneyard.client.pages import collect
 from tuneyard.client.transfer import CHUNK_BYTES, ProgressCallback, Transfer, sha256_of
+from tuneyard.client.words import FAMILIES, TASKS, value_of
 from tuneyard.v1 import model_service_pb2, training_pb2
 from tuneyard.v1.model_service_pb2 import BaseModel, Model, ModelUploadHeader, UploadModelRequest
 
@@ -24,14 +25,17 @@ class AsyncModels:
     async def base_models(
         self,
         *,
-        family: "training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED,
-        task: "training_pb2.TaskKind.ValueType" = training_pb2.TASK_KIND_UNSPECIFIED,
+        family: "str | training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED,
+        task: "str | training_pb2.TaskKind.ValueType" = training_pb2.TASK_KIND_UNSPECIFIED,
     ) -> list[BaseModel]:
         """The catalogue, recommended ones first."""
 
         async def fetch(size: int, token: str) -> tuple[Iterable[BaseModel], str]:
             request = model_service_pb2.ListBaseModelsRequest(
-                family=family, task=task, page_size=size, page_token=token
+                family=value_of(family, FAMILIES),
+                task=value_of(task, TASKS),
+                page_size=size,
+                page_token=token,
             )
             page = await self._connection.unary(self._connection.models.ListBaseModels, request)
             return page.base_models, page.next_page_token
@@ -42,7 +46,7 @@ class AsyncModels:
         self,
         source: str,
         *,
-        family: "training_pb2.Family.ValueType",
+        family: "str | training_pb2.Family.ValueType",
         name: str = "",
         display_name: str = "",
         architecture: str = "",
@@ -54,7 +58,7 @@ class AsyncModels:
         request = model_service_pb2.ImportModelRequest(
             model_id=name.removeprefix("models/"),
             display_name=display_name,
-            family=family,
+            family=value_of(family, FAMILIES),
             architecture=architecture,
             source=source,
             revision=revision,
@@ -67,7 +71,7 @@ class AsyncModels:
         self,
         file: Path | str,
         *,
-        family: "training_pb2.Family.ValueType",
+        family: "str | training_pb2.Family.ValueType",
         name: str = "",
         display_name: str = "",
         architecture: str = "",
@@ -78,7 +82,7 @@ class AsyncModels:
         header = ModelUploadHeader(
             model_id=name.removeprefix("models/"),
             display_name=display_name,
-            family=family,
+            family=value_of(family, FAMILIES),
             architecture=architecture,
             file_name=path.name,
             size_bytes=path.stat().st_size,
@@ -112,13 +116,15 @@ class AsyncModels:
     async def list(
         self,
         *,
-        family: "training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED,
+        family: "str | training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED,
         limit: int | None = None,
     ) -> list[Model]:
         """The models of the store, newest first; at most `limit`."""
 
         async def fetch(size: int, token: str) -> tuple[Iterable[Model], str]:
-            request = model_service_pb2.ListModelsRequest(family=family, page_size=size, page_token=token)
+            request = model_service_pb2.ListModelsRequest(
+                family=value_of(family, FAMILIES), page_size=size, page_token=token
+            )
             page = await self._connection.unary(self._connection.models.ListModels, request)
             return page.models, page.next_page_token
 
