@@ -35,7 +35,7 @@ def apply_loss(edit: JobEdit, loss: Loss, *, max_lost: int) -> str:
         return _apply_out_of_memory(edit)
     edit.lost_in_a_row = 0 if loss.advanced else edit.lost_in_a_row + 1
     if edit.lost_in_a_row >= max_lost:
-        _give_up(edit, crash_loop(edit.lost_in_a_row, loss.cause))
+        _give_up(edit, crash_loop(edit.job, edit.lost_in_a_row, loss.cause))
         return "lost"
     _warn_of(edit, "attempt_lost", f"attempt {edit.job.attempt_count} was lost: {loss.cause}")
     edit.move(Trigger.LOST if loss.exit is None else Trigger.EXIT_WITHOUT_END, reason=loss.cause)
@@ -71,16 +71,17 @@ def batch_size(job: job_pb2.Job) -> int:
     return job.resolved_spec.training.hyperparameters.batch_size
 
 
-def crash_loop(times: int, cause: str) -> errors_pb2.JobError:
+def crash_loop(job: job_pb2.Job, times: int, cause: str) -> errors_pb2.JobError:
     """The error of a job whose attempts are lost again and again."""
     return errors_pb2.JobError(
         reason=errors_pb2.ERROR_REASON_CRASH_LOOP,
         message=f"{times} attempts in a row were lost without a new checkpoint; the last one: {cause}",
+        stage=job.progress.stage,
         retryable=True,
         remedies=[
             "Look at the trainer's log: it has what the worker wrote last.",
-            "Save checkpoints more often (checkpoints.save_steps), so that a lost attempt costs less.",
-            "Resume on a smaller setting first: a smaller base model, or fewer samples.",
+            "Save checkpoints more often (checkpoints.save_steps), so that each attempt gets further.",
+            "Run it again with a smaller batch, fewer samples or a smaller base model.",
         ],
     )
 
