@@ -50,6 +50,11 @@ class _Entry:
         return self.folder / "complete.json"
 
     @property
+    def durable(self) -> Path:
+        """Its presence says that the disk has all of the entry."""
+        return self.folder / "durable"
+
+    @property
     def lock(self) -> Path:
         # Outside of the entry's folder, so that removing the entry does not split its lockers over two files.
         return self.root / "locks" / f"{self.kind}-{self.digest}"
@@ -133,7 +138,8 @@ class Cache:
             marker = json.loads(entry.marker.read_text())
         except (OSError, ValueError):
             return False
-        return bool(marker.get("durable") or marker.get("boot") == self._boot) and entry.data.is_dir()
+        is_whole = marker.get("boot") == self._boot or entry.durable.exists()
+        return is_whole and entry.data.is_dir()
 
     def _build(self, entry: _Entry, build: Callable[[Path], None], expected_bytes: int) -> None:
         self._make_room(expected_bytes, keep=entry)
@@ -144,26 +150,24 @@ class Cache:
                 build(entry.partial)
                 size_bytes = _size(entry.partial)
                 entry.partial.rename(entry.data)
-                self._mark(entry, size_bytes, durable=False)
+                self._mark(entry, size_bytes)
         except BaseException:
             shutil.rmtree(entry.folder, ignore_errors=True)
             raise
-        threading.Thread(
-            target=self._make_durable, args=(entry, size_bytes), name="cache-sync", daemon=True
-        ).start()
+        threading.Thread(target=self._make_durable, args=(entry,), name="cache-sync", daemon=True).start()
         self._make_room(0, keep=entry)
 
-    def _make_durable(self, entry: _Entry, size_bytes: int) -> None:
+    def _make_durable(self, entry: _Entry) -> None:
         """Until the disk has it all, an entry is good for this run of the machine only."""
         os.sync()
         with self._mutex:
+            # Only while our lock keeps others from removing it.
             if entry in self._held:
-                with disk_full_is_told():
-                    self._mark(entry, size_bytes, durable=True)
+                entry.durable.touch()
 
-    def _mark(self, entry: _Entry, size_bytes: int, *, durable: bool) -> None:
+    def _mark(self, entry: _Entry, size_bytes: int) -> None:
         temporary = entry.marker.with_suffix(".new")
-        temporary.write_text(json.dumps({"size_bytes": size_bytes, "boot": self._boot, "durable": durable}))
+        temporary.write_text(json.dumps({"size_bytes": size_bytes, "boot": self._boot}))
         temporary.rename(entry.marker)
 
     def _make_room(self, needed_bytes: int, *, keep: _Entry) -> None:
