@@ -1,7 +1,7 @@
 """A trainer whose recipe does what the job's `base_model` says: "records=5,hang,ignore_stop".
 
 For tests of the trainer's server: the worker is the real one. `python -m tests.support.scripted_trainer`.
-SCRIPTED_PRELOAD names modules for the warm server to import.
+SCRIPTED_PRELOAD names modules for the warm server to import, SCRIPTED_ENTRY another entry.
 """
 
 import os
@@ -71,7 +71,7 @@ def main() -> None:
 
     family = TrainerFamily(
         family=Family.FAMILY_VISION,
-        entry="tests.support.scripted_trainer",
+        entry=os.environ.get("SCRIPTED_ENTRY", "tests.support.scripted_trainer"),
         tasks=(TaskKind.TASK_KIND_IMAGE_CLASSIFIER,),
         estimate=estimate,
         base_models=lambda: [],

@@ -27,10 +27,11 @@ def kill(trainer: TrainerProcess, part: str) -> None:
     if part == "trainer":
         trainer.kill()
         trainer.start()
-    victims = {"worker": trainer.workers(), "warm server": [trainer.warm_server()]}
-    for victim in victims.get(part, []):
-        if victim is not None:
-            victim.kill()
+    if part == "worker":
+        for worker in trainer.workers():
+            worker.kill()
+    if part == "warm server" and (warm := trainer.warm_server()):
+        warm.kill()
 
 
 def read_to_the_exit(

@@ -215,6 +215,14 @@ def test_a_module_that_cannot_be_imported_is_named_and_the_rest_serves(trainer: 
     assert kinds(trainer.read("a")[0])[-1] == "result"
 
 
+def test_a_trainer_whose_entry_cannot_be_imported_says_that_it_can_run_no_jobs(
+    trainer: TrainerProcess,
+) -> None:
+    trainer.start(SCRIPTED_ENTRY="no_such_entry")
+    eventually(lambda: trainer.info().trainer.health == TrainerHealth.TRAINER_HEALTH_DEGRADED)
+    assert "no_such_entry" in trainer.info().trainer.problem
+
+
 def test_a_later_attempt_ends_the_one_before_it(trainer: TrainerProcess) -> None:
     trainer_of_two = TrainerProcess(trainer.data_dir.parent / "two", devices="cpu,cpu").start_ready()
     try:

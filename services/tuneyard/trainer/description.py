@@ -66,7 +66,7 @@ class Description:
 
     def _trainer(self, store_problem: str) -> Trainer:
         launcher = self._launcher.state
-        if store_problem:
+        if store_problem or not launcher.usable:
             health = TrainerHealth.TRAINER_HEALTH_DEGRADED
         elif not launcher.ready:
             health = TrainerHealth.TRAINER_HEALTH_STARTING

@@ -56,6 +56,8 @@ class LauncherState:
     ready: bool
     warm: bool
     """Workers are forked from a warm process; else each starts cold."""
+    usable: bool = True
+    """False where every run would fail."""
     problem: str = ""
     """What is wrong, for people."""
 

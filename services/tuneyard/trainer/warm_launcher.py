@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from tuneyard.trainer.cgroup import OutOfMemoryKills
 from tuneyard.trainer.launcher import (
     WORKER_MODULE,
     ExecLauncher,
@@ -62,11 +63,13 @@ class WarmLauncher:
         backoff: timedelta = timedelta(seconds=0.2),
         give_up_after: int = 5,
     ) -> None:
-        """`preload` names modules; one with a `PRELOAD` names more. `give_up_after` counts starts in a row
-        that did not get ready.
+        """`preload` names modules that every run needs; one with a `PRELOAD` names more. `give_up_after`
+        counts starts in a row that did not get ready.
         """
         self._log_path = log_path
         self._environment = {**environment, **WARM_ENVIRONMENT}
+        self._needed = frozenset(preload)
+        self._usable = True
         self._arguments = ["--preload", ",".join(preload), "--worker", worker]
         self._fallback = ExecLauncher(environment=environment, worker=worker)
         self._backoff = backoff.total_seconds()
@@ -79,7 +82,9 @@ class WarmLauncher:
 
     @property
     def state(self) -> LauncherState:
-        return LauncherState(ready=self._ready.is_set(), warm=not self._cold, problem=self._problem)
+        return LauncherState(
+            ready=self._ready.is_set(), warm=not self._cold, usable=self._usable, problem=self._problem
+        )
 
     @property
     def warm_pid(self) -> int | None:
@@ -163,6 +168,8 @@ class WarmLauncher:
         for module, error in failed_imports.items():
             _log.warning("import failed", module=module, error=error)
         self._problem = "; ".join(f"import of {module} failed" for module in failed_imports)
+        # What these name in turn may be absent: a library that only some recipes need.
+        self._usable = not self._needed & failed_imports.keys()
         self._server = connection
         self._ready.set()
         _log.info("warm server ready", pid=connection.process.pid)
@@ -197,6 +204,8 @@ class _Connection:
         self.was_ready = False
         self._on_ready = on_ready
         self.unfit = ""
+        self._kills = OutOfMemoryKills()
+        self._kills_before = self._kills.count()
         self._numbers = itertools.count(1)
         self._requests: dict[int, asyncio.Future[Worker]] = {}
         self._workers: dict[int, asyncio.Future[WorkerExit]] = {}
@@ -232,10 +241,16 @@ class _Connection:
         for answer in self._requests.values():
             if not answer.done():
                 answer.set_exception(LauncherLost("the warm server ended before it could fork"))
-        detail = f"the warm server ended ({_ending(returncode)})"
+        killed = returncode == -signal.SIGKILL
+        lost = WorkerExit(
+            signal=signal.SIGKILL,
+            out_of_memory=killed and self._kills.claim(since=self._kills_before),
+            lost=True,
+            detail=f"the warm server ended ({_ending(returncode)})",
+        )
         for ended in self._workers.values():
             if not ended.done():
-                ended.set_result(WorkerExit(signal=signal.SIGKILL, lost=True, detail=detail))
+                ended.set_result(lost)
 
     def _receive(self) -> None:
         while True:
