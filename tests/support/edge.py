@@ -18,6 +18,7 @@ from tuneyard.gateway.app import Gateway
 from tuneyard.gateway.config import load_config
 from tuneyard.rpc.errors import STATUS_DETAILS_KEY, TuneyardError, from_status
 from tuneyard.rpc.server import RpcServer
+from tuneyard.storage import FolderStore, ObjectStore
 from tuneyard.v1 import (
     artifact_service_pb2_grpc,
     dataset_pb2,
@@ -79,6 +80,18 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
     async def StartRun(self, request: Any, context: Any) -> Any:
         raise TuneyardError("NO_FREE_SLOT", "busy")
 
+    async def StopRun(self, request: Any, context: Any) -> Any:
+        raise TuneyardError("RUN_NOT_FOUND", "nothing runs here")
+
+    async def ReleaseRun(self, request: Any, context: Any) -> Any:
+        return trainer_service_pb2.ReleaseRunResponse()
+
+    async def WatchRun(self, request: Any, context: Any) -> Any:
+        raise TuneyardError("RUN_NOT_FOUND", "nothing runs here")
+
+    async def Infer(self, request: Any, context: Any) -> Any:
+        raise TuneyardError("NOT_SUPPORTED", "nothing is inferred here")
+
 
 @dataclass
 class Edge:
@@ -86,6 +99,8 @@ class Edge:
 
     gateway: Gateway
     trainer: EstimatingTrainer
+    store: ObjectStore
+    """The gateway's store, opened once more."""
     channel: grpc.aio.Channel
     folder: Path
     """Its data folder; `imports` in it is an allowed root."""
@@ -159,7 +174,7 @@ async def running_edge(folder: Path, **variables: str) -> AsyncIterator[Edge]:
         background = asyncio.create_task(gateway.run())
         channel = grpc.aio.insecure_channel(gateway.address)
         try:
-            yield Edge(gateway, trainer, channel, folder)
+            yield Edge(gateway, trainer, FolderStore(folder / "store", public_url=""), channel, folder)
         finally:
             await channel.close()
             await gateway.stop()

@@ -1,6 +1,7 @@
 """Datasets over the wire: uploads that resume, imports, verdicts, refusals."""
 
 import io
+import itertools
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tuneyard.v1 import dataset_pb2, training_pb2, training_service_pb2
 from tuneyard.v1 import dataset_service_pb2 as pb
 
 PART = 8 * 1024 * 1024
+FOLDER = dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER
 READY, INVALID = dataset_pb2.DATASET_STATE_READY, dataset_pb2.DATASET_STATE_INVALID
 
 
@@ -119,7 +121,7 @@ async def test_an_upload_with_missing_parts_cannot_be_completed(edge: Edge) -> N
 async def test_creating_twice_with_one_request_id_makes_one_dataset(edge: Edge) -> None:
     first = await edge.create_dataset(b"12345", request_id="r1")
     assert (await edge.create_dataset(b"12345", request_id="r1")).name == first.name
-    other = pb.CreateDatasetRequest(format=1, size_bytes=7, request_id="r1")
+    other = pb.CreateDatasetRequest(format=FOLDER, size_bytes=7, request_id="r1")
     assert (await refusal(edge.datasets.CreateDataset(other))).reason == "REQUEST_ID_REUSED"
     listed = await edge.datasets.ListDatasets(pb.ListDatasetsRequest())
     assert listed.total_size == 1
@@ -127,7 +129,7 @@ async def test_creating_twice_with_one_request_id_makes_one_dataset(edge: Edge) 
 
 async def test_an_id_that_is_taken_is_refused(edge: Edge) -> None:
     await edge.create_dataset(b"1", dataset_id="digits")
-    request = pb.CreateDatasetRequest(dataset_id="digits", format=1, size_bytes=1)
+    request = pb.CreateDatasetRequest(dataset_id="digits", format=FOLDER, size_bytes=1)
     error = await refusal(edge.datasets.CreateDataset(request))
     assert (error.reason, error.resource) == ("ALREADY_EXISTS", "datasets/digits")
 
@@ -183,7 +185,7 @@ async def test_a_dataset_that_was_being_validated_is_validated_after_a_restart(t
 async def test_a_folder_below_an_allowed_root_is_imported(edge: Edge) -> None:
     with zipfile.ZipFile(io.BytesIO(image_folder())) as archive:
         archive.extractall(edge.folder / "imports" / "shapes")
-    request = pb.ImportDatasetRequest(format=1, source=str(edge.folder / "imports" / "shapes"))
+    request = pb.ImportDatasetRequest(format=FOLDER, source=str(edge.folder / "imports" / "shapes"))
     imported = (await edge.datasets.ImportDataset(request)).dataset
     assert imported.state == dataset_pb2.DATASET_STATE_VALIDATING
     dataset = await edge.settled(imported.name)
@@ -195,7 +197,7 @@ async def test_a_folder_below_an_allowed_root_is_imported(edge: Edge) -> None:
 @pytest.mark.parametrize("source", ["/etc", "imports/../..", "relative", "s3://bucket/x", "/no/such/folder"])
 async def test_other_sources_are_refused_alike(edge: Edge, source: str) -> None:
     path = source if source.startswith(("/", "s3:", "rel")) else f"{edge.folder}/{source}"
-    error = await refusal(edge.datasets.ImportDataset(pb.ImportDatasetRequest(format=1, source=path)))
+    error = await refusal(edge.datasets.ImportDataset(pb.ImportDatasetRequest(format=FOLDER, source=path)))
     assert error.reason == "SOURCE_NOT_ALLOWED"
     assert str(edge.folder) not in error.message
 
@@ -203,7 +205,7 @@ async def test_other_sources_are_refused_alike(edge: Edge, source: str) -> None:
 async def test_a_link_out_of_an_allowed_root_is_refused(edge: Edge, tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (edge.folder / "imports" / "link").symlink_to(tmp_path / "secret")
-    request = pb.ImportDatasetRequest(format=1, source=str(edge.folder / "imports" / "link"))
+    request = pb.ImportDatasetRequest(format=FOLDER, source=str(edge.folder / "imports" / "link"))
     assert (await refusal(edge.datasets.ImportDataset(request))).reason == "SOURCE_NOT_ALLOWED"
 
 
@@ -235,11 +237,9 @@ async def test_a_dataset_in_use_is_not_deleted_and_the_jobs_are_named(edge: Edge
     assert gone.reason == "DATASET_NOT_FOUND"
 
 
-@pytest.mark.parametrize("method", ["GetDataset", "DeleteDataset", "CompleteDatasetUpload"])
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [("datasets/none", "DATASET_NOT_FOUND"), ("none", "INVALID_FIELD"), ("", "INVALID_FIELD")],
-)
-async def test_wrong_names_are_typed_errors(edge: Edge, method: str, name: str, reason: str) -> None:
-    request: Any = getattr(pb, f"{method}Request")(name=name)
-    assert (await refusal(getattr(edge.datasets, method)(request))).reason == reason
+async def test_wrong_names_are_typed_errors(edge: Edge) -> None:
+    reasons = {"datasets/none": "DATASET_NOT_FOUND", "none": "INVALID_FIELD", "": "INVALID_FIELD"}
+    methods = ("GetDataset", "DeleteDataset", "CompleteDatasetUpload")
+    for method, name in itertools.product(methods, reasons):
+        request: Any = getattr(pb, f"{method}Request")(name=name)
+        assert (await refusal(getattr(edge.datasets, method)(request))).reason == reasons[name]
