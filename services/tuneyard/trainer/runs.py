@@ -5,7 +5,7 @@ import contextvars
 import errno
 import shutil
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -39,6 +39,8 @@ class RunTimes:
     """How often a watched journal is looked at without a wake: a datagram may be lost."""
     keep_alive: timedelta = timedelta(seconds=5)
     """The longest silence of a watch."""
+    farewell: timedelta = timedelta(seconds=0.5)
+    """How long a stopping trainer waits for slow watchers."""
 
 
 class Runs:
@@ -68,6 +70,9 @@ class Runs:
         self._runs: dict[RunKey, ServedRun] = {}
         self._stored: dict[RunKey, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._watchers = 0
+        self._unwatched = asyncio.Event()
+        self._unwatched.set()
         self._closing = False
 
     async def recover(self) -> None:
@@ -138,30 +143,16 @@ class Runs:
     async def watch(self, key: RunKey, *, after: int) -> AsyncGenerator[WatchRunResponse, None]:
         """The records after `after` as they come, then the exit; empty responses keep the stream alive."""
         run = self._get(key)
-        clock = asyncio.get_running_loop().time
-        keep_alive = self._times.keep_alive.total_seconds()
-        with (
-            self._wakes.watching(run.folder.name) as wake,
-            JournalReader(run.folder.journal, after=after) as reader,
-        ):
-            spoke = clock()
-            while True:
-                wake.clear()
-                # Before the read: once there is an exit, the journal grows no more.
-                exit = run.exit
-                if records := reader.read():
-                    yield WatchRunResponse(records=records)
-                    spoke = clock()
-                    continue
-                if exit is not None:
-                    yield WatchRunResponse(exit=exit)
-                    return
-                if clock() - spoke >= keep_alive:
-                    yield WatchRunResponse()
-                    spoke = clock()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._times.poll.total_seconds()):
-                        await wake.wait()
+        self._watchers += 1
+        self._unwatched.clear()
+        try:
+            async with aclosing(self._follow(run, after)) as responses:
+                async for response in responses:
+                    yield response
+        finally:
+            self._watchers -= 1
+            if self._watchers == 0:
+                self._unwatched.set()
 
     async def release(self, key: RunKey) -> None:
         """Delete an ended run; no error if there is none."""
@@ -188,7 +179,7 @@ class Runs:
         return sorted({run.key.job for run in self._runs.values() if run.alive})
 
     async def close(self) -> None:
-        """Start nothing more, kill every worker and wait for its end. The journals stay."""
+        """Start nothing more, kill every worker, and let its watchers hear of its end. The journals stay."""
         self._closing = True
         alive = [run for run in self._runs.values() if run.alive]
         for run in alive:
@@ -196,6 +187,34 @@ class Runs:
         for run in alive:
             await run.wait_ended()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._unwatched.wait(), self._times.farewell.total_seconds())
+
+    async def _follow(self, run: ServedRun, after: int) -> AsyncGenerator[WatchRunResponse, None]:
+        clock = asyncio.get_running_loop().time
+        keep_alive = self._times.keep_alive.total_seconds()
+        with (
+            self._wakes.watching(run.folder.name) as wake,
+            JournalReader(run.folder.journal, after=after) as reader,
+        ):
+            spoke = clock()
+            while True:
+                wake.clear()
+                # Before the read: once there is an exit, the journal grows no more.
+                exit = run.exit
+                if records := reader.read():
+                    yield WatchRunResponse(records=records)
+                    spoke = clock()
+                    continue
+                if exit is not None:
+                    yield WatchRunResponse(exit=exit)
+                    return
+                if clock() - spoke >= keep_alive:
+                    yield WatchRunResponse()
+                    spoke = clock()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._times.poll.total_seconds()):
+                        await wake.wait()
 
     def _check_accepts(self, key: RunKey) -> None:
         if self._closing:
