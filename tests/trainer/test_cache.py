@@ -133,12 +133,13 @@ def test_waiting_for_another_builder_can_be_ended(tmp_path: Path) -> None:
     thread.join()
 
 
-def test_an_entry_from_before_a_machines_crash_is_built_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_entry_from_before_a_machines_crash_is_built_again(tmp_path: Path) -> None:
     restored = threading.Event()
-    monkeypatch.setattr(os, "sync", lambda: restored.wait(60))
-    before = Cache(tmp_path, boot=lambda: "before")
+
+    def never(path: Path) -> None:
+        restored.wait(20)
+
+    before = Cache(tmp_path, boot=lambda: "before", sync=never)
     before.entry("data", "key", of_size(1))
     before.close()
     entry = Cache(tmp_path, boot=lambda: "after").entry("data", "key", of_size(2))
@@ -146,10 +147,7 @@ def test_an_entry_from_before_a_machines_crash_is_built_again(
     assert (entry / "data.bin").stat().st_size == 2
 
 
-def test_an_entry_that_the_disk_has_outlives_a_restart_of_the_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sync", lambda: None)
+def test_an_entry_that_the_disk_has_outlives_a_restart_of_the_machine(tmp_path: Path) -> None:
     before = Cache(tmp_path, boot=lambda: "before")
     before.entry("data", "key", of_size(1))
     for thread in threading.enumerate():

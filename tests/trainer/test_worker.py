@@ -77,6 +77,21 @@ def test_every_artifact_has_the_bytes_that_its_record_names(worker_folder: MakeF
         assert stored.file.key.startswith("jobs/one/attempts/1/artifacts/")
 
 
+def test_progress_says_how_far_and_how_fast_in_which_stage(worker_folder: MakeFolder) -> None:
+    folder = worker_folder("fake:steps=100,step_ms=5")
+    folder.work()
+    newest = folder.bodies("progress")[-1]
+    assert (newest.fraction, newest.stage, newest.unit) == (1, "train", "samples")
+    assert 0 < newest.rate < 8 / 0.005
+    assert newest.HasField("remaining")
+
+
+def test_memory_is_measured_while_a_run_goes_on(worker_folder: MakeFolder) -> None:
+    folder = worker_folder("fake:steps=1,prepare_ms=500")
+    folder.work()
+    assert folder.bodies("peak_memory")[0].host_bytes > 10 << 20
+
+
 def test_pausing_and_resuming_changes_no_number(tmp_path: Path) -> None:
     whole = WorkerFolder(tmp_path / "whole", base_model="fake:steps=120,save=50,eval=25")
     whole.work()

@@ -60,6 +60,18 @@ class _Entry:
         return self.root / "locks" / f"{self.kind}-{self.digest}"
 
 
+def sync_path(path: Path) -> None:
+    """Brings one file or folder to the disk; one that is gone needs it no more."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Cache:
     """The cache in a folder, as one process uses it. Thread-safe.
 
@@ -74,6 +86,7 @@ class Cache:
         check: Callable[[], None] = lambda: None,
         wait: Callable[[], None] = lambda: time.sleep(0.05),
         boot: Callable[[], str] = boot_id,
+        sync: Callable[[Path], None] = sync_path,
     ) -> None:
         """`limit_bytes` is the size above which unused entries are removed, 0 for none.
 
@@ -84,6 +97,7 @@ class Cache:
         self._check = check
         self._wait = wait
         self._boot = boot()
+        self._sync = sync
         self._held: dict[_Entry, int] = {}
         self._mutex = threading.RLock()
         (root / "locks").mkdir(parents=True, exist_ok=True)
@@ -101,6 +115,10 @@ class Cache:
         with self._mutex:
             if entry not in self._held:
                 self._held[entry] = self._acquire(entry, build, expected_bytes)
+                if not entry.durable.exists():
+                    threading.Thread(
+                        target=self._make_durable, args=(entry,), name="cache-sync", daemon=True
+                    ).start()
             return entry.data
 
     def close(self) -> None:
@@ -154,16 +172,24 @@ class Cache:
         except BaseException:
             shutil.rmtree(entry.folder, ignore_errors=True)
             raise
-        threading.Thread(target=self._make_durable, args=(entry,), name="cache-sync", daemon=True).start()
         self._make_room(0, keep=entry)
 
     def _make_durable(self, entry: _Entry) -> None:
-        """Until the disk has it all, an entry is good for this run of the machine only."""
-        os.sync()
-        with self._mutex:
-            # Only while our lock keeps others from removing it.
-            if entry in self._held:
-                entry.durable.touch()
+        """Until the disk has it all, an entry is good for this run of the machine only.
+
+        File by file: a worker that is killed during a sync of the whole machine would not be gone before
+        its end.
+        """
+        # Where it fails, the entry is built again after the machine's next start; nothing else depends on it.
+        with suppress(OSError):
+            for path in (entry.marker, *entry.data.rglob("*"), entry.data, entry.folder):
+                # Only while our lock keeps others from removing the entry.
+                if entry not in self._held:
+                    return
+                self._sync(path)
+            with self._mutex:
+                if entry in self._held:
+                    entry.durable.touch()
 
     def _mark(self, entry: _Entry, size_bytes: int) -> None:
         temporary = entry.marker.with_suffix(".new")

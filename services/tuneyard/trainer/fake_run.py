@@ -17,6 +17,7 @@ from typing import Any
 
 from tuneyard.trainer.errors import Stop, Stopped
 from tuneyard.trainer.faults import Faults
+from tuneyard.trainer.manifest import machine, package_versions
 from tuneyard.trainer.run import AdviceKind, ArtifactKind, DatasetFiles, LoadedCheckpoint, LogLevel
 from tuneyard.trainer.transfers import local_path
 
@@ -70,7 +71,7 @@ class FakeRun:
     stop: Stop | None = None
     stop_after: int = 0
     faults: str = ""
-    request: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
 
     reported: list[Reported] = field(default_factory=list, init=False)
     checkpoints: list[SavedCheckpoint] = field(default_factory=list, init=False)
@@ -115,7 +116,7 @@ class FakeRun:
             "cpu_threads": self.cpu_threads,
             "micro_batch_halvings": self.micro_batch_halvings + len(self.all_of("out_of_memory_recovered")),
             "best_metric": self.best_metric,
-            "request": self.request,
+            "spec": self.spec,
         }
         return FakeRun(**(arguments | changes))
 
@@ -280,8 +281,11 @@ class FakeRun:
         return {
             "job": self.job,
             "attempt": self.attempt,
-            "request": dict(self.request),
-            "dataset": {"sha256": files.sha256} if files else None,
+            "spec": dict(self.spec),
+            "dataset": {"sha256": files.sha256, "format": files.report.format} if files else None,
+            "base_model": {"name": "", "revision": ""},
+            "packages": package_versions(),
+            "machine": machine() | {"device": self.device, "cpu_threads": self.cpu_threads},
         } | facts
 
     def _first(self, key: str) -> bool:

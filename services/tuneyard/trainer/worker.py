@@ -42,7 +42,7 @@ def run_worker(run_dir: Path) -> int:
     faulthandler.enable()
     settings = WorkerSettings.read(run_dir / "settings.json")
     request = read_request(run_dir / "request.pb")
-    _limit_threads(settings)
+    _prepare_environment(settings)
     with JournalWriter(run_dir / "journal") as journal:
         run = WorkerRun(request, run_dir=run_dir, settings=settings, journal=journal)
         try:
@@ -111,10 +111,12 @@ def describe(error: BaseException, *, stage: str = "") -> RecipeError:
     return RecipeError(f"The recipe failed{where}: {type(error).__name__}" + (f": {text}" if text else ""))
 
 
-def _limit_threads(settings: WorkerSettings) -> None:
+def _prepare_environment(settings: WorkerSettings) -> None:
     """For libraries that are loaded later; those that are loaded already are told by the recipe."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(settings.cpu_threads)
+    # Without it cuBLAS may sum in another order from run to run; read when CUDA is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def main() -> int:

@@ -202,6 +202,7 @@ def test_derived_data_that_fails_is_built_again(contract: "ContractRun") -> None
 def test_a_manifest_is_json_and_takes_facts(contract: "ContractRun") -> None:
     manifest = json.loads(json.dumps(contract.run.manifest(accuracy=0.5)))
     assert manifest["accuracy"] == 0.5 and manifest["attempt"] == 1
+    assert {"job", "spec", "dataset", "base_model", "packages", "machine"} <= manifest.keys()
 
 
 def test_no_fault_happens_without_a_plan(contract: "ContractRun") -> None:
