@@ -83,6 +83,6 @@ def start(tmp_path: Path) -> Start:
 
     def started(files: DatasetFiles, **options: Any) -> FakeRun:
         options.setdefault("root", tmp_path / "run")
-        return FakeRun(training_files=files, **{"cpu_threads": 2, "keep_last": 100} | options)
+        return FakeRun(training_files=files, **{"cpu_threads": 1, "keep_last": 100} | options)
 
     return started

@@ -32,7 +32,7 @@ def make_optimizer(model: nn.Module, config: ClassifierConfig) -> Optimizer:
 
 
 def _allocate_state(optimizer: Optimizer, trained: Sequence[Tensor]) -> None:
-    """A step without gradients at rate 0 makes the state and moves no weight; its count is taken back."""
+    """A step without gradients at rate 0 makes the state and moves no weight; the state is then zeroed."""
     rates = [group["lr"] for group in optimizer.param_groups]
     for parameter in trained:
         parameter.grad = torch.zeros_like(parameter)
@@ -41,9 +41,10 @@ def _allocate_state(optimizer: Optimizer, trained: Sequence[Tensor]) -> None:
     optimizer.step()
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
-    for state in optimizer.state.values():
-        if "step" in state:
-            state["step"].zero_()
+    for state in optimizer.state.values():  # SGD's momentum took in the weights' decay
+        for value in state.values():
+            if isinstance(value, Tensor):
+                value.zero_()
     optimizer.zero_grad(set_to_none=True)
 
 
