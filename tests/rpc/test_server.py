@@ -61,10 +61,12 @@ class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
 
 @asynccontextmanager
 async def serving(**options: Any) -> AsyncIterator[tuple[RpcServer, System, Training, grpc.aio.Channel]]:
-    server, system, training = RpcServer(listen="127.0.0.1:0", **options), System(), Training()
+    server = RpcServer(listen="127.0.0.1:0", **options)
+    # The methods that are not here answer UNIMPLEMENTED.
+    system, training, datasets = System(), Training(), Datasets()  # type: ignore[abstract]
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(system, server.grpc)
     training_service_pb2_grpc.add_TrainingServiceServicer_to_server(training, server.grpc)
-    dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(Datasets(), server.grpc)
+    dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server.grpc)
     address = await server.start(SERVICES)
     limits = [("grpc.max_send_message_length", -1)]
     try:
@@ -162,7 +164,7 @@ async def test_a_message_that_is_too_large_is_refused_and_the_server_lives(size:
 
 async def test_bytes_that_are_no_message_are_refused() -> None:
     async with serving() as (_, _, _, channel):
-        call = channel.unary_unary("/tuneyard.v1.SystemService/GetServerInfo")
+        call: Any = channel.unary_unary("/tuneyard.v1.SystemService/GetServerInfo")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"\xff\xff\xff")
     assert reason(caught.value).reason == "INVALID_FIELD"
@@ -171,7 +173,8 @@ async def test_bytes_that_are_no_message_are_refused() -> None:
 async def test_an_unknown_method_is_unimplemented() -> None:
     async with serving() as (_, _, _, channel):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_unary("/tuneyard.v1.SystemService/NoSuch")(b"")
+            method: Any = channel.unary_unary("/tuneyard.v1.SystemService/NoSuch")
+            await method(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

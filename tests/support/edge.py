@@ -86,10 +86,10 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
     async def ReleaseRun(self, request: Any, context: Any) -> Any:
         return trainer_service_pb2.ReleaseRunResponse()
 
-    async def WatchRun(self, request: Any, context: Any) -> Any:
+    async def WatchRun(self, request: Any, context: Any) -> None:  # type: ignore[override]
         raise TuneyardError("RUN_NOT_FOUND", "nothing runs here")
 
-    async def Infer(self, request: Any, context: Any) -> Any:
+    async def Infer(self, request: Any, context: Any) -> None:  # type: ignore[override]
         raise TuneyardError("NOT_SUPPORTED", "nothing is inferred here")
 
 

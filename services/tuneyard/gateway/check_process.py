@@ -43,7 +43,12 @@ class CheckProcess:
         self.fraction = 0.0
         """How far the check is, from 0 to 1."""
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
     def start(self) -> None:
+        """Start the child. OSError where that fails."""
         arguments = child.command(
             self._path,
             format=self._format,

@@ -14,7 +14,11 @@ WEIGHTS = b"weights" * 100_000
 
 
 def upload(content: bytes, **header: Any) -> Iterator[pb.UploadModelRequest]:
-    values = {"family": VISION, "file_name": "model.safetensors", "size_bytes": len(content)} | header
+    values: dict[str, Any] = {
+        "family": VISION,
+        "file_name": "model.safetensors",
+        "size_bytes": len(content),
+    } | header
     yield pb.UploadModelRequest(header=pb.ModelUploadHeader(**values))
     for start in range(0, len(content), 200_000):
         yield pb.UploadModelRequest(chunk=content[start : start + 200_000])
