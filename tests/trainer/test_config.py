@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,20 @@ def test_secrets_are_neither_shown_nor_inherited_by_workers() -> None:
     config = load_config("vision", {**secrets, "PATH": "/bin", "PYTHONDONTWRITEBYTECODE": "1"})
     assert config.worker_environment == {"PATH": "/bin"}
     assert "s1cret" not in repr(config) and "s2cret" not in repr(config)
+
+
+def test_a_trainer_finds_the_store_of_a_gateway_with_the_same_environment() -> None:
+    config = load_config("vision", {"TUNEYARD_DATA_DIR": "/data"})
+    assert (config.store_url, config.data_dir) == ("file:///data/store", Path("/data/trainers/vision"))
+
+
+def test_every_variable_is_documented() -> None:
+    root = Path(__file__).parents[2]
+    source = (root / "services" / "tuneyard" / "trainer" / "config.py").read_text()
+    documented = (root / "docs" / "settings.md").read_text()
+    variables = set(re.findall(r'"(TUNEYARD_[A-Z_0-9]+)"', source))
+    assert len(variables) > 10
+    assert {variable for variable in variables if f"`{variable}`" not in documented} == set()
 
 
 def test_every_setting_says_what_it_is() -> None:

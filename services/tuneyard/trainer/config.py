@@ -35,8 +35,8 @@ class TrainerConfig:
     listen: str
     """TUNEYARD_TRAINER_LISTEN, HOST:PORT. Default: a port of its own per family, on this machine only."""
     data_dir: Path
-    """TUNEYARD_TRAINER_DATA_DIR. Journals, cache and the trainer's id. Default: the user's data folder, so
-    that a restart finds them."""
+    """TUNEYARD_TRAINER_DATA_DIR. Journals, cache and the trainer's id. Default: below TUNEYARD_DATA_DIR or
+    the user's data folder, so that a restart finds them."""
     devices: str = "auto"
     """TUNEYARD_DEVICES: "auto", "cpu" or "cuda:0,cuda:1"; a device named twice runs two jobs at once.
     Default: every accelerator that the driver lists, else the processor."""
@@ -48,7 +48,7 @@ class TrainerConfig:
     Default 50 GiB: several image datasets."""
     store_url: str = ""
     """TUNEYARD_STORE: s3://bucket/prefix, or file:///folder on the gateway's machine. Default: the folder
-    that a gateway uses by default."""
+    that a gateway of the same environment uses."""
     store: StoreSettings = field(default_factory=StoreSettings, repr=False)
     """TUNEYARD_S3_ENDPOINT, _ACCESS_KEY, _SECRET_KEY, _REGION, _SECURE."""
     token: str = field(default="", repr=False)
@@ -71,7 +71,9 @@ def load_config(family: str, environment: Mapping[str, str] = os.environ) -> Tra
     faults = get("TUNEYARD_TEST_FAULTS", "")
     if faults and get("TUNEYARD_TESTING") != "1":
         raise ConfigError("TUNEYARD_TEST_FAULTS breaks runs on purpose: it needs TUNEYARD_TESTING=1")
-    data = user_data_path("tuneyard", appauthor=False)
+    data = (
+        Path(get("TUNEYARD_DATA_DIR") or user_data_path("tuneyard", appauthor=False)).expanduser().absolute()
+    )
     return TrainerConfig(
         family=family,
         listen=get("TUNEYARD_TRAINER_LISTEN") or DEFAULT_LISTEN.get(family, "127.0.0.1:0"),

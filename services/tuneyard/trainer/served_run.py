@@ -86,13 +86,14 @@ class ServedRun:
             ended = WorkerExit(exit_code=1, detail=f"the trainer: {type(error).__name__}")
         if self._killer is not None:
             self._killer.cancel()
+        output = tail(self.folder.output)
         exit = RunExit(
             exit_code=ended.exit_code,
             signal=ended.signal,
             out_of_memory=ended.out_of_memory or ended.exit_code == OUT_OF_MEMORY_EXIT_CODE,
             trainer_restarted=ended.lost or (self._trainer_stops and ended.signal != 0),
             last_run_sequence=self._last_sequence(),
-            detail=ended.detail or tail(self.folder.output),
+            detail=ended.detail or output,
         )
         try:
             self.folder.write_exit(exit)
@@ -103,10 +104,13 @@ class ServedRun:
         self._ended.set()
         self._forget_counter()
         log = _log.bind(exit_code=exit.exit_code, signal=exit.signal, records=exit.last_run_sequence)
+        if output:
+            # The journal has clean messages only; this is where tracebacks are read.
+            log = log.bind(output=output)
         if self._killed or not (exit.exit_code or exit.signal):
             log.info("run ended")
         else:
-            log.warning("run ended badly", out_of_memory=exit.out_of_memory, output=exit.detail)
+            log.warning("run ended badly", out_of_memory=exit.out_of_memory, detail=ended.detail)
 
     def stop(self, mode: "StopMode.ValueType", *, grace: timedelta) -> None:
         """Ask the worker to pause or to cancel; what does not cancel within `grace` is killed.
