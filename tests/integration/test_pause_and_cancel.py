@@ -167,7 +167,7 @@ def test_a_cancel_ends_though_the_trainer_is_away(fakes: Platform) -> None:
 
 
 def test_a_crash_loop_ends_in_failed(fakes: Platform) -> None:
-    job = fakes.train(fake_spec("steps=50,step_ms=1,crash_at=5,save=100"))
+    job = fakes.train(fake_spec("steps=50,step_ms=1,crash_at=5,crash_attempts=9,save=100"))
     events = fakes.watch(job.name).wait(within=60)
     assert_gapless(events)
     failed = fakes.job(job.name)

@@ -1,6 +1,5 @@
 """A whole Tuneyard of real processes on loopback, for tests that kill parts of it."""
 
-import ctypes
 import io
 import os
 import signal
@@ -62,8 +61,10 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+# Executed, and not run between fork and exec: a child forked while gRPC is at work may never reach its exec.
+_DIE_WITH_PARENT = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 @dataclass
@@ -81,12 +82,11 @@ class Service:
         environment |= self.environment
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
+                [sys.executable, "-S", "-c", _DIE_WITH_PARENT, sys.executable, "-m", self.module],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - nothing between fork and exec takes a lock
             )
 
     @property

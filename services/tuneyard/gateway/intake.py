@@ -17,9 +17,9 @@ from tuneyard.v1 import dataset_pb2, job_pb2, training_pb2, training_service_pb2
 
 # Reasons that an estimate, which never fails for what is wrong with the spec, tells as a violation.
 _AS_VIOLATIONS: Final = {
-    "DATASET_NOT_FOUND": "dataset",
-    "DATASET_INVALID": "dataset",
-    "MODEL_NOT_FOUND": "base_model",
+    "DATASET_NOT_FOUND": "spec.dataset",
+    "DATASET_INVALID": "spec.dataset",
+    "MODEL_NOT_FOUND": "spec.base_model",
 }
 
 
@@ -94,7 +94,8 @@ class JobIntake:
 
     async def estimate(self, request: training_service_pb2.EstimateRequest) -> job_pb2.Estimate:
         """Predicts what a spec needs, with every violation. DATASET_NOT_READY, TRAINER_UNAVAILABLE."""
-        violations = [*validate(request.spec), *training_violations(request.spec)]
+        violations = validate(request)
+        violations += _prefixed(training_violations(request.spec)) if request.HasField("spec") else []
         if violations:
             return _estimate_of(violations)
         spec = job_pb2.JobSpec(training=request.spec)
@@ -129,7 +130,7 @@ class JobIntake:
             await self._check_uploaded(job.spec.training)
             job.warnings.extend(
                 f"{warning.field}: {warning.description}"
-                for warning in usual_range_warnings(job.spec.training)
+                for warning in usual_range_warnings(job.spec.training, prefix="spec")
             )
         try:
             estimate = await self._resolver.resolve(job.family, job.spec)

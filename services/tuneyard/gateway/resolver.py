@@ -165,7 +165,7 @@ class Resolver:
 
 
 def refusal(violations: Iterable[errors_pb2.FieldViolation], reason: str) -> TuneyardError:
-    """Returns the error for a spec that a trainer refused, with paths from the request's root."""
-    found = [Violation(f"spec.{violation.field}", violation.description) for violation in violations]
+    """Returns the error for a spec that a trainer refused; its paths begin at the request's root."""
+    found = [Violation(violation.field, violation.description) for violation in violations]
     error = invalid_fields(found)
     return TuneyardError(reason, error.message, violations=found) if reason else error

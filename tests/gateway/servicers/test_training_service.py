@@ -96,7 +96,7 @@ async def test_a_family_without_a_trainer_is_refused(edge: Edge) -> None:
 
 async def test_what_the_trainer_refuses_is_told_with_full_paths(edge: Edge) -> None:
     await edge.ready_dataset()
-    edge.trainer.estimate.estimate.violations.add(field="base_model", description="no such architecture")
+    edge.trainer.estimate.estimate.violations.add(field="spec.base_model", description="no such architecture")
     edge.trainer.estimate.reason = errors_pb2.ERROR_REASON_UNKNOWN_BASE_MODEL
     error = await refusal(edge.training.Train(pb.TrainRequest(spec=spec())))
     assert error.reason == "UNKNOWN_BASE_MODEL"
@@ -117,7 +117,7 @@ async def test_unusual_values_are_warnings_on_the_job(edge: Edge) -> None:
     await edge.ready_dataset()
     task = training_pb2.ImageClassifier(label_smoothing=0.5)
     job = await train(edge, spec=spec(image_classifier=task))
-    assert list(job.warnings) == ["image_classifier.label_smoothing: 0.5 is above the usual 0.2"]
+    assert list(job.warnings) == ["spec.image_classifier.label_smoothing: 0.5 is above the usual 0.2"]
 
 
 async def test_validate_only_creates_nothing(edge: Edge) -> None:
@@ -142,11 +142,11 @@ async def test_an_estimate_tells_every_violation_and_succeeds(edge: Edge) -> Non
     wrong = spec("datasets/none", hyperparameters=hyper(epochs=0, batch_size=0))
     found = (await edge.training.Estimate(pb.EstimateRequest(spec=wrong))).estimate
     assert [each.field for each in found.violations] == [
-        "hyperparameters.epochs",
-        "hyperparameters.batch_size",
+        "spec.hyperparameters.epochs",
+        "spec.hyperparameters.batch_size",
     ]
     unknown = (await edge.training.Estimate(pb.EstimateRequest(spec=spec("datasets/none")))).estimate
-    assert [each.field for each in unknown.violations] == ["dataset"]
+    assert [each.field for each in unknown.violations] == ["spec.dataset"]
 
 
 async def test_an_estimate_resolves_and_creates_nothing(edge: Edge) -> None:

@@ -270,6 +270,7 @@ def _save(config: FakeConfig, run: Run, state: State, *, best: bool, wait: bool)
 
     def write(folder: Path) -> None:
         state.write(folder)
+        time.sleep(config.script.save_ms / 1000)
         if config.script.checkpoint_bytes:
             (folder / "padding.bin").write_bytes(bytes(config.script.checkpoint_bytes))
 

@@ -34,6 +34,8 @@ class Script:
     """Report a metric at every step that is never thinned out."""
     dataset: int = 0
     """Fetch and unpack the real dataset."""
+    save_ms: int = 0
+    """How long writing a checkpoint takes."""
     prepare_ms: int = 0
     """How long the preparation takes; it can be stopped."""
     finalize_ms: int = 0
