@@ -53,7 +53,8 @@ def from_rpc(error: grpc.aio.AioRpcError, *, address: str) -> TuneyardError:
     found = _BARE.get(error.code(), ServerError)
     # A connection that breaks in the middle of a stream can also show as an internal fault of HTTP/2.
     if found is ServerUnreachable or "RST_STREAM" in details:
-        return ServerUnreachable(f"no answer from {address}: {details}")
+        # The last part is the cause: before it stands what gRPC tried.
+        return ServerUnreachable(f"no answer from {address}: {details.rpartition(': ')[2]}")
     return found(f"{error.code().name}: {details}")
 
 

@@ -1,0 +1,188 @@
+"""`tuneyard datasets …`: checking datasets here, and keeping them on the server."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuneyard.cli.command import UsageFailure, command
+from tuneyard.cli.formats import enum_word, local_time, plain, size, table
+from tuneyard.cli.session import EXIT_FAILED, EXIT_OK, Session
+from tuneyard.cli.transfers import shown_transfers
+from tuneyard.client import DatasetInvalid
+from tuneyard.client.words import DATASET_FORMATS, word_of
+from tuneyard.v1 import dataset_pb2
+
+app = typer.Typer(no_args_is_help=True, help="Check, upload, list, show and delete datasets.")
+
+Format = Annotated[
+    str, typer.Option(help=f"One of {', '.join(DATASET_FORMATS)}.", metavar="FORMAT", show_default=False)
+]
+Name = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's id or name.")]
+
+_MOST_FINDINGS = 50
+_STYLES = {"ERROR": "bold red", "WARNING": "yellow", "INFO": "dim"}
+
+
+@command(app)
+def check(
+    session: Session,
+    path: Annotated[Path, typer.Argument(help="A folder or a ZIP file.")],
+    *,
+    format: Format,
+) -> int:
+    """Check a dataset on this machine; no server is needed. Exit 1 when it cannot be used."""
+    # Pillow is slow to import, and no other command needs it.
+    from tuneyard.datasets import FormatNotSupported
+    from tuneyard.datasets import check as check_dataset
+
+    if not path.exists():
+        raise UsageFailure(f"{path}: there is no such file or folder")
+    _known(format)
+    try:
+        with session.err.status("checking …"):
+            report = check_dataset(path, format=format)
+    except FormatNotSupported as error:
+        raise UsageFailure(str(error)) from error
+    if session.json:
+        session.out.file.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
+        return EXIT_FAILED if report.has_errors else EXIT_OK
+    for finding in report.findings[:_MOST_FINDINGS]:
+        where = f"{finding.path or ''}{f':{finding.line}' if finding.line else ''}"
+        _print_finding(
+            session,
+            finding.severity.value,
+            where=where,
+            code=finding.code.value,
+            message=finding.message,
+            remedy=finding.remedy or "",
+        )
+    if len(report.findings) > _MOST_FINDINGS:
+        session.out.print(f"… and {len(report.findings) - _MOST_FINDINGS} more; --json lists all")
+    splits = ", ".join(f"{name} {split.samples}" for name, split in report.splits.items())
+    session.out.print(f"{report.samples} samples in {len(report.classes)} classes ({splits})")
+    session.out.print("[bold red]cannot be used[/]" if report.has_errors else "[green]ready to be used[/]")
+    return EXIT_FAILED if report.has_errors else EXIT_OK
+
+
+@command(app)
+def upload(
+    session: Session,
+    path: Annotated[Path, typer.Argument(help="A ZIP or other file, or a folder, which is sent as a ZIP.")],
+    *,
+    format: Format,
+    name: Annotated[
+        str,
+        typer.Option(help="The dataset's id. Default: made from name and content.", show_default=False),
+    ] = "",
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the server has checked it.")
+    ] = True,
+) -> int:
+    """Upload a dataset. The same bytes are sent once; an upload that broke off goes on."""
+    if not path.exists():
+        raise UsageFailure(f"{path}: there is no such file or folder")
+    _known(format)
+    with shown_transfers(session) as progress:
+        dataset = session.client.datasets.upload(path, format=format, name=name, progress=progress)
+    if wait:
+        try:
+            with session.err.status(f"{dataset.name} is being checked …"):
+                dataset = session.client.datasets.wait_ready(dataset.name)
+        except DatasetInvalid:
+            dataset = session.client.datasets.get(dataset.name)
+    if session.json:
+        session.document(dataset)
+    else:
+        _print(session, dataset)
+    return EXIT_FAILED if dataset.state == dataset_pb2.DATASET_STATE_INVALID else EXIT_OK
+
+
+@command(app, "list")
+def _list(
+    session: Session,
+    *,
+    limit: Annotated[int, typer.Option(help="At most this many; 0 lists all.", min=0)] = 50,
+) -> None:
+    """List datasets, newest first."""
+    datasets = session.client.datasets.list(limit=limit or None)
+    if session.json:
+        session.document({"datasets": datasets})
+        return
+    rows = [
+        (
+            plain(dataset.name.removeprefix("datasets/")),
+            _state(dataset),
+            word_of(dataset.format, DATASET_FORMATS),
+            size(dataset.size_bytes),
+            str(dataset.report.samples or ""),
+            local_time(dataset.create_time),
+            plain(dataset.display_name),
+        )
+        for dataset in datasets
+    ]
+    columns = ("dataset", "state", "format", "size", "samples", "created", "title")
+    session.out.print(table(columns, rows, right=("size", "samples")))
+
+
+@command(app)
+def show(session: Session, dataset: Name) -> None:
+    """Show one dataset with what was found in it."""
+    found = session.client.datasets.get(dataset)
+    if session.json:
+        session.document(found)
+    else:
+        _print(session, found)
+
+
+@command(app)
+def delete(session: Session, dataset: Name) -> None:
+    """Delete a dataset. Refused while a job that waits or runs uses it."""
+    session.client.datasets.delete(dataset)
+    if session.json:
+        session.document({"deleted": dataset})
+    else:
+        session.out.print(f"deleted {plain(dataset)}")
+
+
+def _known(format: str) -> None:
+    if format not in DATASET_FORMATS:
+        raise UsageFailure(f"--format {format!r} is none of {', '.join(DATASET_FORMATS)}")
+
+
+def _state(dataset: dataset_pb2.Dataset) -> str:
+    word = enum_word(dataset_pb2.DatasetState.Name(dataset.state), "DATASET_STATE")
+    style = {"READY": "green", "INVALID": "red"}.get(word, "default")
+    return f"[{style}]{word}[/]"
+
+
+def _print(session: Session, dataset: dataset_pb2.Dataset) -> None:
+    report = dataset.report
+    session.out.print(f"{plain(dataset.name)} {_state(dataset)} {size(dataset.size_bytes)}")
+    for finding in report.findings[:_MOST_FINDINGS]:
+        severity = enum_word(dataset_pb2.Severity.Name(finding.severity), "SEVERITY")
+        where = f"{finding.path}{f':{finding.line}' if finding.line else ''}"
+        _print_finding(
+            session,
+            severity,
+            where=where,
+            code=finding.code,
+            message=finding.message,
+            remedy=finding.remedy,
+        )
+    rows = [
+        (plain(split.split), str(split.samples), str(len(split.samples_per_class))) for split in report.splits
+    ]
+    if rows:
+        session.out.print(table(("split", "samples", "classes"), rows, right=("samples", "classes")))
+
+
+def _print_finding(
+    session: Session, severity: str, *, where: str, code: str, message: str, remedy: str
+) -> None:
+    place = f"{plain(where)}: " if where else ""
+    style = _STYLES.get(severity, "default")
+    session.out.print(f"[{style}]{severity}[/] {place}{plain(message)} [dim]{code}[/]")
+    if remedy:
+        session.out.print(f"  → {plain(remedy)}")

@@ -1,0 +1,142 @@
+"""Puts what happens to a job into words: one line for each event worth one."""
+
+from collections.abc import Mapping
+
+from tuneyard.cli.formats import duration, number, plain, size, state_word, styled_state
+from tuneyard.v1 import event_pb2, job_pb2
+
+
+def describe(event: event_pb2.JobEvent) -> str | None:
+    """The line for an event, with markup; None for progress, training metrics and what only begins."""
+    kind = event.WhichOneof("body")
+    describer = _DESCRIBERS.get(kind or "")
+    return describer(event) if describer is not None else None
+
+
+def metrics_line(values: Mapping[str, float]) -> str:
+    """ "eval/accuracy_top1 0.9722  eval/loss 0.1021"."""
+    return "  ".join(f"{plain(name)} {number(value)}" for name, value in sorted(values.items()))
+
+
+def progress_line(progress: job_pb2.ProgressEvent, metrics: Mapping[str, float]) -> str:
+    """ "step 40/120 (33 %)  812 images/s  0:12 left  train/loss 0.5312"."""
+    parts = [f"step {progress.step}/{progress.total_steps} ({progress.fraction:.0%})"]
+    if progress.rate:
+        parts.append(f"{progress.rate:,.0f} {plain(progress.unit)}/s")
+    if progress.HasField("remaining"):
+        parts.append(f"{duration(progress.remaining.ToTimedelta())} left")
+    shown = {name: metrics[name] for name in ("train/loss",) if name in metrics}
+    return "  ".join([*parts, metrics_line(shown)]).rstrip()
+
+
+def _state_change(event: event_pb2.JobEvent) -> str:
+    change = event.state_change
+    line = styled_state(change.to)
+    if change.to == job_pb2.JOB_STATE_STARTING:
+        line += f"  attempt {event.attempt}"
+        if change.trainer:
+            line += f" on trainer {plain(change.trainer)}"
+        if change.resumed_from_step:
+            line += f", from step {change.resumed_from_step}"
+    if change.reason:
+        line += f"  [dim]{plain(change.reason)}[/]"
+    if change.HasField("error"):
+        line += f"  {plain(change.error.message)}"
+        line += "".join(f"\n  → {plain(remedy)}" for remedy in change.error.remedies)
+    return line
+
+
+def _stage(event: event_pb2.JobEvent) -> str | None:
+    stage = event.stage
+    if not stage.done:
+        return None
+    detail = f"  [dim]{plain(stage.detail)}[/]" if stage.detail else ""
+    return f"{plain(stage.name)} done in {duration(stage.elapsed.ToTimedelta())}{detail}"
+
+
+def _metrics(event: event_pb2.JobEvent) -> str | None:
+    measured = {name: value for name, value in event.metrics.values.items() if name.startswith("eval/")}
+    if not measured:
+        return None
+    return f"epoch {event.metrics.epoch:g}, step {event.metrics.step}  {metrics_line(measured)}"
+
+
+def _checkpoint(event: event_pb2.JobEvent) -> str:
+    checkpoint = event.checkpoint.checkpoint
+    best = ", the best so far" if checkpoint.best else ""
+    return f"[dim]checkpoint at step {checkpoint.step}, {size(checkpoint.size_bytes)}{best}[/]"
+
+
+def _sample(event: event_pb2.JobEvent) -> str:
+    sample = event.sample
+    if sample.WhichOneof("content") == "text":
+        return f"sample: {plain(sample.text.prompt)} → {plain(sample.text.tuned)}"
+    return f"[dim]sample: {plain(sample.title)} → {plain(sample.artifact_path)}[/]"
+
+
+def _log(event: event_pb2.JobEvent) -> str | None:
+    if event.log.level == event_pb2.LOG_LEVEL_DEBUG:
+        return None
+    style = {event_pb2.LOG_LEVEL_WARNING: "yellow", event_pb2.LOG_LEVEL_ERROR: "red"}.get(
+        event.log.level, "dim"
+    )
+    return f"[{style}]{plain(event.log.message)}[/]"
+
+
+def _warning(event: event_pb2.JobEvent) -> str:
+    return f"[yellow]warning:[/] {plain(event.warning.message)}"
+
+
+def _advice(event: event_pb2.JobEvent) -> str:
+    remedies = "".join(f"\n  → {plain(remedy)}" for remedy in event.advice.remedies)
+    return f"[magenta]advice:[/] {plain(event.advice.observation)}{remedies}"
+
+
+def _out_of_memory(event: event_pb2.JobEvent) -> str:
+    recovered = event.oom_recovered
+    return (
+        f"[yellow]out of memory[/] at step {recovered.step}: batch {recovered.old_batch_size} → "
+        f"{recovered.new_batch_size} with accumulation {recovered.gradient_accumulation_steps}; "
+        "samples per step stay equal"
+    )
+
+
+def _artifact(event: event_pb2.JobEvent) -> str:
+    artifact = event.artifact.artifact
+    return f"[dim]artifact {plain(artifact.path)}, {size(artifact.size_bytes)}[/]"
+
+
+def _result(event: event_pb2.JobEvent) -> str:
+    result = event.result
+    stopped = "stopped early; " if result.early_stopped else ""
+    summary = plain(result.summary) or f"done after {result.step} steps"
+    return f"[bold]{stopped}{summary}[/]\n  {metrics_line(result.metrics)}".rstrip()
+
+
+_DESCRIBERS = {
+    "state_change": _state_change,
+    "stage": _stage,
+    "metrics": _metrics,
+    "checkpoint": _checkpoint,
+    "sample": _sample,
+    "log": _log,
+    "warning": _warning,
+    "advice": _advice,
+    "oom_recovered": _out_of_memory,
+    "artifact": _artifact,
+    "result": _result,
+}
+
+
+def ending(job: job_pb2.Job) -> str:
+    """The last line about a job, and what to do with it."""
+    took = ""
+    if job.HasField("start_time") and job.HasField("end_time"):
+        took = f" after {duration(job.end_time.ToDatetime() - job.start_time.ToDatetime())}"
+    line = f"{plain(job.name)} {state_word(job.state)}{took}"
+    identifier = job.name.removeprefix("jobs/")
+    if job.state == job_pb2.JOB_STATE_SUCCEEDED:
+        return f"[green]{line}[/]\n  → tuneyard artifacts download {identifier} -o DIR"
+    if job.state == job_pb2.JOB_STATE_FAILED:
+        return f"[red]{line}[/]\n  → to run it again: tuneyard jobs rerun {identifier}"
+    return f"[yellow]{line}[/]"

@@ -1,0 +1,66 @@
+"""Shows what a training job would need."""
+
+from collections.abc import Iterator
+
+from google.protobuf.json_format import MessageToDict
+from rich.console import Console
+
+from tuneyard.cli.formats import duration, plain, size, table
+from tuneyard.v1.job_pb2 import Estimate, MemoryUse
+
+
+def print_estimate(console: Console, estimate: Estimate) -> None:
+    """Prints the numbers, every setting with where it comes from, and what is wrong."""
+    console.print(table(("", ""), _facts(estimate)))
+    given = set(estimate.given_fields)
+    settings = MessageToDict(estimate.resolved_spec.training, preserving_proto_field_name=True)
+    rows = [
+        (plain(path), plain(value), "given" if path in given else "[dim]recommended[/]")
+        for path, value in _leaves(settings)
+    ]
+    if rows:
+        console.print()
+        console.print(table(("setting", "value", ""), rows))
+    for warning in estimate.warnings:
+        console.print(f"[yellow]warning:[/] {plain(warning.field)}: {plain(warning.description)}")
+    for violation in estimate.violations:
+        console.print(f"[bold red]error:[/] {plain(violation.field)}: {plain(violation.description)}")
+    if not estimate.fits and not estimate.violations:
+        console.print("[bold red]error:[/] the job does not fit on any device")
+    for alternative in estimate.alternatives:
+        needs = _memory(alternative.memory)
+        console.print(f"  → {plain(alternative.description)}{f' ({needs})' if needs else ''}")
+
+
+def _facts(estimate: Estimate) -> Iterator[tuple[str, str]]:
+    if memory := _memory(estimate.memory):
+        yield "memory", memory
+    if estimate.disk_bytes:
+        yield "disk on the trainer", size(estimate.disk_bytes)
+    if estimate.artifact_bytes:
+        yield "artifacts", size(estimate.artifact_bytes)
+    if estimate.HasField("duration"):
+        yield "time", f"about {duration(estimate.duration.ToTimedelta())}"
+    if estimate.total_steps:
+        yield "steps", f"{estimate.total_steps} of {estimate.effective_batch_size} samples"
+    if estimate.train_samples:
+        yield "samples", f"{estimate.train_samples} to train, {estimate.validation_samples} to validate"
+    if estimate.largest_batch_size:
+        yield "largest batch", str(estimate.largest_batch_size)
+
+
+def _memory(memory: MemoryUse) -> str:
+    parts = []
+    if memory.device_bytes:
+        parts.append(f"{size(memory.device_bytes)} on the device")
+    if memory.host_bytes:
+        parts.append(f"{size(memory.host_bytes)} on the host")
+    return ", ".join(parts)
+
+
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, f"{path}.{name}" if path else name)
+    else:
+        yield path, str(value)

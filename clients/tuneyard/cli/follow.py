@@ -1,0 +1,89 @@
+"""Follows a job to its end: events as JSON for programs, a view for people."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+from tuneyard.cli.command import Failure
+from tuneyard.cli.describe import ending
+from tuneyard.cli.session import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Session
+from tuneyard.cli.views import LineView, LiveView, View
+from tuneyard.client import DEFAULT_SERVER, TuneyardError
+from tuneyard.v1 import job_pb2
+
+_LOOK_AT_QUEUE_SECONDS = 2.0
+
+
+def follow(session: Session, name: str, *, after: int = 0, end_with_job: bool = False) -> int:
+    """Follows a job until it is terminal; returns the exit code that its end means.
+
+    After an interrupt the job goes on, and the caller is told how to come back.
+    """
+    job = session.client.job(name)
+    job.refresh()  # an unknown job is an error before anything is drawn
+    reached = after
+    try:
+        if session.json:
+            with closing(job.watch(after=after)) as events:
+                for event in events:
+                    reached = event.sequence
+                    session.document(event)
+        else:
+            view: View = LiveView(session.out) if session.is_terminal else LineView(session.out)
+            with (
+                view,
+                _looking_at_queue(session, view, job.name),
+                closing(job.watch_batches(after=after)) as batches,
+            ):
+                for batch in batches:
+                    reached = batch[-1].sequence
+                    view.show(batch)
+    except KeyboardInterrupt:
+        session.err.print(
+            f"{job.name} goes on. Come back with:\n  → {_watch_command(session, name, reached)}"
+        )
+        return EXIT_INTERRUPTED
+    ended = job.refresh()
+    if session.json and end_with_job:
+        session.document(ended)
+    if not session.json:
+        session.out.print(ending(ended))
+    return EXIT_OK if ended.state == job_pb2.JOB_STATE_SUCCEEDED else EXIT_FAILED
+
+
+def follow_to_success(session: Session, name: str) -> None:
+    """Follows a job whose result is needed next; Failure where there is none."""
+    code = follow(session, name)
+    if code == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    if code != EXIT_OK:
+        raise Failure(f"{name} did not succeed", code=code)
+
+
+def _watch_command(session: Session, name: str, reached: int) -> str:
+    server = "" if session.server == DEFAULT_SERVER else f" --server {session.server}"
+    after = f" --after {reached}" if session.json and reached else ""
+    return f"tuneyard watch {name.removeprefix('jobs/')}{after}{server}"
+
+
+@contextmanager
+def _looking_at_queue(session: Session, view: View, name: str) -> Iterator[None]:
+    """Tells the view the place in the queue, which is no event, while the job waits."""
+    over = threading.Event()
+
+    def look() -> None:
+        while True:
+            with suppress(TuneyardError):
+                job = session.client.jobs.get(name)
+                if not over.is_set():
+                    view.waiting(job)
+            if over.wait(_LOOK_AT_QUEUE_SECONDS):
+                return
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join(_LOOK_AT_QUEUE_SECONDS)

@@ -1,0 +1,87 @@
+"""How values look to people: bytes, durations, times, states, tables."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.markup import escape
+from rich.table import Table
+
+from tuneyard.v1 import job_pb2
+
+_STYLES = {
+    job_pb2.JOB_STATE_SUCCEEDED: "green",
+    job_pb2.JOB_STATE_FAILED: "red",
+    job_pb2.JOB_STATE_CANCELLED: "yellow",
+    job_pb2.JOB_STATE_RUNNING: "cyan",
+    job_pb2.JOB_STATE_FINALIZING: "cyan",
+}
+
+
+def size(count: int) -> str:
+    """1536 → "1.5 KiB"."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def duration(value: timedelta) -> str:
+    """ "4.2 s", "3:05", "1:02:03"."""
+    seconds = max(value.total_seconds(), 0.0)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def local_time(value: Timestamp) -> str:
+    """The time on the caller's clock; "" where it is not set."""
+    if not value.ByteSize():
+        return ""
+    moment = value.ToDatetime(tzinfo=UTC).astimezone()
+    same_day = moment.date() == datetime.now().astimezone().date()
+    return moment.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M")
+
+
+def number(value: float) -> str:
+    """A metric: four significant digits, without noise."""
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+    return f"{value:.3g}"
+
+
+def state_word(state: int) -> str:
+    """JOB_STATE_RUNNING → "RUNNING"; the number for one of a newer server."""
+    found = job_pb2.JobState.DESCRIPTOR.values_by_number.get(state)
+    return found.name.removeprefix("JOB_STATE_") if found else str(state)
+
+
+def styled_state(state: int) -> str:
+    """The state's word, coloured."""
+    style = _STYLES.get(state)  # type: ignore[call-overload]
+    return f"[{style}]{state_word(state)}[/]" if style else state_word(state)
+
+
+def enum_word(name: str, prefix: str) -> str:
+    """ "TRAINER_HEALTH_READY" → "READY"."""
+    return name.removeprefix(f"{prefix}_")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
+    """A table of texts; cells may hold markup, so escape what others wrote."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        justify = "right" if column in right else "left"
+        made.add_column(column, justify=justify, no_wrap=True, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def plain(text: str) -> str:
+    """Text from elsewhere, safe to print among markup."""
+    return escape(text)

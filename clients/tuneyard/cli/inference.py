@@ -1,0 +1,125 @@
+"""`predict`, `generate`, `chat`: trying a finished model."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuneyard.cli.command import UsageFailure, command
+from tuneyard.cli.formats import plain
+from tuneyard.cli.jobs import JobName
+from tuneyard.cli.session import Session
+from tuneyard.v1.inference_service_pb2 import (
+    ChatTurn,
+    ClassifyRequest,
+    DetectRequest,
+    GenerateImagesRequest,
+    GenerateTextRequest,
+    ImageInput,
+)
+
+
+def add_to(root: typer.Typer) -> None:
+    """Adds the commands to the root."""
+    command(root)(predict)
+    command(root)(generate)
+    command(root)(chat)
+
+
+def predict(
+    session: Session,
+    job: JobName,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files.")],
+    *,
+    top_k: Annotated[int, typer.Option(help="Classes per image.", min=1)] = 5,
+) -> None:
+    """Classify images, or find objects in them, with a finished job's model."""
+    found = session.client.jobs.get(job)
+    inputs = [ImageInput(name=path.name, content=_bytes(path)) for path in images]
+    if found.spec.training.WhichOneof("task") == "object_detector":
+        detections = session.client.inference.detect(DetectRequest(job=found.name, images=inputs))
+        if session.json:
+            session.document({"images": detections})
+            return
+        for image in detections:
+            for each in image.detections:
+                box = f"{each.x_min:.0f},{each.y_min:.0f} – {each.x_max:.0f},{each.y_max:.0f}"
+                session.out.print(f"{plain(image.name)}  {plain(each.label)} {each.score:.3f}  {box}")
+        return
+    request = ClassifyRequest(job=found.name, images=inputs, top_k=top_k)
+    classifications = session.client.inference.classify(request)
+    if session.json:
+        session.document({"classifications": classifications})
+        return
+    for classified in classifications:
+        scores = "  ".join(f"{plain(score.label)} {score.score:.3f}" for score in classified.scores)
+        session.out.print(f"{plain(classified.name)}  {scores}")
+
+
+def generate(
+    session: Session,
+    job: JobName,
+    prompt: Annotated[str, typer.Argument(help="What to draw, or to answer.")],
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder for images.", metavar="DIR")
+    ] = Path(),
+    count: Annotated[int, typer.Option(help="How many images.", min=1)] = 1,
+    seed: Annotated[int | None, typer.Option(help="Default: drawn.", show_default=False)] = None,
+) -> None:
+    """Draw images, or answer a prompt, with a finished job's model."""
+    found = session.client.jobs.get(job)
+    if found.spec.training.WhichOneof("task") == "language_model":
+        turns = [ChatTurn(role="user", content=prompt)]
+        text = _answer(session, found.name, turns, aloud=not session.json)
+        if session.json:
+            session.document({"text": text})
+        return
+    request = GenerateImagesRequest(job=found.name, prompt=prompt, count=count, seed=seed)
+    output.mkdir(parents=True, exist_ok=True)
+    files = []
+    for image in session.client.inference.generate_images(request):
+        file = output / f"{found.name.removeprefix('jobs/')}-{image.seed}.png"
+        file.write_bytes(image.png)
+        files.append(str(file))
+    if session.json:
+        session.document({"files": files})
+    else:
+        session.out.print("\n".join(plain(file) for file in files))
+
+
+def chat(session: Session, job: JobName) -> None:
+    """Talk to a finished job's model. An empty line or Ctrl-D ends it."""
+    name = session.client.jobs.get(job).name
+    turns: list[ChatTurn] = []
+    while question := _ask(session):
+        turns.append(ChatTurn(role="user", content=question))
+        answer = _answer(session, name, turns, aloud=not session.json)
+        turns.append(ChatTurn(role="assistant", content=answer))
+        if session.json:
+            session.document({"role": "assistant", "content": answer})
+
+
+def _ask(session: Session) -> str:
+    if sys.stdin.isatty():
+        session.err.print("[bold]you:[/] ", end="")
+    return sys.stdin.readline().strip()
+
+
+def _answer(session: Session, job: str, turns: Sequence[ChatTurn], *, aloud: bool) -> str:
+    pieces = []
+    for piece in session.client.inference.generate_text(GenerateTextRequest(job=job, messages=turns)):
+        pieces.append(piece.text)
+        if aloud:
+            session.out.print(plain(piece.text), end="")
+    if aloud:
+        session.out.print()
+    return "".join(pieces)
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise UsageFailure(f"{path}: there is no such file")
+    return path.read_bytes()

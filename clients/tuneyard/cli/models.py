@@ -1,0 +1,147 @@
+"""`tuneyard models …`: what jobs can start from, and the models kept in the store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuneyard.cli.command import UsageFailure, command
+from tuneyard.cli.formats import enum_word, local_time, plain, size, table
+from tuneyard.cli.session import Session
+from tuneyard.cli.transfers import shown_transfers
+from tuneyard.client.words import FAMILIES, TASKS, word_of
+from tuneyard.v1 import model_service_pb2, training_pb2
+from tuneyard.v1.model_service_pb2 import Model
+
+app = typer.Typer(no_args_is_help=True, help="List, import, show and delete models.")
+
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id or name.")]
+
+
+@command(app, "list")
+def _list(
+    session: Session,
+    *,
+    family: Annotated[
+        str, typer.Option(help=f"Only this family: {', '.join(FAMILIES)}.", show_default=False)
+    ] = "",
+    task: Annotated[
+        str, typer.Option(help=f"Only for this task: {', '.join(TASKS)}.", show_default=False)
+    ] = "",
+) -> None:
+    """List what jobs can start from: the catalogue, recommended ones first, and the store."""
+    wanted = _family(family) if family else training_pb2.FAMILY_UNSPECIFIED
+    if task and task not in TASKS:
+        raise UsageFailure(f"--task {task!r} is none of {', '.join(TASKS)}")
+    base_models = session.client.models.base_models(
+        family=wanted, task=TASKS[task] if task else training_pb2.TASK_KIND_UNSPECIFIED
+    )
+    models = session.client.models.list(family=wanted)
+    if session.json:
+        session.document({"baseModels": base_models, "models": models})
+        return
+    rows = [
+        (
+            plain(each.id) + (" [green]recommended[/]" if each.is_recommended else ""),
+            word_of(each.family, FAMILIES),
+            f"{each.parameter_count / 1e6:.1f} M" if each.parameter_count else "",
+            enum_word(model_service_pb2.Availability.Name(each.availability), "AVAILABILITY")
+            .lower()
+            .replace("_", " "),
+            plain(each.description),
+        )
+        for each in base_models
+    ]
+    session.out.print(
+        table(("base model", "family", "weights", "availability", ""), rows, right=("weights",))
+    )
+    if models:
+        session.out.print()
+        session.out.print(table(("in the store", "state", "family", "size", "created"), map(_row, models)))
+
+
+@command(app, "import")
+def import_(
+    session: Session,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH_OR_HUB_ID",
+            help="A file here, which is uploaded, a path on the server below an allowed root, or a hub id.",
+        ),
+    ],
+    *,
+    family: Annotated[str, typer.Option(help=f"One of {', '.join(FAMILIES)}.")] = "vision",
+    name: Annotated[str, typer.Option(help="The model's id.", show_default=False)] = "",
+    revision: Annotated[str, typer.Option(help="The hub's commit hash.", show_default=False)] = "",
+    architecture: Annotated[
+        str,
+        typer.Option(help="Where the files do not tell it, such as resnet50.", show_default=False),
+    ] = "",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is there.")] = True,
+) -> None:
+    """Bring a model into the store."""
+    number = _family(family)
+    if Path(source).is_file():
+        with shown_transfers(session) as progress:
+            model = session.client.models.upload(
+                source, family=number, name=name, architecture=architecture, progress=progress
+            )
+    else:
+        model = session.client.models.import_(
+            source, family=number, name=name, architecture=architecture, revision=revision
+        )
+    if wait:
+        with session.err.status(f"{model.name} is being imported …"):
+            model = session.client.models.wait_ready(model.name)
+    _print(session, model)
+
+
+@command(app)
+def show(session: Session, model: Name) -> None:
+    """Show one model of the store."""
+    _print(session, session.client.models.get(model))
+
+
+@command(app)
+def delete(session: Session, model: Name) -> None:
+    """Delete a model. Refused while a job that waits or runs uses it."""
+    session.client.models.delete(model)
+    if session.json:
+        session.document({"deleted": model})
+    else:
+        session.out.print(f"deleted {plain(model)}")
+
+
+def _family(word: str) -> "training_pb2.Family.ValueType":
+    if word not in FAMILIES:
+        raise UsageFailure(f"--family {word!r} is none of {', '.join(FAMILIES)}")
+    return FAMILIES[word]
+
+
+def _row(model: Model) -> tuple[str, ...]:
+    return (
+        plain(model.name.removeprefix("models/")),
+        enum_word(model_service_pb2.ModelState.Name(model.state), "MODEL_STATE"),
+        word_of(model.family, FAMILIES),
+        size(model.size_bytes),
+        local_time(model.create_time),
+    )
+
+
+def _print(session: Session, model: Model) -> None:
+    if session.json:
+        session.document(model)
+        return
+    facts = [
+        ("model", plain(model.name)),
+        ("state", enum_word(model_service_pb2.ModelState.Name(model.state), "MODEL_STATE")),
+        ("family", word_of(model.family, FAMILIES)),
+        ("architecture", plain(model.architecture)),
+        ("source", plain(model.source)),
+        ("revision", plain(model.revision)),
+        ("size", size(model.size_bytes)),
+        ("SHA-256", model.sha256),
+        ("error", plain(model.error)),
+    ]
+    session.out.print(table(("", ""), [(name, value) for name, value in facts if value]))

@@ -1,0 +1,86 @@
+"""What every command has: the server to speak to, and where words for people and for programs go.
+
+Programs read standard output: with `--json` nothing but JSON goes there. People read both.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+
+from tuneyard.client import Client, ConnectionSettings
+from tuneyard.client.config import default_server, default_token
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_INTERRUPTED = 130
+
+Document = Message | Mapping[str, Any]
+
+
+def _console(*, stderr: bool) -> Console:
+    # Output that is read by a program must not be broken at the width of a terminal that is not there.
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, soft_wrap=not stream.isatty())
+
+
+@dataclass
+class Session:
+    """One command's run. Its client is opened by the first use and closed with the command."""
+
+    server: str = field(default_factory=default_server)
+    token: str | None = field(default_factory=default_token, repr=False)
+    json: bool = False
+    out: Console = field(default_factory=lambda: _console(stderr=False))
+    err: Console = field(default_factory=lambda: _console(stderr=True))
+    _client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """The client of the server."""
+        if self._client is None:
+            self._client = Client(ConnectionSettings(server=self.server, token=self.token))
+        return self._client
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person watches standard output."""
+        return self.out.is_terminal and not self.json
+
+    @property
+    def people(self) -> Console:
+        """Where words for people go: standard output, unless that is for JSON."""
+        return self.err if self.json else self.out
+
+    def document(self, document: Document) -> None:
+        """Writes one JSON document on one line."""
+        # Straight to the stream: rich would look for markup in it.
+        sys.stdout.write(to_json(document) + "\n")
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Closes the client if there is one."""
+        if self._client is not None:
+            self._client.close()
+
+
+def to_json(document: Document) -> str:
+    """Proto3 JSON of a message, or JSON of a mapping that may hold messages, on one line."""
+    return json.dumps(_plain(document), ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Message):
+        return MessageToDict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) or type(value).__name__ == "RepeatedCompositeContainer":
+        return [_plain(item) for item in value]
+    return value
