@@ -1,0 +1,173 @@
+"""The classifier's speed from the second epoch on, against a plain torchvision loop and bare steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from tests.benchmarks.deployment import Jobs, Story, classifier_spec, jobs_of, upload_folder, vision_platform
+from tests.benchmarks.images import digits_folder
+from tests.benchmarks.rows import Row, Target, paired_ratio
+from tests.benchmarks.settings import PEERS, Settings, result_of
+from tuneyard.v1 import training_pb2
+
+BATCH_SIZE = 16
+MOST_APART = 0.05
+"""How far the mean accuracies of ours and the peer's may lie apart."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size of images."""
+
+    image_size: int
+    side: int
+    """Of the files: what ours keeps in its cache, so that the peer decodes no more than ours once did."""
+    classes: int
+    train: int
+    validation: int
+    epochs: int
+    wanted: float
+    """The ratio to the peer that ours must reach with its own choice of precision."""
+    bare_steps: int
+
+
+CASES = (
+    Case(image_size=64, side=73, classes=10, train=640, validation=320, epochs=4, wanted=1.3, bare_steps=40),
+    Case(image_size=224, side=256, classes=3, train=192, validation=96, epochs=3, wanted=1.5, bare_steps=10),
+)
+
+
+@dataclass
+class Figures:
+    """Images a second and accuracies, one for each seed."""
+
+    ours: list[float] = field(default_factory=list)
+    ours_fp32: list[float] = field(default_factory=list)
+    peer: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    accuracies_fp32: list[float] = field(default_factory=list)
+    peer_accuracies: list[float] = field(default_factory=list)
+    precision: str = ""
+
+
+def measure(settings: Settings) -> list[Row]:
+    """Three seeds of each case; job, plain loop and bare steps in turn."""
+    rows: list[Row] = []
+    with vision_platform(settings, "classifier") as running, jobs_of(running) as jobs:
+        for case in CASES:
+            data = digits_folder(
+                settings.data / f"digits-{case.side}-{case.classes}",
+                side=case.side,
+                classes=case.classes,
+                train=case.train,
+                validation=case.validation,
+            )
+            rows += _rows(case, _figures(settings, case, jobs, upload_folder(running, data), data))
+    return rows
+
+
+def _figures(settings: Settings, case: Case, jobs: Jobs, dataset: str, data: Path) -> Figures:
+    found = Figures()
+    for seed in range(settings.times(3, 1)):
+        spec = classifier_spec(dataset, image_size=case.image_size, batch_size=BATCH_SIZE)
+        spec.hyperparameters.epochs = case.epochs
+        spec.seed = seed
+        story = jobs.run(spec)
+        found.precision = story.precision
+        found.ours.append(_speed(case, story))
+        found.accuracies.append(story.result.metrics["eval/accuracy_top1"])
+        peer = result_of([PEERS / "torchvision_loop.py", data, *_peer_options(settings, case, seed)])
+        found.peer.append(median(case.train / seconds for seconds in peer["epoch_seconds"][1:]))
+        found.peer_accuracies.append(max(peer["accuracies"]))
+        spec.hyperparameters.precision = training_pb2.PRECISION_FP32
+        story = jobs.run(spec)
+        found.ours_fp32.append(_speed(case, story))
+        found.accuracies_fp32.append(story.result.metrics["eval/accuracy_top1"])
+        found.bare.append(_bare(settings, case, found.precision)[found.precision])
+        settings.tell(
+            f"{case.image_size} px, seed {seed}: {found.precision} {found.ours[-1]:.1f}, fp32"
+            f" {found.ours_fp32[-1]:.1f}, peer {found.peer[-1]:.1f}, bare {found.bare[-1]:.1f} images/s"
+        )
+    return found
+
+
+def _speed(case: Case, story: Story) -> float:
+    return median(case.train / seconds for seconds in story.training_seconds())
+
+
+def _peer_options(settings: Settings, case: Case, seed: int) -> list[Any]:
+    named = {
+        "--image-size": case.image_size,
+        "--batch-size": BATCH_SIZE,
+        "--epochs": case.epochs,
+        "--learning-rate": 1e-3,
+        "--seed": seed,
+        "--device": settings.device,
+    }
+    return [part for pair in named.items() for part in pair]
+
+
+def _bare(settings: Settings, case: Case, precision: str) -> dict[str, float]:
+    named = {
+        "--image-size": case.image_size,
+        "--batch-size": BATCH_SIZE,
+        "--classes": case.classes,
+        "--precisions": precision,
+        "--steps": case.bare_steps,
+        "--device": settings.device,
+    }
+    found: dict[str, float] = result_of(
+        [PEERS / "bare_step.py", *(part for pair in named.items() for part in pair)]
+    )
+    return found
+
+
+def _rows(case: Case, found: Figures) -> list[Row]:
+    at = f"resnet18 at {case.image_size} px"
+    guard, held = _accuracy_guard(found.accuracies, found.peer_accuracies)
+    fp32_guard, fp32_held = _accuracy_guard(found.accuracies_fp32, found.peer_accuracies)
+    return [
+        Row(
+            name=f"{at}, {found.precision} chosen by itself, vs torchvision loop",
+            unit="images/s",
+            ours=median(found.ours),
+            peer=median(found.peer),
+            ratio=paired_ratio(found.ours, found.peer),
+            target=Target("ratio", ">=", case.wanted),
+            guard=guard,
+            guard_held=held,
+        ),
+        Row(
+            name=f"{at}, fp32 vs torchvision loop in fp32",
+            unit="images/s",
+            ours=median(found.ours_fp32),
+            peer=median(found.peer),
+            ratio=paired_ratio(found.ours_fp32, found.peer),
+            target=Target("ratio", ">=", 1.05),
+            guard=fp32_guard,
+            guard_held=fp32_held,
+        ),
+        Row(
+            name=f"{at}, {found.precision}, vs bare steps on ready batches",
+            unit="images/s",
+            ours=median(found.ours),
+            limit=median(found.bare),
+            ratio=paired_ratio(found.ours, found.bare),
+            target=Target("ratio", ">=", 0.95),
+            guard="same dtype, channels last, optimizer and clipping",
+        ),
+    ]
+
+
+def _accuracy_guard(ours: Sequence[float], peer: Sequence[float]) -> tuple[str, bool]:
+    apart = abs(mean(ours) - mean(peer))
+    held = apart <= MOST_APART
+    text = f"accuracy {_band(ours)}, peer {_band(peer)}, {len(ours)} seeds"
+    return (text if held else f"{text}: MORE THAN {MOST_APART} APART"), held
+
+
+def _band(values: Sequence[float]) -> str:
+    return f"{min(values):.3f} to {max(values):.3f}"
