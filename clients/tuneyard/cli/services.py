@@ -1,0 +1,122 @@
+"""Which services this machine can run, and what each is told: what `up` starts and `doctor` looks at."""
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from tuneyard.cli.supervisor import Program
+
+# What must be importable for each extra, and what its services need.
+EXTRAS: Final[Mapping[str, Sequence[str]]] = {
+    "gateway": ("sqlalchemy", "alembic", "aiosqlite", "structlog", "starlette", "uvicorn", "minio"),
+    "vision": ("torch", "torchvision", "safetensors"),
+    "diffusion": ("torch", "diffusers", "peft"),
+    "llm": ("torch", "transformers", "peft"),
+}
+FAMILIES: Final = ("vision", "diffusion", "llm")
+DEFAULT_PORTS: Final[Mapping[str, int]] = {
+    "gateway": 50051,
+    "blobs": 50052,
+    "vision": 50061,
+    "diffusion": 50062,
+    "llm": 50063,
+}
+_HOST: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Everything that `up` was told, resolved."""
+
+    data: Path
+    store: str
+    database: str
+    families: Sequence[str]
+    ports: Mapping[str, int]
+    environment: Mapping[str, str] = field(repr=False)
+    devices: str = ""
+
+    @property
+    def gateway_address(self) -> str:
+        return self.address("gateway")
+
+    def address(self, service: str) -> str:
+        """HOST:PORT of a service."""
+        return f"{_HOST}:{self.ports[service]}"
+
+    def programs(self) -> list[Program]:
+        """The gateway and a trainer per family."""
+        shared = {
+            **self.environment,
+            "TUNEYARD_DATA_DIR": str(self.data),
+            "TUNEYARD_STORE": self.store,
+            "TUNEYARD_DATABASE": self.database,
+            "TUNEYARD_BLOB_LISTEN": self.address("blobs"),
+        }
+        trainers = ",".join(f"{family}={self.address(family)}" for family in self.families)
+        gateway = {**shared, "TUNEYARD_LISTEN": self.gateway_address, "TUNEYARD_TRAINERS": trainers}
+        return [
+            Program("gateway", "tuneyard.gateway", gateway),
+            *(self._trainer(family, shared) for family in self.families),
+        ]
+
+    def _trainer(self, family: str, shared: Mapping[str, str]) -> Program:
+        environment = {
+            **shared,
+            "TUNEYARD_TRAINER_LISTEN": self.address(family),
+            "TUNEYARD_TRAINER_DATA_DIR": str(self.data / "trainers" / family),
+        }
+        if self.devices:
+            environment["TUNEYARD_DEVICES"] = self.devices
+        return Program(family, f"tuneyard.{family}", environment)
+
+
+def missing_modules(extra: str) -> list[str]:
+    """What an extra's installation lacks."""
+    return [module for module in EXTRAS[extra] if find_spec(module) is None]
+
+
+def is_served(family: str) -> bool:
+    """Whether this release has a trainer for the family."""
+    return find_spec(f"tuneyard.{family}") is not None and (
+        find_spec(f"tuneyard.{family}.__main__") is not None
+    )
+
+
+def unavailable(family: str) -> str:
+    """Why the family cannot be served here; "" if it can."""
+    if not is_served(family):
+        return f"{family}: this release has no trainer for it yet"
+    if missing := missing_modules(family):
+        return f"{family}: {', '.join(missing)} not installed (pip install 'tuneyard[{family}]')"
+    return ""
+
+
+def free_ports(services: Sequence[str]) -> dict[str, int]:
+    """A free port for each service."""
+    listeners = [socket.socket() for _ in services]
+    try:
+        for listener in listeners:
+            listener.bind((_HOST, 0))
+        return {
+            service: int(listener.getsockname()[1])
+            for service, listener in zip(services, listeners, strict=True)
+        }
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+def is_free(port: int) -> bool:
+    """Whether a service could listen on a port of this machine."""
+    with socket.socket() as listener:
+        # As gRPC does: a port whose last connections linger is free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((_HOST, port))
+        except OSError:
+            return False
+        return True

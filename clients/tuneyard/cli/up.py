@@ -1,0 +1,216 @@
+"""`tuneyard up`: everything on one machine, as separate processes."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuneyard.cli import services
+from tuneyard.cli.command import Failure, UsageFailure, command
+from tuneyard.cli.config import data_folder, database_url, service_environment, store_url
+from tuneyard.cli.formats import plain, size
+from tuneyard.cli.services import Installation
+from tuneyard.cli.session import EXIT_OK, Session
+from tuneyard.cli.supervisor import CannotStart, LineWriter, Supervisor
+from tuneyard.client import Client, ConnectionSettings, TuneyardError
+from tuneyard.client.words import FAMILIES, word_of
+from tuneyard.v1 import system_pb2
+
+_LOOK_EVERY_SECONDS = 0.1
+_PATIENCE_SECONDS = 180.0
+_STYLES = {"gateway": "blue", "vision": "magenta", "diffusion": "green", "llm": "yellow"}
+
+
+def add_to(root: typer.Typer) -> None:
+    """Adds the command to the root."""
+    command(root)(up)
+
+
+def up(
+    session: Session,
+    *,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where everything is kept. Default: $TUNEYARD_DATA_DIR, else your data folder.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+    store: Annotated[
+        str,
+        typer.Option(
+            help="file:///DIR or s3://BUCKET/PREFIX. Default: a folder in the data folder.",
+            metavar="URL",
+            show_default=False,
+        ),
+    ] = "",
+    database: Annotated[
+        str,
+        typer.Option(
+            help="sqlite:///FILE or postgresql://… Default: a file in the data folder.",
+            metavar="URL",
+            show_default=False,
+        ),
+    ] = "",
+    trainers: Annotated[
+        str,
+        typer.Option(
+            help="Families to serve, such as vision,llm. Default: all that are installed.",
+            metavar="FAMILIES",
+            show_default=False,
+        ),
+    ] = "",
+    devices: Annotated[
+        str,
+        typer.Option(
+            help="cpu, auto, or devices such as cuda:0,cuda:1; a device named twice runs two jobs at once.",
+            show_default=False,
+        ),
+    ] = "",
+    ports: Annotated[
+        str, typer.Option(help="default, or auto for free ones.", metavar="default|auto")
+    ] = "default",
+) -> int:
+    """Start the gateway and the trainers on this machine; Ctrl-C stops them.
+
+    They listen on this machine only. What dies is started again.
+    """
+    if missing := services.missing_modules("gateway"):
+        raise Failure(f"{', '.join(missing)} not installed", hints=("pip install 'tuneyard[gateway]'",))
+    families = _families(session, trainers)
+    data = data_folder(data_dir)
+    installation = Installation(
+        data=data,
+        store=store_url(store, data),
+        database=database_url(database, data),
+        families=families,
+        ports=_ports(ports, families),
+        environment=service_environment(),
+        devices=devices,
+    )
+    for folder in (data, data / "store"):
+        folder.mkdir(parents=True, exist_ok=True)
+    supervisor = Supervisor(installation.programs(), write=_writer(session))
+    with _stop_signals() as stop:
+        try:
+            supervisor.start()
+            _run(session, installation, supervisor, stop)
+        except CannotStart as error:
+            raise Failure(str(error), hints=("tuneyard doctor",)) from error
+        finally:
+            session.err.print("stopping …")
+            supervisor.stop()
+    return EXIT_OK
+
+
+def _run(session: Session, installation: Installation, supervisor: Supervisor, stop: threading.Event) -> None:
+    waits_until = time.monotonic() + _PATIENCE_SECONDS
+    expected = set(installation.families)
+    settings = ConnectionSettings(server=installation.gateway_address, token=session.token, retries=0)
+    ready = False
+    with Client(settings) as client:
+        while not stop.wait(_LOOK_EVERY_SECONDS):
+            supervisor.tend()
+            if ready:
+                continue
+            found = _ready_trainers(client)
+            if found is not None:
+                families = [word_of(trainer.family, FAMILIES) for trainer in found]
+                supervisor.ready(["gateway", *families])
+                if expected <= set(families):
+                    ready = True
+                    _announce(session, installation, found)
+            if not ready and time.monotonic() > waits_until:
+                waits_until = float("inf")
+                session.err.print("[yellow]warning:[/] not everything is ready yet; see the log above")
+
+
+def _ready_trainers(client: Client) -> Sequence[system_pb2.Trainer] | None:
+    """The trainers that can take jobs; None while the gateway does not answer."""
+    try:
+        found = client.trainers()
+    except TuneyardError:
+        return None
+    return [trainer for trainer in found if trainer.health == system_pb2.TRAINER_HEALTH_READY]
+
+
+def _announce(session: Session, installation: Installation, trainers: Sequence[system_pb2.Trainer]) -> None:
+    if session.json:
+        session.document(
+            {
+                "gateway": installation.gateway_address,
+                "dataDir": str(installation.data),
+                "trainers": list(trainers),
+            }
+        )
+        return
+    session.out.print("[bold green]Tuneyard is ready.[/]")
+    session.out.print(f"  gateway    {installation.gateway_address}")
+    for trainer in trainers:
+        devices = ", ".join(
+            f"{device.display_name or device.id} {size(device.memory_total_bytes)}"
+            for device in trainer.devices
+        )
+        family = word_of(trainer.family, FAMILIES)
+        session.out.print(f"  {family:<9}  {plain(trainer.address)}  [dim]{plain(devices)}[/]")
+    session.out.print(f"  data       {plain(str(installation.data))}")
+    session.out.print("Ctrl-C stops everything.")
+
+
+def _families(session: Session, wanted: str) -> list[str]:
+    chosen = [word.strip() for word in wanted.split(",") if word.strip()]
+    if unknown := [word for word in chosen if word not in services.FAMILIES]:
+        raise UsageFailure(f"--trainers {unknown[0]!r} is none of {', '.join(services.FAMILIES)}")
+    available = []
+    for family in chosen or services.FAMILIES:
+        if reason := services.unavailable(family):
+            if chosen:
+                raise Failure(reason)
+            session.err.print(f"[dim]skipped {plain(reason)}[/]")
+        else:
+            available.append(family)
+    return available
+
+
+def _ports(choice: str, families: Sequence[str]) -> dict[str, int]:
+    names = ["gateway", "blobs", *families]
+    if choice == "auto":
+        return services.free_ports(names)
+    if choice != "default":
+        raise UsageFailure(f"--ports {choice!r} is neither default nor auto")
+    ports = {name: services.DEFAULT_PORTS[name] for name in names}
+    if taken := [f"{port} ({name})" for name, port in ports.items() if not services.is_free(port)]:
+        raise Failure(
+            f"in use: port {', '.join(taken)}",
+            hints=("is Tuneyard running already? tuneyard trainers", "or take free ones: --ports auto"),
+        )
+    return ports
+
+
+def _writer(session: Session) -> LineWriter:
+    width = max(len(name) for name in _STYLES)
+
+    def write(name: str, line: str) -> None:
+        style = _STYLES.get(name, "default")
+        session.err.print(f"[{style}]{name:<{width}} │[/] {plain(line)}", soft_wrap=True)
+
+    return write
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set. Stopping is bounded, so a second one changes nothing."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
