@@ -32,20 +32,18 @@ def make_optimizer(model: nn.Module, config: ClassifierConfig) -> Optimizer:
 
 
 def _allocate_state(optimizer: Optimizer, trained: Sequence[Tensor]) -> None:
-    """A step without gradients at rate 0 makes the state and moves no weight; the state is then zeroed."""
-    rates = [group["lr"] for group in optimizer.param_groups]
+    """Makes the state as the first step would, all zero; a test compares the two."""
     for parameter in trained:
-        parameter.grad = torch.zeros_like(parameter)
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0
-    optimizer.step()
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    for state in optimizer.state.values():  # SGD's momentum took in the weights' decay
-        for value in state.values():
-            if isinstance(value, Tensor):
-                value.zero_()
-    optimizer.zero_grad(set_to_none=True)
+        if isinstance(optimizer, AdamW):
+            optimizer.state[parameter] = {
+                # The fused kernel wants its count beside the weights.
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+            }
+        elif optimizer.param_groups[0]["momentum"]:
+            momentum = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            optimizer.state[parameter] = {"momentum_buffer": momentum}
 
 
 def learning_rate(config: ClassifierConfig, *, step: int, total_steps: int) -> float:
