@@ -31,6 +31,7 @@ from tuneyard.gateway.garbage import GarbageRepository
 from tuneyard.gateway.ids import new_id
 from tuneyard.gateway.intake import JobIntake
 from tuneyard.gateway.jobs import JobRepository
+from tuneyard.gateway.memory import limit_arenas
 from tuneyard.gateway.metrics import Metrics
 from tuneyard.gateway.model_library import ModelLibrary
 from tuneyard.gateway.models import ModelRepository
@@ -74,6 +75,7 @@ _LAST_WORD_SECONDS: Final = 1.0
 def run(config: GatewayConfig) -> None:
     """Serve until SIGTERM or SIGINT. Raises SystemExit with a sentence where it cannot start."""
     configure_logging(config.log_format, level=config.log_level)
+    limit_arenas()
     try:
         uvloop.run(_until_signal(config))
     except (ListenError, DatabaseInUse, StorageError, TuneyardError, ValueError, RuntimeError) as error:
