@@ -327,9 +327,9 @@ class Platform:
     def artifacts(self, channel: grpc.Channel) -> ArtifactServiceStub:
         return ArtifactServiceStub(channel)
 
-    def upload_images(self, name: str = "tiny") -> str:
-        """Uploads a set of two classes of drawn images, once, and returns its name when it is READY."""
-        data = drawn_images()
+    def upload_images(self, name: str = "tiny", data: bytes = b"") -> str:
+        """Uploads an image-folder ZIP, by default a few drawn images; returns its name when it is READY."""
+        data = data or drawn_images()
         create = dataset_service_pb2.CreateDatasetRequest(
             dataset_id=name,
             format=dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER,
