@@ -29,13 +29,16 @@ class ControllerLease(Ledger):
         async with self._db.transaction() as connection:
             row = (await connection.execute(select(controller).with_for_update())).one_or_none()
             values = {"holder": holder, "expires_at": to_micros(now + ttl)}
+            # Seconds since 1970 at least: a database that was made anew outranks the one before it, whose last
+            # epoch the trainers remember.
+            least = int(now.timestamp())
             if row is None:
-                await connection.execute(insert(controller).values(id=1, epoch=1, **values))
-                return 1
+                await connection.execute(insert(controller).values(id=1, epoch=least, **values))
+                return least
             taken = row.expires_at > to_micros(now) and row.holder != holder
             if taken and self._db.dialect != "sqlite":
                 return None
-            epoch: int = row.epoch + 1
+            epoch = max(int(row.epoch) + 1, least)
             await connection.execute(update(controller).values(epoch=epoch, **values))
             return epoch
 
