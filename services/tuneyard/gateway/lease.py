@@ -29,8 +29,8 @@ class ControllerLease(Ledger):
         async with self._db.transaction() as connection:
             row = (await connection.execute(select(controller).with_for_update())).one_or_none()
             values = {"holder": holder, "expires_at": to_micros(now + ttl)}
-            # Seconds since 1970 at least: a database that was made anew outranks the one before it, whose last
-            # epoch the trainers remember.
+            # Seconds since 1970 at least: a database made anew outranks the one before it, whose last epoch
+            # the trainers remember.
             least = int(now.timestamp())
             if row is None:
                 await connection.execute(insert(controller).values(id=1, epoch=least, **values))
