@@ -81,6 +81,15 @@ def test_strings_are_checked_for_length_and_pattern() -> None:
     assert sorted(_fields(create)) == ["dataset_id", "display_name", "sha256"]
 
 
+def test_no_text_may_contain_nul() -> None:
+    request = _train(base_model_revision="a\0")
+    request.labels["k\0"] = "v"
+    assert _fields(request) == ["spec.base_model_revision", "labels"]
+    request.labels.clear()
+    request.labels["k"] = "\0"
+    assert _fields(request)[1] == 'labels["k"]'
+
+
 def test_lists_and_maps_are_checked_for_their_size() -> None:
     request = _train(language_model=training_pb2.LanguageModel(validation_prompts=["hi"] * 33))
     request.labels.update({str(index): "" for index in range(65)})

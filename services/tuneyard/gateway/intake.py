@@ -15,6 +15,9 @@ from tuneyard.rpc.errors import TuneyardError, Violation, invalid_fields
 from tuneyard.rpc.validation import usual_range_warnings, validate
 from tuneyard.v1 import dataset_pb2, job_pb2, training_pb2, training_service_pb2
 
+# A job is written anew with each batch of its events; the weights of 20,000 classes fit in.
+MAX_JOB_BYTES: Final = 1024 * 1024
+
 # Reasons that an estimate, which never fails for what is wrong with the spec, tells as a violation.
 _AS_VIOLATIONS: Final = {
     "DATASET_NOT_FOUND": "spec.dataset",
@@ -107,6 +110,10 @@ class JobIntake:
             return _estimate_of([Violation(_AS_VIOLATIONS[error.reason], error.message)])
 
     async def _accept(self, job: job_pb2.Job, key: RequestKey | None, *, creates: bool = True) -> job_pb2.Job:
+        if job.ByteSize() > MAX_JOB_BYTES:
+            raise TuneyardError(
+                "MESSAGE_TOO_LARGE", f"a job's spec and labels have at most {MAX_JOB_BYTES} bytes"
+            )
         if made := await self._made_before(key):
             return made
         job.family = await self._family(job.spec)

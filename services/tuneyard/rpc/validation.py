@@ -22,6 +22,7 @@ _Check: TypeAlias = Callable[[Any], str | None]
 _Rules: TypeAlias = dict[str, Any]
 """The rules that a field declares, by name."""
 
+_NUL: Final = "must not contain the character NUL"
 _FLOATS: Final = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 
 
@@ -88,6 +89,9 @@ def _field_plan(field: FieldDescriptor) -> _FieldPlan:
 def _value_checks(field: FieldDescriptor, rules: _Rules) -> Iterator[_Check]:
     if field.type in _FLOATS:
         yield lambda value: None if math.isfinite(value) else "must be a finite number"
+    if field.type == FieldDescriptor.TYPE_STRING:
+        # PostgreSQL stores no text with one, and no setting of ours has a use for it.
+        yield lambda value: _NUL if "\0" in value else None
     if field.enum_type is not None:
         known = field.enum_type.values_by_number
         yield lambda value: None if value in known else f"{value} is not a value that this release knows"
@@ -191,6 +195,9 @@ def _violations(message: Message, prefix: str) -> Iterator[Violation]:
             continue
         if field.size_check and (problem := field.size_check(getattr(message, field.name))):
             yield Violation(prefix + field.name, problem)
+        if field.is_map and any("\0" in str(key) for key in getattr(message, field.name)):
+            yield Violation(prefix + field.name, _NUL)
+            continue
         if not field.value_checks and not field.nested:
             continue
         for path, value in _values(message, field):
