@@ -1,4 +1,4 @@
-"""Curves from the event log: complete, downsampled without losing a spike, repeats of old attempts left out."""
+"""Curves from the event log: complete, downsampled without losing a spike, repeats of old attempts omitted."""
 
 import math
 from collections.abc import Sequence
