@@ -91,7 +91,7 @@ def row(name: str) -> Architecture:
     return Architecture(
         name=name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        head_inputs=head_inputs(model),
+        parameters_per_class=parameters_per_class(model),
         multiply_adds=round(weights.meta["_ops"] * 1e9),
         weights_image_size=preprocessing.crop_size[0],
         minimum_size=minimum,
@@ -107,9 +107,9 @@ def row(name: str) -> Architecture:
     )
 
 
-def head_inputs(model: nn.Module) -> int:
+def parameters_per_class(model: nn.Module) -> int:
     last = networks.head(model)
-    return last.in_features if isinstance(last, nn.Linear) else last.in_channels
+    return sum(parameter.numel() for parameter in last.parameters()) // last.weight.shape[0]
 
 
 def table() -> str:

@@ -46,7 +46,7 @@ def test_every_architecture_takes_another_head(name: str) -> None:
     assert model(torch.empty(2, 3, size, size, device="meta")).shape == (2, 7)
     networks.freeze_backbone(model)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    assert trained == 7 * (architectures()[name].head_inputs + 1)
+    assert trained == 7 * architectures()[name].parameters_per_class
 
 
 def assert_current(name: str) -> None:

@@ -19,8 +19,8 @@ class Architecture:
     name: str
     parameters: int
     """Weights with a head of 1000 classes."""
-    head_inputs: int
-    """Inputs of the head; with one bias they make its weights per class."""
+    parameters_per_class: int
+    """The head's weights for one class, with its bias where there is one."""
     multiply_adds: int
     """Of one forward pass at `weights_image_size`."""
     weights_image_size: int
@@ -44,7 +44,7 @@ class Architecture:
 
     def parameters_for(self, classes: int) -> int:
         """Weights with a head of so many classes."""
-        return self.parameters + (classes - 1000) * (self.head_inputs + 1)
+        return self.parameters + (classes - 1000) * self.parameters_per_class
 
     def activation_bytes_at(self, image_size: int) -> int:
         """Per sample at float32; activations grow with the area."""
@@ -68,7 +68,7 @@ def _from_row(row: Mapping[str, str]) -> Architecture:
     return Architecture(
         name=row["name"],
         parameters=int(row["parameters"]),
-        head_inputs=int(row["head_inputs"]),
+        parameters_per_class=int(row["parameters_per_class"]),
         multiply_adds=int(row["multiply_adds"]),
         weights_image_size=int(row["weights_image_size"]),
         minimum_size=int(row["minimum_size"]),

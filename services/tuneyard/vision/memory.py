@@ -10,18 +10,21 @@ On the device, or on the host where the processor trains:
   + base           what the process and the libraries take before anything is trained
 
 f is 1.25 at float32, for the gradients of activations that live beside them, and 0.8 with 16-bit autocast;
-gradient checkpointing keeps about a quarter; a frozen backbone keeps nothing for its backward pass but still
-needs room for the largest layers, about a tenth. The best weights (4 P) are kept on the host.
+gradient checkpointing keeps about two thirds (convolutional nets are largest in their first, unchecked
+layers); a frozen backbone keeps nothing for its backward pass but still needs room for the largest layers,
+about a tenth. The best weights (4 P) are kept on the host. On the processor, seven trainings of three steps
+(resnet50, resnet18, mobilenet_v3_small, efficientnet_b0, vit_b_16; 224 px; both precisions) reached 0.82 to
+0.97 of the prediction, without that copy.
 """
 
 from dataclasses import dataclass, replace
 
 from tuneyard.vision.architectures import Architecture
 
-HOST_BASE_BYTES = 700 << 20
+HOST_BASE_BYTES = 500 << 20
 DEVICE_BASE_BYTES = 700 << 20
 _HALF, _FULL = 0.8, 1.25
-_CHECKPOINTED, _FROZEN = 0.25, 0.1
+_CHECKPOINTED, _FROZEN = 0.65, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,7 @@ class Workload:
     @property
     def trained_parameters(self) -> int:
         """Those that the optimizer changes."""
-        head = self.classes * (self.architecture.head_inputs + 1)
+        head = self.classes * self.architecture.parameters_per_class
         return head if self.frozen_backbone else self.parameters
 
     @property
