@@ -1,7 +1,7 @@
 """Becomes `python -m MODULE`, to be killed by the kernel when the process that started it ends.
 
-Run as a file by a bare interpreter (`python -I -S bound_child.py PARENT_PID MODULE`): the signal must be asked
-for between fork and exec, and the process that forks holds gRPC's threads, so that no Python may run there.
+Run as a file by a bare interpreter, `python -I -S bound_child.py PARENT_PID MODULE`: the signal must be asked
+for between fork and exec, where the starter, which holds gRPC's threads, must run no Python of its own.
 """
 
 import ctypes

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from google.protobuf.json_format import MessageToDict
 from rich.console import Console
 
-from tuneyard.cli.formats import duration, plain, size, table
+from tuneyard.cli.formats import duration, facts, plain, size, table
 from tuneyard.v1.job_pb2 import Estimate, MemoryUse
 
 
 def print_estimate(console: Console, estimate: Estimate) -> None:
     """Prints the numbers, every setting with where it comes from, and what is wrong."""
-    console.print(table(("", ""), _facts(estimate)))
+    console.print(facts(_facts(estimate)))
     given = set(estimate.given_fields)
     settings = MessageToDict(estimate.resolved_spec.training, preserving_proto_field_name=True)
     rows = [

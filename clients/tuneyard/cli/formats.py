@@ -74,11 +74,27 @@ def enum_word(name: str, prefix: str) -> str:
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
     """A table of texts; cells may hold markup, so escape what others wrote."""
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        justify = "right" if column in right else "left"
-        made.add_column(column, justify=justify, no_wrap=True, overflow="fold")  # type: ignore[arg-type]
+    for number, column in enumerate(columns):
+        # The first column is what commands are given: it is never cut. On a narrow terminal the others wrap.
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=number == 0,
+            overflow="ignore" if number == 0 else "fold",
+        )
     for row in rows:
         made.add_row(*row)
+    return made
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> Table:
+    """Names and values below one another; pairs without a value are left out."""
+    made = Table(box=None, pad_edge=False, show_header=False)
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        if value:
+            made.add_row(name, value)
     return made
 
 

@@ -7,7 +7,17 @@ import typer
 from tuneyard.cli.command import UsageFailure, command
 from tuneyard.cli.describe import metrics_line
 from tuneyard.cli.follow import follow
-from tuneyard.cli.formats import duration, local_time, number, plain, size, state_word, styled_state, table
+from tuneyard.cli.formats import (
+    duration,
+    facts,
+    local_time,
+    number,
+    plain,
+    size,
+    state_word,
+    styled_state,
+    table,
+)
 from tuneyard.cli.session import Session
 from tuneyard.cli.train import Watch, created
 from tuneyard.client.words import FAMILIES, TASKS, value_of
@@ -82,7 +92,7 @@ def show(session: Session, job: JobName) -> None:
     if session.json:
         session.document(found)
         return
-    session.out.print(table(("", ""), [(name, value) for name, value in _facts(found) if value]))
+    session.out.print(facts(_facts(found)))
     for warning in found.warnings:
         session.out.print(f"[yellow]warning:[/] {plain(warning)}")
     if found.state == job_pb2.JOB_STATE_FAILED:

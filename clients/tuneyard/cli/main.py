@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import typer
 
-from tuneyard.cli import artifacts, datasets, inference, jobs, models, results, train, trainers, up
+from tuneyard.cli import artifacts, datasets, doctor, inference, jobs, models, results, train, trainers, up
 from tuneyard.cli.command import Json, Server
 from tuneyard.cli.session import EXIT_INTERRUPTED, Session
 from tuneyard.client.config import default_server, default_token
@@ -44,6 +44,7 @@ def _root(
 
 
 up.add_to(app)
+doctor.add_to(app)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.add_typer(train.estimate_app, name="estimate")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tuneyard.cli.command import UsageFailure, command
-from tuneyard.cli.formats import enum_word, local_time, plain, size, table
+from tuneyard.cli.formats import enum_word, facts, local_time, plain, size, table
 from tuneyard.cli.session import Session
 from tuneyard.cli.transfers import shown_transfers
 from tuneyard.client.words import FAMILIES, TASKS, word_of
@@ -133,7 +133,7 @@ def _print(session: Session, model: Model) -> None:
     if session.json:
         session.document(model)
         return
-    facts = [
+    pairs = [
         ("model", plain(model.name)),
         ("state", enum_word(model_service_pb2.ModelState.Name(model.state), "MODEL_STATE")),
         ("family", word_of(model.family, FAMILIES)),
@@ -144,4 +144,4 @@ def _print(session: Session, model: Model) -> None:
         ("SHA-256", model.sha256),
         ("error", plain(model.error)),
     ]
-    session.out.print(table(("", ""), [(name, value) for name, value in facts if value]))
+    session.out.print(facts(pairs))

@@ -22,13 +22,16 @@ EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_INTERRUPTED = 130
 
+_ENDLESS = 10_000
+
 Document = Message | Mapping[str, Any]
 
 
 def _console(*, stderr: bool) -> Console:
-    # Output that is read by a program must not be broken at the width of a terminal that is not there.
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, soft_wrap=not stream.isatty())
+    # Where there is no terminal, nothing is broken at the width of one.
+    width = None if stream.isatty() else _ENDLESS
+    return Console(stderr=stderr, highlight=False, width=width)
 
 
 @dataclass
