@@ -182,7 +182,7 @@ def _draw_predictions(
     count: int,
 ) -> None:
     positions = torch.linspace(0, len(validation) - 1, min(count, len(validation))).round().long()
-    shares = evaluator.logits(model, positions).softmax(1).cpu()
+    shares = evaluator.predict(model, positions)
     best = shares.argmax(1)
     truth = validation.labels[positions]
     captions = [

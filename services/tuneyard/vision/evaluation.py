@@ -104,7 +104,7 @@ class Evaluator:
 
     def _logits_or_halve(self, model: nn.Module, positions: Tensor) -> Tensor | None:
         try:
-            return self.logits(model, positions)
+            return self._logits(model, positions)
         except Exception as error:
             if not is_out_of_memory(error) or len(positions) == 1:
                 raise
@@ -112,9 +112,14 @@ class Evaluator:
         free_memory()
         return None
 
+    def predict(self, model: nn.Module, positions: Tensor) -> Tensor:
+        """Probabilities of the classes for some of the split's images, on the host; in batches as above."""
+        starts = range(0, len(positions), self._batch_size)
+        batches = [positions[start : start + self._batch_size] for start in starts]
+        return torch.cat([self._logits(model, batch).softmax(1).cpu() for batch in batches])
+
     @torch.inference_mode()
-    def logits(self, model: nn.Module, positions: Tensor) -> Tensor:
-        """The model's float32 logits for some of the split's images."""
+    def _logits(self, model: nn.Module, positions: Tensor) -> Tensor:
         with autocast(self._precision, self._device):
             logits: Tensor = model(self._augmenter.plain(self._pixels, positions))
         return logits.float()
