@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import Row, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tuneyard.gateway import stored
+from tuneyard.gateway import garbage, stored
 from tuneyard.gateway.clock import to_micros
 from tuneyard.gateway.edits import Committed, JobEdit
+from tuneyard.gateway.layout import attempt_prefix
 from tuneyard.gateway.ledger import Ledger, check_epoch, not_found
 from tuneyard.gateway.losses import Loss, apply_loss
 from tuneyard.gateway.records import Batch
@@ -269,6 +270,10 @@ async def _advance(
     }
     if (await connection.execute(_ADVANCE, parameters)).rowcount != 1:
         raise RuntimeError(f"attempt {row.attempt} of {edit.job.name} was advanced while its job was locked")
+    if batch.outcome:
+        # From here on the attempt records nothing: what it stored and did not record, nobody will ever read.
+        prefix = attempt_prefix(edit.id, row.attempt)
+        await garbage.discard(connection, [prefix], edit.now, keep_for=garbage.ATTEMPT_GRACE)
 
 
 def _check_order(name: str, committed: int, new: Sequence[trainer_service_pb2.RunRecord]) -> None:

@@ -1,4 +1,4 @@
-"""Prefixes of the object store that no record names any more, for whoever empties them."""
+"""Prefixes of the object store with bytes that no record names, for whoever deletes those."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -12,14 +12,19 @@ from tuneyard.gateway.schema import garbage
 
 # A download that began before may still be reading.
 GRACE = timedelta(minutes=1)
+# What an attempt stored and never recorded, and what was found damaged: time for people to look at it.
+ATTEMPT_GRACE = timedelta(days=1)
 
 
-async def discard(connection: AsyncConnection, prefixes: Iterable[str], now: datetime) -> None:
-    """Give prefixes up, in the transaction that drops their last record.
+async def discard(
+    connection: AsyncConnection, prefixes: Iterable[str], now: datetime, *, keep_for: timedelta = GRACE
+) -> None:
+    """Give prefixes up, in the transaction after which none of their keys gets a new record.
 
-    A prefix that does not end with "/" is the key of one object.
+    Keys that a record of a job names when the time has come are kept. A prefix that does not end with "/"
+    is the key of one object.
     """
-    keep_until = to_micros(now + GRACE)
+    keep_until = to_micros(now + keep_for)
     for prefix in dict.fromkeys(prefixes):
         await reclaim(connection, prefix)
         await connection.execute(insert(garbage).values(prefix=prefix, delete_after=keep_until))

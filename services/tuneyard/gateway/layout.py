@@ -6,6 +6,17 @@ def job_prefix(job_id: str) -> str:
     return f"jobs/{job_id}/"
 
 
+def job_of(prefix: str) -> str | None:
+    """The id of the job that a prefix or a key belongs to; None where it is no job's."""
+    collection, _, rest = prefix.partition("/")
+    return rest.partition("/")[0] if collection == "jobs" else None
+
+
+def attempt_prefix(job_id: str, attempt: int) -> str:
+    """The prefix of everything that an attempt stores."""
+    return f"jobs/{job_id}/attempts/{attempt}/"
+
+
 def checkpoint_prefix(job_id: str, attempt: int, step: int) -> str:
     """The prefix of a checkpoint's files."""
-    return f"jobs/{job_id}/attempts/{attempt}/checkpoints/{step:010d}/"
+    return f"{attempt_prefix(job_id, attempt)}checkpoints/{step:010d}/"

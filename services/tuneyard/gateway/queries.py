@@ -173,6 +173,11 @@ class JobQueries(Ledger):
             for each in found
         ]
 
+    async def keys_in_use(self, prefix: str) -> frozenset[str]:
+        """The keys below a prefix of the store that a job's artifacts and available checkpoints name."""
+        async with self._db.read() as connection:
+            return await stored.keys_in_use(connection, prefix)
+
     async def uses_dataset(self, name: str) -> builtins.list[str]:
         """Names of the jobs that are not terminal and need the dataset, oldest first."""
         async with self._db.read() as connection:

@@ -189,4 +189,4 @@ garbage = Table(
     Column("delete_after", BigInteger, nullable=False),
     Index("ix_garbage_delete_after", "delete_after"),
 )
-"""Prefixes of the object store that no record names any more."""
+"""Prefixes of the object store that lose, when their time has come, what no record names."""

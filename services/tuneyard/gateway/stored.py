@@ -6,7 +6,7 @@ from sqlalchemy import Table, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tuneyard.gateway import garbage
-from tuneyard.gateway.layout import checkpoint_prefix
+from tuneyard.gateway.layout import checkpoint_prefix, job_of
 from tuneyard.gateway.records import Batch
 from tuneyard.gateway.schema import artifacts, checkpoints
 from tuneyard.v1 import event_pb2, trainer_service_pb2
@@ -114,3 +114,16 @@ async def read_artifacts(
         query = query.where(artifacts.c.path == path)
     blobs = (await connection.execute(query)).scalars()
     return [trainer_service_pb2.StoredArtifact.FromString(blob) for blob in blobs]
+
+
+async def keys_in_use(connection: AsyncConnection, prefix: str) -> frozenset[str]:
+    """The keys below a prefix that artifacts and available checkpoints of its job name."""
+    job_id = job_of(prefix)
+    if job_id is None:
+        return frozenset()
+    query = select(artifacts.c.key).where(artifacts.c.job_id == job_id)
+    keys = set((await connection.execute(query)).scalars())
+    for checkpoint in await read_checkpoints(connection, job_id):
+        if checkpoint.available:
+            keys.update(file.key for file in checkpoint.files)
+    return frozenset(key for key in keys if key.startswith(prefix))

@@ -11,11 +11,13 @@ from tuneyard.gateway.clock import utc_now
 from tuneyard.gateway.garbage import GarbageRepository
 from tuneyard.gateway.jobs import JobRepository
 from tuneyard.rpc.errors import TuneyardError
-from tuneyard.storage import FolderStore, ObjectStore, StorageError
+from tuneyard.storage import ObjectStore, StorageError
 
 log = structlog.get_logger(__name__)
 
 _INTERVAL: Final = timedelta(seconds=30)
+# A look through the whole store: files one by one, or requests that cost money.
+_STORE_INTERVAL: Final = timedelta(hours=1)
 _ABANDONED_AFTER: Final = timedelta(days=1)
 
 
@@ -36,6 +38,7 @@ class Sweeper:
         self._store = store
         self._is_leader = is_leader
         self._clock = clock
+        self._next_store_sweep = clock()
 
     async def run(self) -> None:
         """Sweeps until cancelled. What fails is tried again the next time."""
@@ -48,18 +51,23 @@ class Sweeper:
                     log.warning("sweep interrupted", reason=error.reason, message=error.message)
 
     async def sweep(self) -> None:
-        """Delete everything that is due."""
+        """Delete everything that is due and that no record names, and what crashed writers left behind."""
         while due := await self._garbage.due(self._clock()):
             for prefix in due:
+                used = await self._jobs.keys_in_use(prefix)
                 # The bytes first: while their record is there, a crash between the two loses nothing.
-                await asyncio.to_thread(self._empty, prefix)
+                await asyncio.to_thread(self._empty, prefix, used)
                 await self._garbage.forget(prefix)
         await self._jobs.purge_requests()
-        if isinstance(self._store, FolderStore):
+        if self._clock() >= self._next_store_sweep:
             await asyncio.to_thread(self._store.sweep, older_than=_ABANDONED_AFTER)
+            self._next_store_sweep = self._clock() + _STORE_INTERVAL
 
-    def _empty(self, prefix: str) -> None:
-        if prefix.endswith("/"):
+    def _empty(self, prefix: str, used: frozenset[str]) -> None:
+        if prefix.endswith("/") and not used:
             self._store.delete_prefix(prefix)
-        else:
-            self._store.delete(prefix)
+            return
+        found = [each.key for each in self._store.list(prefix)] if prefix.endswith("/") else [prefix]
+        for key in found:
+            if key not in used:
+                self._store.delete(key)

@@ -1,0 +1,136 @@
+"""What is deleted from the store, and what is not. On SQLite and on PostgreSQL."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support.ledger import LedgerDriver
+from tuneyard.gateway.garbage import ATTEMPT_GRACE, GarbageRepository, discard
+from tuneyard.gateway.sweeper import Sweeper
+from tuneyard.storage import FolderStore
+from tuneyard.v1 import event_pb2, job_pb2
+
+
+class CountingStore(FolderStore):
+    """A folder store that counts how often it is swept."""
+
+    sweeps = 0
+
+    def sweep(self, *, older_than: timedelta) -> int:
+        self.sweeps += 1
+        return super().sweep(older_than=older_than)
+
+
+class Yard:
+    """A sweeper, and short ways to store bytes with and without a record of them."""
+
+    def __init__(self, ledger: LedgerDriver, store: CountingStore) -> None:
+        self.ledger = ledger
+        self.store = store
+        self.sweeper = Sweeper(
+            garbage=GarbageRepository(ledger.db),
+            jobs=ledger.jobs,
+            store=store,
+            is_leader=lambda: True,
+            clock=ledger.clock,
+        )
+
+    def put(self, name: str, attempt: int, path: str) -> str:
+        key = f"{name}/attempts/{attempt}/{path}"
+        self.store.put(key, b"bytes")
+        return key
+
+    async def save_checkpoint(self, name: str, attempt: int, step: int, *superseded: int) -> str:
+        key = self.put(name, attempt, f"checkpoints/{step:010d}/weights")
+        event = event_pb2.CheckpointEvent(
+            checkpoint=event_pb2.Checkpoint(step=step, files=[event_pb2.StoredFile(path="weights", key=key)]),
+            superseded=[job_pb2.ResumePoint(attempt=attempt, step=old) for old in superseded],
+        )
+        await self.ledger.write(name, attempt, {"checkpoint": event})
+        return key
+
+    async def save_artifact(self, name: str, attempt: int, path: str) -> str:
+        key = self.put(name, attempt, f"artifacts/{path}")
+        await self.ledger.write(name, attempt, self.ledger.artifact(path, key=key))
+        return key
+
+    async def sweep_after(self, time: timedelta) -> list[str]:
+        """The keys that are left."""
+        self.ledger.clock.advance(time)
+        await self.sweeper.sweep()
+        return [each.key for each in self.store.list("")]
+
+
+@pytest.fixture
+def yard(ledger: LedgerDriver, tmp_path: Path) -> Yard:
+    return Yard(ledger, CountingStore(tmp_path / "store", public_url="http://x"))
+
+
+async def test_a_day_after_an_attempt_goes_what_it_stored_and_did_not_record(yard: Yard) -> None:
+    name, attempt = await yard.ledger.running()
+    kept = [await yard.save_artifact(name, attempt, "a"), await yard.save_checkpoint(name, attempt, 10)]
+    debris = [yard.put(name, attempt, path) for path in ("artifacts/b", "checkpoints/0000000020/weights")]
+    await yard.ledger.lose(name, attempt)
+    assert await yard.sweep_after(ATTEMPT_GRACE - timedelta(hours=1)) == sorted(kept + debris)
+    assert await yard.sweep_after(timedelta(hours=2)) == sorted(kept)
+    assert await yard.sweep_after(timedelta(days=30)) == sorted(kept)
+
+
+async def test_what_an_attempt_at_work_stored_is_left_alone(yard: Yard) -> None:
+    name, first = await yard.ledger.running()
+    await yard.ledger.lose(name, first)
+    stored = yard.put(name, await yard.ledger.open(name), "artifacts/a")
+    assert await yard.sweep_after(timedelta(days=9)) == [stored]
+
+
+async def test_a_sweep_keeps_to_the_attempt_whose_number_it_was_given(yard: Yard) -> None:
+    name, first = await yard.ledger.running()
+    await yard.ledger.lose(name, first)
+    other = yard.put(name, 10, "artifacts/a")
+    assert await yard.sweep_after(timedelta(days=2)) == [other]
+
+
+async def test_a_superseded_checkpoint_is_gone_a_minute_later(yard: Yard) -> None:
+    name, attempt = await yard.ledger.running()
+    await yard.save_checkpoint(name, attempt, 1)
+    newer = await yard.save_checkpoint(name, attempt, 2, 1)
+    assert await yard.sweep_after(timedelta(minutes=2)) == [newer]
+
+
+async def test_a_deleted_job_loses_everything(yard: Yard) -> None:
+    name, attempt = await yard.ledger.running()
+    await yard.save_artifact(name, attempt, "a")
+    yard.put(name, attempt, "artifacts/b")
+    await yard.ledger.write(name, attempt, yard.ledger.result())
+    await yard.ledger.jobs.delete(name)
+    assert await yard.sweep_after(timedelta(minutes=2)) == []
+    assert await yard.sweep_after(timedelta(days=2)) == []
+
+
+async def test_an_attempt_that_was_refused_is_no_garbage(yard: Yard) -> None:
+    name = await yard.ledger.create()
+    await yard.ledger.jobs.withdraw_attempt(yard.ledger.epoch, name, await yard.ledger.open(name))
+    yard.ledger.clock.advance(timedelta(days=2))
+    assert await GarbageRepository(yard.ledger.db).due(yard.ledger.clock()) == []
+
+
+@pytest.mark.parametrize("end", ["result", "paused", "cancelled"])
+async def test_every_end_of_an_attempt_leaves_its_prefix_to_the_sweeper(yard: Yard, end: str) -> None:
+    name, attempt = await yard.ledger.running()
+    yard.put(name, attempt, "artifacts/a")
+    await yard.ledger.write(name, attempt, getattr(yard.ledger, end)())
+    assert await yard.sweep_after(timedelta(days=2)) == []
+
+
+async def test_the_whole_store_is_looked_through_once_an_hour(yard: Yard) -> None:
+    for time in (timedelta(), timedelta(minutes=30), timedelta(minutes=31)):
+        await yard.sweep_after(time)
+    assert yard.store.sweeps == 2
+
+
+async def test_a_prefix_of_no_job_is_emptied_whole(yard: Yard) -> None:
+    yard.store.put("models/m/1/weights", b"bytes")
+    async with yard.ledger.db.transaction() as connection:
+        await discard(connection, ["models/m/1/"], yard.ledger.clock())
+    assert await yard.sweep_after(timedelta(minutes=2)) == []
