@@ -48,8 +48,8 @@ def run(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("TUNEYARD_SERVER", gateway.address)
     monkeypatch.delenv("TUNEYARD_TOKEN", raising=False)
 
-    def call(*arguments: object) -> Ran:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    def call(*arguments: object, stdin: str = "") -> Ran:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Ran(result.exit_code, result.stdout, result.stderr)
