@@ -14,10 +14,11 @@ _HEAD = """# The command line
 
 `tuneyard COMMAND --help` says the same. Written by `scripts/generate_cli_docs.py`; do not edit.
 
-Every command takes `--server HOST:PORT` (default: `$TUNEYARD_SERVER`, else 127.0.0.1:50051) and `--json`. With `--json`,
-standard output holds JSON alone: one document, for `watch` an event a line in proto3 JSON, for a followed `train` the events
-and then the job; an error is a document `{"error": {"reason", "message", "violations", "remedies"}}`. Everything else goes
-to standard error. `$TUNEYARD_TOKEN` is sent as bearer token.
+Every command takes `--server HOST:PORT` (default: `$TUNEYARD_SERVER`, else 127.0.0.1:50051) and `--json`.
+With `--json`, standard output holds JSON alone: one document, for `watch` an event a line in proto3 JSON, for
+a followed `train` the events and then the job; an error is a document
+`{"error": {"reason", "message", "violations", "remedies"}}`. Everything else goes to standard error.
+`$TUNEYARD_TOKEN` is sent as bearer token.
 
 | exit code | meaning |
 |---|---|
