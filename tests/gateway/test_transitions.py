@@ -28,6 +28,7 @@ paused               -    Q    Q    Q/P  Q/P  -    C    -    -    -
 cancelled            -    Q    Q    Q/P  Q/P  -    C    -    -    -
 lost                 -    Q    Q    Q/P  Q/P  -    C    -    -    -
 exit_without_end     -    Q    Q    Q/P  Q/P  -    C    -    -    -
+damaged_checkpoint   -    Q    Q    Q/P  Q/P  -    C    -    -    -
 give_up              -    F    F    F/P  F/P  -    C    -    -    -
 cancel_unconfirmed   -    -    -    -    -    -    C    -    -    -
 fail                 F    F    F    F    F    -    C    -    -    -

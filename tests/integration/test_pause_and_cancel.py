@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.platform import TERMINAL, Platform, assert_gapless, eventually, fake_spec
+from tuneyard.storage import FolderStore
 from tuneyard.v1 import artifact_service_pb2, event_pb2, job_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -65,6 +66,28 @@ def test_a_paused_job_ends_with_the_same_numbers(fakes: Platform) -> None:
     assert fakes.job(parts.name).attempt_count == 3
     for path in ("losses.json", "weights.npy"):
         assert artifact(fakes, parts.name, path) == artifact(fakes, whole.name, path)
+
+
+def test_a_checkpoint_damaged_meanwhile_costs_only_the_steps_since_the_one_before(fakes: Platform) -> None:
+    whole = fakes.train(fake_spec(SCRIPT, seed=6))
+    fakes.watch(whole.name).wait()
+    job = fakes.train(fake_spec(SCRIPT, seed=6))
+    watcher = fakes.watch(job.name)
+    watcher.at_step(30)
+    fakes.pause(job.name)
+    in_state(fakes, job.name, job_pb2.JOB_STATE_PAUSED)
+    newest = [e.checkpoint.checkpoint for e in watcher.events if e.HasField("checkpoint")][-1]
+    store = FolderStore(fakes.root / "store", public_url="http://127.0.0.1:1")
+    for file in newest.files:
+        store.put(file.key, b"something else")
+    fakes.resume(job.name)
+    events = watcher.wait()
+    assert_gapless(events)
+    assert [e.warning.code for e in events if e.HasField("warning")] == ["checkpoint_damaged"]
+    resumed = [e.state_change.resumed_from_step for e in events if e.state_change.resumed_from_step]
+    assert resumed == [newest.step, 25]
+    assert states(events)[-1] == "SUCCEEDED"
+    assert artifact(fakes, job.name, "weights.npy") == artifact(fakes, whole.name, "weights.npy")
 
 
 def test_a_pause_is_recorded_only_with_its_checkpoint(fakes: Platform) -> None:

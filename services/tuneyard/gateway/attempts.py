@@ -16,12 +16,12 @@ from tuneyard.gateway.edits import Committed, JobEdit
 from tuneyard.gateway.layout import attempt_prefix
 from tuneyard.gateway.ledger import Ledger, check_epoch, not_found
 from tuneyard.gateway.losses import Loss, apply_loss
-from tuneyard.gateway.records import Batch
+from tuneyard.gateway.records import Batch, tells_of_damage
 from tuneyard.gateway.schema import attempts, jobs
 from tuneyard.gateway.transitions import QUEUED, TABLE, Desired, State, Trigger
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.rpc.names import job_id, job_name
-from tuneyard.v1 import errors_pb2, job_pb2, trainer_service_pb2
+from tuneyard.v1 import errors_pb2, event_pb2, job_pb2, trainer_service_pb2
 
 _THIS = (attempts.c.job_id == bindparam("id_"), attempts.c.attempt == bindparam("attempt_"))
 _OPEN_ATTEMPT = select(attempts).where(*_THIS, attempts.c.open)
@@ -178,7 +178,7 @@ class AttemptLedger(Ledger):
                 repeated.append(edit.job)
                 return None
             _check_order(name, row.run_sequence, new)
-            batch = Batch(edit, attempt)
+            batch = Batch(edit, attempt, fallback=await _fallback(connection, edit, row, new))
             for record in new:
                 batch.apply(record)
             advanced = batch.advanced or row.new_checkpoint
@@ -253,6 +253,21 @@ def job_reason(job: job_pb2.Job, step: int | None) -> str:
 async def _open_row(connection: AsyncConnection, name: str, attempt: int) -> Row[Any] | None:
     parameters = {"id_": job_id(name), "attempt_": attempt}
     return (await connection.execute(_OPEN_ATTEMPT, parameters)).one_or_none()
+
+
+async def _fallback(
+    connection: AsyncConnection,
+    edit: JobEdit,
+    row: Row[Any],
+    new: Sequence[trainer_service_pb2.RunRecord],
+) -> event_pb2.Checkpoint | None:
+    """Another checkpoint for a run that says that its own is damaged; None where it does not, or has none.
+
+    A run that got beyond its beginning had read its checkpoint: what it found damaged is something else.
+    """
+    if row.new_checkpoint or not edit.job.HasField("resumed_from") or not any(map(tells_of_damage, new)):
+        return None
+    return await stored.newest_checkpoint_besides(connection, edit.id, edit.job.resumed_from)
 
 
 async def _advance(

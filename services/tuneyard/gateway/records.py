@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tuneyard.gateway.edits import JobEdit
 from tuneyard.gateway.transitions import FAILED, SUCCEEDED, Trigger
 from tuneyard.rpc.names import artifact_name
-from tuneyard.v1 import event_pb2, trainer_service_pb2
+from tuneyard.v1 import errors_pb2, event_pb2, job_pb2, trainer_service_pb2
 
 MAX_WARNINGS: Final = 20
 
@@ -41,13 +41,19 @@ class Batch:
     artifacts: list[trainer_service_pb2.StoredArtifact] = field(default_factory=list)
     advanced: bool = False
     """True once a checkpoint lies beyond the step that the attempt began at."""
+    fallback: event_pb2.Checkpoint | None = None
+    """What to go on from where the checkpoint that the attempt began at is damaged."""
+    damaged: job_pb2.ResumePoint | None = None
+    """The checkpoint that is given up because the run found it damaged."""
 
     def apply(self, record: trainer_service_pb2.RunRecord) -> None:
         """Add one record. Whatever follows the record that ended the attempt is ignored."""
         kind = record.WhichOneof("body")
         if self.outcome or kind is None:
             return
-        if kind in _EVENT_ONLY:
+        if self.fallback is not None and tells_of_damage(record) and not self.advanced:
+            _apply_damage(self, record, self.fallback)
+        elif kind in _EVENT_ONLY:
             self.edit.emit(at=record.time, **{kind: getattr(record, kind)})
         elif kind in _STATE_RECORDS:
             _apply_state(self, kind, record)
@@ -75,6 +81,30 @@ def _apply_state(batch: Batch, kind: str, record: trainer_service_pb2.RunRecord)
     edit.move(_STATE_RECORDS[kind], at=record.time, reason=reason, error=error)
     if kind in _END_RECORDS:
         batch.outcome = {SUCCEEDED: "succeeded", FAILED: "failed"}.get(job.state, kind)
+
+
+def tells_of_damage(record: trainer_service_pb2.RunRecord) -> bool:
+    """True for the record of a run that could not go on from its checkpoint."""
+    return (
+        record.WhichOneof("body") == "failed"
+        and record.failed.reason == errors_pb2.ERROR_REASON_CHECKPOINT_CORRUPT
+    )
+
+
+def _apply_damage(
+    batch: Batch, record: trainer_service_pb2.RunRecord, fallback: event_pb2.Checkpoint
+) -> None:
+    """The attempt ends like a lost one, but is not counted: each gives a checkpoint up, so there is an end."""
+    edit = batch.edit
+    batch.damaged = job_pb2.ResumePoint()
+    batch.damaged.CopyFrom(edit.job.resumed_from)
+    message = (
+        f"the checkpoint of step {batch.damaged.step} is damaged and was given up; "
+        f"the newest one left is that of step {fallback.step}"
+    )
+    warn(edit, event_pb2.WarningEvent(code="checkpoint_damaged", message=message), at=record.time)
+    edit.move(Trigger.DAMAGED_CHECKPOINT, at=record.time, reason=record.failed.message)
+    batch.outcome = "checkpoint_damaged"
 
 
 def _apply_result(batch: Batch, record: trainer_service_pb2.RunRecord) -> None:

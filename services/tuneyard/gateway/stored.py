@@ -1,5 +1,6 @@
 """Records of what a job has in the object store: checkpoints and artifacts. The bytes are not read here."""
 
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Table, bindparam, delete, insert, select, update
@@ -9,7 +10,7 @@ from tuneyard.gateway import garbage
 from tuneyard.gateway.layout import checkpoint_prefix, job_of
 from tuneyard.gateway.records import Batch
 from tuneyard.gateway.schema import artifacts, checkpoints
-from tuneyard.v1 import event_pb2, trainer_service_pb2
+from tuneyard.v1 import event_pb2, job_pb2, trainer_service_pb2
 
 _CHECKPOINTS = (
     select(checkpoints.c.best, checkpoints.c.available, checkpoints.c.blob)
@@ -30,6 +31,10 @@ async def save(connection: AsyncConnection, batch: Batch) -> None:
         await _save_checkpoint(connection, batch, event.checkpoint)
         for point in event.superseded:
             await _drop_checkpoint(connection, batch, point.attempt, point.step)
+    if batch.damaged is not None:
+        await _drop_checkpoint(
+            connection, batch, batch.damaged.attempt, batch.damaged.step, keep_for=garbage.ATTEMPT_GRACE
+        )
     for artifact in batch.artifacts:
         await _save_artifact(connection, batch, artifact)
 
@@ -47,7 +52,9 @@ async def _save_checkpoint(
     await garbage.reclaim(connection, checkpoint_prefix(job_id, checkpoint.attempt, checkpoint.step))
 
 
-async def _drop_checkpoint(connection: AsyncConnection, batch: Batch, attempt: int, step: int) -> None:
+async def _drop_checkpoint(
+    connection: AsyncConnection, batch: Batch, attempt: int, step: int, *, keep_for: timedelta = garbage.GRACE
+) -> None:
     """Give a checkpoint up: its record stays, its bytes go."""
     job_id = batch.edit.id
     dropped = await connection.execute(
@@ -61,7 +68,8 @@ async def _drop_checkpoint(connection: AsyncConnection, batch: Batch, attempt: i
         .values(available=False)
     )
     if dropped.rowcount:
-        await garbage.discard(connection, [checkpoint_prefix(job_id, attempt, step)], batch.edit.now)
+        prefix = checkpoint_prefix(job_id, attempt, step)
+        await garbage.discard(connection, [prefix], batch.edit.now, keep_for=keep_for)
 
 
 async def _save_artifact(
@@ -103,6 +111,16 @@ async def newest_checkpoint(connection: AsyncConnection, job_id: str) -> event_p
     """What the next attempt resumes from; None: it begins from scratch."""
     blob = (await connection.execute(_NEWEST, {"id_": job_id})).scalar_one_or_none()
     return None if blob is None else event_pb2.Checkpoint.FromString(blob)
+
+
+async def newest_checkpoint_besides(
+    connection: AsyncConnection, job_id: str, point: job_pb2.ResumePoint
+) -> event_pb2.Checkpoint | None:
+    """What a next attempt would resume from if the one given were gone."""
+    for checkpoint in reversed(await read_checkpoints(connection, job_id)):
+        if checkpoint.available and (checkpoint.attempt, checkpoint.step) != (point.attempt, point.step):
+            return checkpoint
+    return None
 
 
 async def read_artifacts(

@@ -58,6 +58,8 @@ class Trigger(StrEnum):
     """The trainer did not come back within its lease."""
     EXIT_WITHOUT_END = "exit_without_end"
     """The worker is gone, and its journal does not say why."""
+    DAMAGED_CHECKPOINT = "damaged_checkpoint"
+    """The worker could not go on from its checkpoint, and there is an older one."""
     GIVE_UP = "give_up"
     """The attempt was lost, and another one would not fare better: a crash loop, or too little memory."""
     CANCEL_UNCONFIRMED = "cancel_unconfirmed"
@@ -118,6 +120,7 @@ TABLE: Final[Mapping[Trigger, Mapping[State, _Next]]] = MappingProxyType(
         Trigger.CANCELLED: _WORKER_IS_GONE,
         Trigger.LOST: _WORKER_IS_GONE,
         Trigger.EXIT_WITHOUT_END: _WORKER_IS_GONE,
+        Trigger.DAMAGED_CHECKPOINT: _WORKER_IS_GONE,
         Trigger.GIVE_UP: {
             STARTING: FAILED,
             RUNNING: FAILED,
