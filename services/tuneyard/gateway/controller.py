@@ -7,22 +7,28 @@ while it leads, it steps down and leads again from what the database says: no st
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
 
 from tuneyard.gateway.dispatch import Dispatcher
 from tuneyard.gateway.following import Follower, RunReader
-from tuneyard.gateway.jobs import JobRepository
+from tuneyard.gateway.jobs import JobRepository, OpenAttempt
 from tuneyard.gateway.resolver import Resolver
 from tuneyard.gateway.trainers import TrainerLink, Trainers
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import job_pb2, trainer_service_pb2
 
 log = structlog.get_logger(__name__)
+
+STANDSTILL = timedelta(seconds=5)
+"""A pause between two looks at the trainers that only a stopped process, or a hung database, explains."""
+RECONCILE_EVERY = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,28 @@ class ControllerSettings:
     """How long a cancelled run may take to confirm before its attempt is closed without it."""
     poll: timedelta = timedelta(seconds=1)
     """How often everything is looked at when nothing called for it."""
+
+
+class Bell:
+    """Wakes one loop: a ring while the loop is at work is not lost, and many rings wake it once."""
+
+    def __init__(self, *, apart: float = 0.05) -> None:
+        """`apart` is the least time between two rounds, so that no storm of rings fills the process."""
+        self._apart = apart
+        self._rung = asyncio.Event()
+        self._woke = 0.0
+
+    def ring(self) -> None:
+        self._rung.set()
+
+    async def wait(self, within: float) -> None:
+        """Returns after a ring, and after `within` seconds without one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._rung.wait()
+        await asyncio.sleep(max(0.0, self._woke + self._apart - time.monotonic()))
+        self._rung.clear()
+        self._woke = time.monotonic()
 
 
 class Controller:
@@ -56,13 +84,14 @@ class Controller:
         self._resolver = resolver
         self._holder = holder
         self._settings = settings
-        self._wanted = asyncio.Event()
+        self._bells = (Bell(), Bell())
         self.epoch = 0
         self.is_leader = False
 
     def poke(self) -> None:
         """Something changed: a new job, an intent, a dataset, a trainer."""
-        self._wanted.set()
+        for bell in self._bells:
+            bell.ring()
 
     async def run(self) -> None:
         """Runs for election and leads, again and again, until cancelled."""
@@ -75,7 +104,8 @@ class Controller:
                 self._log_step_down(error)
             finally:
                 self.is_leader = False
-            await self._pause()
+            # No poke shortens this: gateways that do not lead would claim the lease at each commit.
+            await asyncio.sleep(self._settings.poll.total_seconds())
 
     @staticmethod
     def _log_step_down(error: Exception) -> None:
@@ -90,23 +120,15 @@ class Controller:
         told = sorted({each.reason for each in reasons if isinstance(each, TuneyardError)})
         log.warning("controller stepped down", reasons=told, exc_info=None if known else error)
 
-    async def _pause(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.poll.total_seconds()):
-                await self._wanted.wait()
-        self._wanted.clear()
-
     async def _lead(self, epoch: int) -> None:
         self.epoch, self.is_leader = epoch, True
         log.info("controller elected", epoch=epoch)
+        attend, dispatch = self._bells
         async with asyncio.TaskGroup() as group:
             leader = _Leader(self, epoch, group)
             group.create_task(self._renew(epoch))
-            try:
-                await leader.run()
-            except BaseException:
-                await leader.stop()
-                raise
+            group.create_task(leader.attend(attend))
+            group.create_task(leader.dispatch(dispatch))
 
     async def _renew(self, epoch: int) -> None:
         while True:
@@ -123,7 +145,11 @@ class Controller:
 
 
 class _Leader:
-    """One term of office."""
+    """One term of office.
+
+    What runs need and what users want of them is looked after in a loop that waits for no trainer: a cancel
+    is certain in time whatever a trainer, or the start of another run, is waiting for.
+    """
 
     def __init__(self, controller: Controller, epoch: int, group: asyncio.TaskGroup) -> None:
         self._controller = controller
@@ -132,40 +158,50 @@ class _Leader:
         self._settings = controller._settings
         self._epoch = epoch
         self._group = group
-        self._began = time.monotonic()
+        self._began = self._attended = time.monotonic()
         self._followers: dict[tuple[str, int], Follower] = {}
         self._disposing: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self._generations: dict[int, int] = {}
+        self._reconciled: dict[int, tuple[int, float]] = {}
+        self._reconciling: dict[int, asyncio.Task[None]] = {}
         self._reader = RunReader(self._jobs, epoch=epoch, on_end=controller.poke)
         self._dispatcher = Dispatcher(
-            jobs=self._jobs, trainers=controller._trainers, resolver=controller._resolver, epoch=epoch
+            jobs=self._jobs,
+            trainers=controller._trainers,
+            resolver=controller._resolver,
+            epoch=epoch,
+            follow=self._follow,
+            pending=self._pending,
         )
 
-    async def run(self) -> None:
+    async def attend(self, bell: Bell) -> None:
         while True:
+            self._forgive_standstill()
             await self._adopt()
-            await self._reconcile()
+            self._reconcile()
             await self._carry_out_intents()
             await self._expire_leases()
-            for follower in await self._dispatcher.dispatch():
-                self._follow(follower)
-            await self._controller._pause()
+            await bell.wait(self._settings.poll.total_seconds())
 
-    async def stop(self) -> None:
-        tasks = [follower.task for follower in self._followers.values() if follower.task]
-        for task in (*tasks, *self._disposing.values()):
-            task.cancel()
+    async def dispatch(self, bell: Bell) -> None:
+        while True:
+            await self._dispatcher.dispatch()
+            await bell.wait(self._settings.poll.total_seconds())
+
+    def _forgive_standstill(self) -> None:
+        """Lets leases begin anew where this process stood still: nobody was failing to reach a trainer."""
+        now = time.monotonic()
+        if now - self._attended > STANDSTILL.total_seconds():
+            self._began = now
+        self._attended = now
 
     async def _adopt(self) -> None:
         """Follows every open attempt that nobody follows yet."""
-        by_address = {link.address.target: link for link in self._links}
         for attempt in await self._jobs.open_attempts():
-            if (attempt.job, attempt.attempt) in self._followers:
+            if (attempt.job, attempt.attempt) in self._followers or attempt.job in self._dispatcher.opening:
                 continue
-            link = by_address.get(attempt.trainer_address) or self._link_of(attempt.trainer_id)
+            link = self._link_of(attempt.trainer_id) or self._link_at(attempt.trainer_address)
             if link is None:
-                if time.monotonic() - self._began > self._settings.trainer_lease.total_seconds():
-                    await self._close(attempt.job, attempt.attempt, "its trainer is no longer configured")
+                await self._give_up_orphan(attempt)
                 continue
             self._follow(
                 Follower(
@@ -177,6 +213,16 @@ class _Leader:
                 )
             )
 
+    async def _give_up_orphan(self, attempt: OpenAttempt) -> None:
+        """Closes an attempt whose trainer is not among the configured ones, once it had time to turn up."""
+        is_cancelled = attempt.desired == job_pb2.DESIRED_STATE_CANCEL
+        patience = self._settings.cancel_after if is_cancelled else self._settings.trainer_lease
+        if time.monotonic() - self._began > patience.total_seconds():
+            await self._close(attempt.job, attempt.attempt, "its trainer is no longer configured")
+
+    def _link_at(self, address: str) -> TrainerLink | None:
+        return next((link for link in self._links if link.address.target == address), None)
+
     def _link_of(self, trainer_id: str) -> TrainerLink | None:
         return next((link for link in self._links if trainer_id and link.trainer_id == trainer_id), None)
 
@@ -187,9 +233,18 @@ class _Leader:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         return self._group.create_task(work)
 
+    def _pending(self, link: TrainerLink) -> Counter[int]:
+        return Counter(
+            int(follower.slot)
+            for follower in self._followers.values()
+            if follower.link is link and not follower.is_started
+        )
+
     async def _watched(self, follower: Follower) -> None:
-        """Follows a run to its end; a run that its trainer does not have is started again or lost."""
+        """Starts a run and follows it to its end; one that its trainer does not have is started or lost."""
         try:
+            if not follower.is_started and not await self._start(follower):
+                return
             while True:
                 try:
                     await self._reader.follow(follower)
@@ -221,23 +276,53 @@ class _Leader:
         if follower.run_sequence or link.trainer_id != follower.trainer_id:
             await self._close(follower.job, follower.attempt, "its trainer no longer has the run")
             return False
-        return await self._dispatcher.start(link, follower.job, follower.attempt)
+        return await self._start(follower)
 
-    async def _reconcile(self) -> None:
-        """Stops and forgets the runs of closed attempts on trainers that came back."""
+    async def _start(self, follower: Follower) -> bool:
+        is_there = await self._dispatcher.start(follower.link, follower.job, follower.attempt)
+        follower.is_started = True
+        # Its slot is taken, or is free for another one.
+        self._controller.poke()
+        return is_there
+
+    def _reconcile(self) -> None:
+        """Looks at trainers that came back, that run what nobody follows, or that it is time to look at."""
+        now = time.monotonic()
         for index, link in enumerate(self._links):
-            if not link.reachable or self._generations.get(index) == link.generation:
-                continue
-            generation = link.generation
-            try:
-                runs = await link.list_runs()
-            except TuneyardError:
-                continue
-            is_open = {(each.job, each.attempt) for each in await self._jobs.open_attempts()}
-            for run in runs:
-                if (run.job, run.attempt) not in is_open:
-                    self._dispose(link, run.job, run.attempt)
-            self._generations[index] = generation
+            generation, at = self._reconciled.get(index, (-1, 0.0))
+            patience = self._settings.poll if self._has_strangers(link) else RECONCILE_EVERY
+            is_due = generation != link.generation or now - at > patience.total_seconds()
+            if link.reachable and is_due and index not in self._reconciling:
+                task = self._spawn(self._forget_closed(index, link))
+                self._reconciling[index] = task
+                task.add_done_callback(partial(self._looked_at, index))
+
+    def _looked_at(self, index: int, _: "asyncio.Task[None]") -> None:
+        del self._reconciling[index]
+
+    def _has_strangers(self, link: TrainerLink) -> bool:
+        if link.info is None:
+            return False
+        known = {job for job, _ in (*self._followers, *self._disposing)} | self._dispatcher.opening
+        return not known.issuperset(link.info.trainer.running_jobs)
+
+    async def _forget_closed(self, index: int, link: TrainerLink) -> None:
+        """Stops and forgets the runs of closed attempts on a trainer."""
+        generation = link.generation
+        try:
+            runs = await link.list_runs()
+        except TuneyardError:
+            return
+        # After the list: a run in it whose attempt was opened meanwhile is here, too.
+        is_open = {
+            (each.job, each.attempt)
+            for each in await self._jobs.open_attempts()
+            if each.trainer_id == link.trainer_id
+        }
+        for run in runs:
+            if (run.job, run.attempt) not in is_open:
+                self._dispose(link, run.job, run.attempt)
+        self._reconciled[index] = generation, time.monotonic()
 
     def _dispose(self, link: TrainerLink, job: str, attempt: int) -> None:
         key = (job, attempt)
@@ -254,28 +339,28 @@ class _Leader:
             if follower is None or attempt.desired == job_pb2.DESIRED_STATE_RUN:
                 continue
             cancel = attempt.desired == job_pb2.DESIRED_STATE_CANCEL
-            if cancel and follower.cancel_seen is None:
-                follower.cancel_seen = time.monotonic()
             mode = trainer_service_pb2.STOP_MODE_CANCEL if cancel else trainer_service_pb2.STOP_MODE_PAUSE
-            if follower.stop_sent != mode:
-                await self._stop(follower, mode)
-            if cancel and time.monotonic() - (follower.cancel_seen or 0) >= self._patience():
-                await self._lose(follower, "the trainer did not confirm the cancellation")
+            sent = follower.stops.get(mode)
+            if sent is None or (sent.done() and not sent.result()):
+                follower.stops[mode] = self._group.create_task(self._stop(follower, mode))
+            if cancel:
+                follower.cancel_seen = follower.cancel_seen or time.monotonic()
+                if time.monotonic() - follower.cancel_seen >= self._settings.cancel_after.total_seconds():
+                    await self._lose(follower, "the trainer did not confirm the cancellation")
 
-    def _patience(self) -> float:
-        return self._settings.cancel_after.total_seconds()
-
-    async def _stop(self, follower: Follower, mode: "trainer_service_pb2.StopMode.ValueType") -> None:
+    async def _stop(self, follower: Follower, mode: "trainer_service_pb2.StopMode.ValueType") -> bool:
+        """Asks a run to stop; False if it has to be asked again."""
         request = trainer_service_pb2.StopRunRequest(
             controller_epoch=self._epoch, job=follower.job, attempt=follower.attempt, mode=mode
         )
         try:
             await follower.link.stop_run(request)
-            follower.stop_sent = mode
         except TuneyardError as error:
             if error.reason == "STALE_CONTROLLER":
                 raise
             log.info("stop not delivered yet", job=follower.job, reason=error.reason)
+            return False
+        return True
 
     async def _expire_leases(self) -> None:
         """Gives up the attempts of trainers that could not be reached for the length of a lease."""

@@ -1,15 +1,18 @@
 """Chooses which queued job goes to which trainer, and starts its run there."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable
 
 import structlog
 
 from tuneyard.gateway.following import Follower
-from tuneyard.gateway.jobs import JobRepository, QueuedJob
+from tuneyard.gateway.jobs import JobRepository
 from tuneyard.gateway.kinds import slot_kind, watched_metric
 from tuneyard.gateway.resolver import Resolver, Sources, Waiting
 from tuneyard.gateway.trainers import TrainerLink, Trainers
+from tuneyard.gateway.transitions import CANCELLING, WITH_ATTEMPT
 from tuneyard.rpc.errors import TuneyardError, reason_value
 from tuneyard.v1 import errors_pb2, job_pb2, system_pb2, trainer_service_pb2, training_pb2
 
@@ -17,51 +20,73 @@ log = structlog.get_logger(__name__)
 
 RETRY_LATER = {"TRAINER_UNAVAILABLE", "STORE_UNAVAILABLE", "DATABASE_UNAVAILABLE"}
 STEP_DOWN = {"STALE_CONTROLLER", "DATABASE_UNAVAILABLE", "STORAGE_FULL"}
+# What a trainer says that cannot take a run now; another one may, or the same one later.
+NOT_NOW = {"NO_FREE_SLOT", "SHUTTING_DOWN", "STORAGE_FULL", "UNAUTHENTICATED", "STORE_UNAVAILABLE"}
 
 
 class Dispatcher:
     """Fills free slots from the queues, under one controller epoch."""
 
-    def __init__(self, *, jobs: JobRepository, trainers: Trainers, resolver: Resolver, epoch: int) -> None:
+    def __init__(
+        self,
+        *,
+        jobs: JobRepository,
+        trainers: Trainers,
+        resolver: Resolver,
+        epoch: int,
+        follow: Callable[[Follower], None],
+        pending: Callable[[TrainerLink], Counter[int]],
+    ) -> None:
+        """`follow` takes an attempt that was opened; `pending` tells by slot how many of a trainer's runs it
+        was not yet asked to start.
+        """
         self._jobs = jobs
         self._trainers = trainers
         self._resolver = resolver
         self._epoch = epoch
+        self._follow = follow
+        self._pending = pending
+        self._avoided: dict[str, float] = {}
+        self.opening: set[str] = set()
+        """Jobs whose attempts are being opened and are not followed yet."""
 
-    async def dispatch(self) -> list[Follower]:
-        """Starts what can start now; returns what is to be followed."""
-        started: list[Follower] = []
-        for family in self._trainers.configured_families:
-            queue = await self._jobs.queue(family)
-            if queue:
-                started += await self._dispatch_family(family, queue)
-        return started
+    async def dispatch(self) -> None:
+        """Gives out what can start now."""
+        async with asyncio.TaskGroup() as families:
+            for family in self._trainers.configured_families:
+                families.create_task(self._dispatch_family(family))
 
-    async def _dispatch_family(
-        self, family: "training_pb2.Family.ValueType", queue: Sequence[QueuedJob]
-    ) -> list[Follower]:
+    async def _dispatch_family(self, family: "training_pb2.Family.ValueType") -> None:
+        queue = await self._jobs.queue(family)
+        if not queue:
+            return
         links = [link for link in self._trainers.links if link.address.family == family]
+        # Counted before the trainers are asked: what they start meanwhile may or may not be in their answers.
+        pending = {id(link): self._pending(link) for link in links}
         await asyncio.gather(*(link.refresh(epoch=self._epoch) for link in links if link.reachable))
         if not any(link.reachable for link in links):
             for queued in queue:
                 await self._wait(queued.job, "a trainer of its family that can be reached")
-            return []
-        free = {id(link): _free_slots(link) for link in links if link.ready}
-        started = []
+            return
+        free = {
+            id(link): _free_slots(link, pending[id(link)])
+            for link in links
+            if link.ready and not self._is_avoided(link)
+        }
         for queued in queue:
             job = await self._ready(queued.job)
             if job is None:
                 continue
             slot = slot_kind(job.spec)
-            link = next((link for link in links if free.get(id(link), {}).get(slot, 0) > 0), None)
+            link = next((link for link in links if free.get(id(link), Counter())[slot] > 0), None)
             if link is None:
                 await self._wait(job, "a free slot")
                 continue
             free[id(link)][slot] -= 1
-            follower = await self._open(link, job)
-            if follower is not None:
-                started.append(follower)
-        return started
+            await self._open(link, job)
+
+    def _is_avoided(self, link: TrainerLink) -> bool:
+        return time.monotonic() < self._avoided.get(link.address.target, 0.0)
 
     async def _ready(self, job: job_pb2.Job) -> job_pb2.Job | None:
         """Returns the job with its spec resolved; None if it has to wait or has failed."""
@@ -86,40 +111,70 @@ class Dispatcher:
         if job.waiting_for != reason:
             await self._jobs.set_waiting_for(self._epoch, job.name, reason)
 
-    async def _open(self, link: TrainerLink, job: job_pb2.Job) -> Follower | None:
-        opened = await self._jobs.open_attempt(
-            self._epoch, job.name, trainer_id=link.trainer_id, address=link.address.target
-        )
-        if opened is None:
-            return None
-        _, attempt = opened
-        if not await self.start(link, job.name, attempt):
-            return None
-        return Follower(job=job.name, attempt=attempt, link=link, trainer_id=link.trainer_id, run_sequence=0)
+    async def _open(self, link: TrainerLink, job: job_pb2.Job) -> None:
+        self.opening.add(job.name)
+        try:
+            opened = await self._jobs.open_attempt(
+                self._epoch, job.name, trainer_id=link.trainer_id, address=link.address.target
+            )
+            if opened is not None:
+                self._follow(
+                    Follower(
+                        job=job.name,
+                        attempt=opened[1],
+                        link=link,
+                        trainer_id=link.trainer_id,
+                        slot=slot_kind(job.spec),
+                        is_started=False,
+                    )
+                )
+        finally:
+            self.opening.discard(job.name)
 
     async def start(self, link: TrainerLink, name: str, attempt: int) -> bool:
-        """Sends StartRun for an open attempt; False if the attempt was withdrawn or the job failed.
+        """Sends StartRun for an open attempt; False if the attempt was withdrawn or the job has ended.
 
         An unanswered call counts as sent: following the run tells whether it arrived.
         """
         job = await self._jobs.get(name)
+        if job.attempt_count != attempt or job.state not in WITH_ATTEMPT:
+            return False
+        if job.state == CANCELLING:
+            await self._jobs.close_attempt(
+                self._epoch, name, attempt, exit=None, cause="it was cancelled before it was started"
+            )
+            return False
         try:
             sources = await self._resolver.sources(job.resolved_spec)
             if isinstance(sources, Waiting):
                 raise TuneyardError("DATASET_NOT_READY", f"waiting for {sources.reason}")
-            request = await self._request(job, attempt, sources)
-            await link.start_run(request)
-            return True
         except TuneyardError as error:
             if error.reason in STEP_DOWN:
                 raise
+            await self._refused(name, attempt, error, is_final=error.reason not in RETRY_LATER)
+            return False
+        request = await self._request(job, attempt, sources)
+        try:
+            await link.start_run(request)
+        except TuneyardError as error:
+            if error.reason == "STALE_CONTROLLER":
+                raise
             if error.reason == "TRAINER_UNAVAILABLE":
                 return True
-            log.info("run not started", job=name, attempt=attempt, reason=error.reason)
-            await self._jobs.withdraw_attempt(self._epoch, name, attempt)
-            if error.reason not in {"NO_FREE_SLOT", *RETRY_LATER}:
-                await self._jobs.fail(self._epoch, name, job_error(error, stage="start"))
+            self._avoid(link, error)
+            await self._refused(name, attempt, error, is_final=error.reason not in NOT_NOW)
             return False
+        return True
+
+    def _avoid(self, link: TrainerLink, error: TuneyardError) -> None:
+        if error.retry_after is not None and error.reason != "NO_FREE_SLOT":
+            self._avoided[link.address.target] = time.monotonic() + error.retry_after.total_seconds()
+
+    async def _refused(self, name: str, attempt: int, error: TuneyardError, *, is_final: bool) -> None:
+        log.info("run not started", job=name, attempt=attempt, reason=error.reason)
+        await self._jobs.withdraw_attempt(self._epoch, name, attempt)
+        if is_final:
+            await self._jobs.fail(self._epoch, name, job_error(error, stage="start"))
 
     async def _request(
         self, job: job_pb2.Job, attempt: int, sources: Sources
@@ -145,14 +200,18 @@ class Dispatcher:
         )
 
 
-def _free_slots(link: TrainerLink) -> dict[int, int]:
+def _free_slots(link: TrainerLink, pending: Counter[int]) -> Counter[int]:
     info = link.info
     if info is None:
-        return {}
-    return {
-        system_pb2.SLOT_KIND_DEVICE: info.free_device_slots,
-        system_pb2.SLOT_KIND_CPU: info.free_cpu_slots,
-    }
+        return Counter()
+    free = Counter(
+        {
+            int(system_pb2.SLOT_KIND_DEVICE): info.free_device_slots,
+            int(system_pb2.SLOT_KIND_CPU): info.free_cpu_slots,
+        }
+    )
+    free.subtract(pending)
+    return free
 
 
 def job_error(error: TuneyardError, *, stage: str) -> errors_pb2.JobError:

@@ -2,16 +2,15 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
 
 from tuneyard.gateway.jobs import JobRepository
-from tuneyard.gateway.trainers import TrainerLink
+from tuneyard.gateway.trainers import AWAY, TrainerLink
 from tuneyard.rpc.errors import TuneyardError
-from tuneyard.v1 import trainer_service_pb2
+from tuneyard.v1 import system_pb2, trainer_service_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -31,11 +30,14 @@ class Follower:
     attempt: int
     link: TrainerLink
     trainer_id: str
-    run_sequence: int
+    run_sequence: int = 0
+    slot: "system_pb2.SlotKind.ValueType" = system_pb2.SLOT_KIND_DEVICE
+    is_started: bool = True
+    """False until the trainer was asked to start the run."""
     task: "asyncio.Task[None] | None" = None
-    stop_sent: "trainer_service_pb2.StopMode.ValueType" = trainer_service_pb2.STOP_MODE_UNSPECIFIED
+    stops: "dict[trainer_service_pb2.StopMode.ValueType, asyncio.Task[bool]]" = field(default_factory=dict)
+    """How the run was asked to stop; a task's result says whether the trainer heard it."""
     cancel_seen: float | None = None
-    started: float = field(default_factory=time.monotonic)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -59,7 +61,7 @@ class RunReader:
                 await self.dispose(follower.link, follower.job, follower.attempt)
                 return
             except TuneyardError as error:
-                if error.reason != "TRAINER_UNAVAILABLE":
+                if error.reason not in AWAY:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
@@ -70,6 +72,7 @@ class RunReader:
                 await self._release(follower.link, follower.job, follower.attempt)
                 self._on_end()
                 return
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self, follower: Follower) -> trainer_service_pb2.RunExit | None:
         """Commits records, as many at once as came during the commit before; returns the exit."""

@@ -101,13 +101,15 @@ class Resolver:
     ) -> job_pb2.Estimate | Waiting:
         """Returns the prediction with the resolved spec.
 
-        INVALID_FIELD with every violation, or the reason that tells it better, such as UNKNOWN_BASE_MODEL.
+        INVALID_FIELD with every violation, or the reason that tells it better, such as UNKNOWN_BASE_MODEL;
+        DOES_NOT_FIT where the trainer says so.
         """
         estimate, reason = await self._asked(family, spec)
         if isinstance(estimate, Waiting):
             return estimate
         if estimate.violations:
             raise refusal(estimate.violations, reason)
+        check_fit(estimate)
         return estimate
 
     async def estimate(
@@ -147,7 +149,7 @@ class Resolver:
             return Waiting(f"{'the upload' if uploading else 'the validation'} of {name}")
         return await self._datasets.source(name)
 
-    async def _from_job(self, spec: job_pb2.JobSpec) -> Sources:
+    async def _from_job(self, spec: job_pb2.JobSpec) -> Sources | Waiting:
         name = source_job(spec)
         job = await self._jobs.get(name)
         if job.state != job_pb2.JOB_STATE_SUCCEEDED:
@@ -156,7 +158,9 @@ class Resolver:
         wanted = spec.evaluate.dataset or job.spec.training.dataset
         if spec.WhichOneof("kind") == "evaluate" and wanted:
             found = await self._dataset(wanted)
-            dataset = None if isinstance(found, Waiting) else found
+            if isinstance(found, Waiting):
+                return found
+            dataset = found
         return Sources(
             dataset=dataset,
             source_spec=job.resolved_spec,
@@ -169,3 +173,17 @@ def refusal(violations: Iterable[errors_pb2.FieldViolation], reason: str) -> Tun
     found = [Violation(violation.field, violation.description) for violation in violations]
     error = invalid_fields(found)
     return TuneyardError(reason, error.message, violations=found) if reason else error
+
+
+def check_fit(estimate: job_pb2.Estimate) -> None:
+    """Raises DOES_NOT_FIT with the numbers, and with what would fit, where a job cannot run anywhere."""
+    needed = max(estimate.memory.device_bytes, estimate.memory.host_bytes)
+    if estimate.fits or not needed:
+        return
+    ways = "; ".join(alternative.description for alternative in estimate.alternatives)
+    raise TuneyardError(
+        "DOES_NOT_FIT",
+        f"the job needs about {needed / 1e9:.1f} GB of memory, more than any device of its family has"
+        + (f"; what would fit: {ways}" if ways else ""),
+        metadata={"memory_bytes": str(needed), "disk_bytes": str(estimate.disk_bytes)},
+    )

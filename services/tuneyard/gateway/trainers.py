@@ -23,6 +23,10 @@ from tuneyard.v1.trainer_service_pb2_grpc import TrainerServiceStub
 
 log = structlog.get_logger(__name__)
 
+# Said by a trainer that stops, or one that does not know this gateway's token (yet): it may know its runs all
+# the same, and its lease says when they are given up.
+AWAY = frozenset({"TRAINER_UNAVAILABLE", "SHUTTING_DOWN", "UNAUTHENTICATED"})
+
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", 64 << 20),

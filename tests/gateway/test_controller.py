@@ -1,0 +1,316 @@
+"""The controller against a trainer that answers, refuses, is silent or comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from tests.support.fake_trainer import FakeRun, FakeTrainer
+from tests.support.ledger import LedgerDriver
+from tuneyard.gateway.controller import Controller, ControllerSettings
+from tuneyard.gateway.resolver import Resolver
+from tuneyard.gateway.trainers import TrainerAddress, Trainers
+from tuneyard.rpc.errors import TuneyardError
+from tuneyard.v1 import dataset_pb2, job_pb2, trainer_service_pb2, training_pb2
+
+SETTINGS = ControllerSettings(
+    trainer_lease=timedelta(seconds=1.5),
+    cancel_after=timedelta(seconds=0.5),
+    poll=timedelta(seconds=0.05),
+)
+
+
+class ReadyDatasets:
+    """Every dataset is READY."""
+
+    async def get(self, name: str) -> dataset_pb2.Dataset:
+        return dataset_pb2.Dataset(name=name, state=dataset_pb2.DATASET_STATE_READY)
+
+    async def source(self, name: str) -> trainer_service_pb2.DatasetSource:
+        return trainer_service_pb2.DatasetSource(name=name)
+
+
+class NoModels:
+    """No model is stored."""
+
+    async def source(self, name: str) -> trainer_service_pb2.ModelSource:
+        raise TuneyardError("MODEL_NOT_FOUND", f"there is no {name}")
+
+
+class Fleet:
+    """A leading controller over one trainer."""
+
+    def __init__(self, ledger: LedgerDriver, trainer: FakeTrainer) -> None:
+        self.ledger = ledger
+        self.trainer = trainer
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        self.address = await self.trainer.start()
+        self.lead()
+
+    def lead(self) -> None:
+        """Begin a gateway's life."""
+        self.trainers = Trainers(
+            [TrainerAddress(training_pb2.FAMILY_VISION, self.address)], poll_seconds=0.05
+        )
+        jobs = self.ledger.jobs
+        resolver = Resolver(trainers=self.trainers, datasets=ReadyDatasets(), models=NoModels(), jobs=jobs)
+        self.controller = Controller(
+            jobs=jobs, trainers=self.trainers, resolver=resolver, holder="test", settings=SETTINGS
+        )
+        self.trainers.on_change = self.controller.poke
+        self._tasks = [
+            asyncio.create_task(self.controller.run()),
+            asyncio.create_task(self.trainers.run()),
+        ]
+
+    async def die(self) -> None:
+        """End the gateway's life as a kill does: nothing is given back."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.trainers.close()
+
+    async def stop(self) -> None:
+        await self.die()
+        await self.trainer.stop()
+
+    async def queued(self) -> str:
+        name = await self.ledger.create(batch_size=8)
+        self.controller.poke()
+        return name
+
+    async def running(self) -> tuple[str, FakeRun]:
+        name = await self.queued()
+        await until(lambda: any(job == name for job, _ in self.trainer.runs))
+        run = next(run for key, run in self.trainer.runs.items() if key[0] == name)
+        run.write(**self.ledger.started())
+        await self.reaches(name, "RUNNING")
+        return name, run
+
+    async def cancel(self, name: str) -> None:
+        await self.ledger.jobs.request_cancel(name)
+        self.controller.poke()
+
+    async def pause(self, name: str) -> None:
+        await self.ledger.jobs.request_pause(name)
+        self.controller.poke()
+
+    async def reaches(self, name: str, state: str, *, within: float = 5.0) -> job_pb2.Job:
+        wanted = job_pb2.JobState.Value(f"JOB_STATE_{state}")
+
+        async def is_there() -> bool:
+            return (await self.ledger.jobs.get(name)).state == wanted
+
+        try:
+            await until(is_there, within=within)
+        except TimeoutError:
+            pytest.fail(f"{name} went {await self.ledger.states(name)} and not to {state}")
+        return await self.ledger.jobs.get(name)
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, within: float = 5.0) -> None:
+    async with asyncio.timeout(within):
+        while True:
+            met = condition()
+            if met if isinstance(met, bool) else await met:
+                return
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def trainer() -> FakeTrainer:
+    return FakeTrainer()
+
+
+@pytest.fixture
+async def fleet(ledger: LedgerDriver, trainer: FakeTrainer) -> AsyncIterator[Fleet]:
+    fleet = Fleet(ledger, trainer)
+    await fleet.start()
+    yield fleet
+    with suppress(asyncio.CancelledError):
+        await fleet.stop()
+
+
+async def test_a_job_runs_to_its_result_and_its_run_is_released(fleet: Fleet) -> None:
+    name, run = await fleet.running()
+    run.write(**fleet.ledger.result())
+    run.end()
+    await fleet.reaches(name, "SUCCEEDED")
+    await until(lambda: not fleet.trainer.runs)
+
+
+async def test_cancels_are_certain_though_the_trainer_answers_no_stop(ledger: LedgerDriver) -> None:
+    fleet = Fleet(ledger, FakeTrainer(slots=3))
+    await fleet.start()
+    names = [(await fleet.running())[0] for _ in range(3)]
+    fleet.trainer.silent |= {"StopRun", "GetTrainerInfo"}
+    for name in names:
+        await fleet.cancel(name)
+    for name in names:
+        await fleet.reaches(name, "CANCELLED", within=2)
+    await fleet.stop()
+
+
+async def test_a_cancel_is_certain_though_no_start_is_answered(fleet: Fleet) -> None:
+    fleet.trainer.silent |= {"StartRun", "WatchRun"}
+    name = await fleet.queued()
+    await fleet.reaches(name, "STARTING")
+    await fleet.cancel(name)
+    await fleet.reaches(name, "CANCELLED", within=2)
+
+
+async def test_a_cancel_is_certain_while_another_family_resolves_a_spec(fleet: Fleet) -> None:
+    fleet.trainer.slots = 2
+    name, _ = await fleet.running()
+    fleet.trainer.silent |= {"Estimate"}
+    await fleet.ledger.create()
+    fleet.controller.poke()
+    await until(lambda: fleet.trainer.calls["Estimate"] > 0)
+    await fleet.cancel(name)
+    await fleet.reaches(name, "CANCELLED", within=2)
+
+
+@pytest.mark.parametrize("reason", ["SHUTTING_DOWN", "STORAGE_FULL", "STORE_UNAVAILABLE"])
+async def test_a_job_waits_where_a_trainer_cannot_take_it_now(fleet: Fleet, reason: str) -> None:
+    fleet.trainer.refusals["StartRun"] = TuneyardError(reason, "not now", retry_after=timedelta(seconds=0.3))
+    await until(lambda: fleet.controller.is_leader)
+    name = await fleet.queued()
+    epoch = fleet.controller.epoch
+    await until(lambda: fleet.trainer.calls["StartRun"] >= 2)
+    assert fleet.controller.epoch == epoch
+    assert (await fleet.ledger.jobs.get(name)).attempt_count <= 1
+    fleet.trainer.refusals.clear()
+    await until(lambda: bool(fleet.trainer.runs))
+
+
+async def test_a_trainer_without_room_is_left_alone_for_a_while(fleet: Fleet) -> None:
+    fleet.trainer.refusals["StartRun"] = TuneyardError(
+        "STORAGE_FULL", "not now", retry_after=timedelta(minutes=1)
+    )
+    await fleet.queued()
+    await until(lambda: fleet.trainer.calls["StartRun"] > 0)
+    for _ in range(20):
+        fleet.controller.poke()
+        await asyncio.sleep(0.01)
+    assert fleet.trainer.calls["StartRun"] == 1
+
+
+async def test_a_stopping_trainers_run_is_read_to_its_end(fleet: Fleet) -> None:
+    name, run = await fleet.running()
+    fleet.trainer.refusals["WatchRun"] = TuneyardError("SHUTTING_DOWN", "the server is stopping")
+    run.write(**fleet.ledger.result())
+    run.end()
+    fleet.trainer.refusals.clear()
+    assert (await fleet.reaches(name, "SUCCEEDED")).attempt_count == 1
+
+
+async def test_a_watch_that_is_refused_by_a_stopping_trainer_loses_nothing(fleet: Fleet) -> None:
+    name, run = await fleet.running()
+    await fleet.die()
+    fleet.trainer.refusals["WatchRun"] = TuneyardError("SHUTTING_DOWN", "the server is stopping")
+    calls = fleet.trainer.calls["WatchRun"]
+    fleet.lead()
+    await until(lambda: fleet.trainer.calls["WatchRun"] > calls + 1)
+    run.write(**fleet.ledger.result())
+    run.end()
+    fleet.trainer.refusals.clear()
+    assert (await fleet.reaches(name, "SUCCEEDED")).attempt_count == 1
+
+
+async def test_a_run_that_never_arrived_is_started_again(fleet: Fleet) -> None:
+    name = await fleet.queued()
+    await until(lambda: bool(fleet.trainer.runs))
+    await fleet.die()
+    fleet.trainer.runs.clear()
+    fleet.lead()
+    await until(lambda: fleet.trainer.started == [(name, 1), (name, 1)])
+
+
+async def test_a_cancelled_run_that_never_arrived_is_not_started(fleet: Fleet) -> None:
+    name = await fleet.queued()
+    await until(lambda: bool(fleet.trainer.runs))
+    await fleet.die()
+    fleet.trainer.runs.clear()
+    await fleet.ledger.jobs.request_cancel(name)
+    fleet.lead()
+    await fleet.reaches(name, "CANCELLED", within=2)
+    assert fleet.trainer.started == [(name, 1)]
+
+
+async def test_a_run_that_nobody_follows_is_stopped_and_forgotten(fleet: Fleet) -> None:
+    stranger = trainer_service_pb2.StartRunRequest(job="jobs/ghost", attempt=1)
+    await until(lambda: fleet.trainer.calls["ListRuns"] > 0)
+    fleet.trainer.runs["jobs/ghost", 1] = FakeRun(stranger)
+    await until(lambda: not fleet.trainer.runs)
+
+
+async def test_the_same_attempt_on_a_trainer_that_it_was_not_given_to_is_stale(fleet: Fleet) -> None:
+    await fleet.die()
+    await fleet.ledger.lead()
+    name = await fleet.ledger.create(batch_size=8)
+    opened = await fleet.ledger.jobs.open_attempt(
+        fleet.ledger.epoch, name, trainer_id="another", address="127.0.0.1:1"
+    )
+    assert opened is not None
+    fleet.trainer.runs[name, 1] = ghost = FakeRun(trainer_service_pb2.StartRunRequest(job=name, attempt=1))
+    fleet.lead()
+    await until(lambda: ghost.exit is not None)
+
+
+async def test_attempts_of_a_trainer_that_stays_away_are_lost_after_its_lease(fleet: Fleet) -> None:
+    name, _ = await fleet.running()
+    fleet.trainer.silent |= {"GetTrainerInfo"}
+    await fleet.reaches(name, "QUEUED", within=8)
+
+
+async def test_a_pause_while_a_start_is_refused_leaves_the_job_paused(fleet: Fleet) -> None:
+    fleet.trainer.silent |= {"StartRun"}
+    name = await fleet.queued()
+    await fleet.reaches(name, "STARTING")
+    await fleet.die()
+    await fleet.ledger.jobs.request_pause(name)
+    fleet.trainer.silent.clear()
+    fleet.trainer.refusals["StartRun"] = TuneyardError("NO_FREE_SLOT", "every slot has a run")
+    fleet.lead()
+    await fleet.reaches(name, "PAUSED")
+
+
+async def test_a_job_that_fits_nowhere_fails_though_it_is_resolved_late(fleet: Fleet) -> None:
+    fleet.trainer.estimate.estimate.memory.device_bytes = 10**12
+    name = await fleet.ledger.create()
+    fleet.controller.poke()
+    failed = await fleet.reaches(name, "FAILED")
+    assert "1000.0 GB" in failed.error.message
+
+
+async def test_one_slot_gets_one_start(fleet: Fleet) -> None:
+    names = [await fleet.queued() for _ in range(5)]
+    await until(lambda: bool(fleet.trainer.runs))
+    for _ in range(20):
+        fleet.controller.poke()
+        await asyncio.sleep(0.01)
+    assert fleet.trainer.calls["StartRun"] == 1
+    assert await fleet.ledger.states(names[0]) == ["QUEUED", "STARTING"]
+
+
+async def test_a_standby_does_not_run_for_election_at_each_change(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = 0
+
+    async def refused(holder: str, ttl: timedelta) -> int | None:
+        nonlocal claims
+        claims += 1
+        return None
+
+    await fleet.die()
+    monkeypatch.setattr(fleet.ledger.jobs, "claim_controller", refused)
+    fleet.lead()
+    for _ in range(100):
+        fleet.controller.poke()
+        await asyncio.sleep(0)
+    assert claims <= 1
