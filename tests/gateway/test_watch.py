@@ -10,7 +10,7 @@ import pytest
 from tests.support.ledger import LedgerDriver
 from tuneyard.gateway.watch import WatchHub
 from tuneyard.rpc.errors import TuneyardError
-from tuneyard.v1 import job_pb2, training_service_pb2
+from tuneyard.v1 import event_pb2, job_pb2, training_service_pb2
 
 T = TypeVar("T")
 
@@ -123,3 +123,54 @@ async def test_whole_jobs_come_first_as_they_are_and_then_as_they_change(
         while second not in seen or seen[first].state != job_pb2.JOB_STATE_RUNNING:
             seen |= {job.name: job for job in (await soon(anext(stream))).jobs}
         assert seen[second].queue_position == 1
+
+
+async def test_a_message_stays_below_what_clients_take(ledger: LedgerDriver, hub: WatchHub) -> None:
+    job = await ledger.create()
+    attempt = await start(ledger, job)
+    lines = [{"log": event_pb2.LogEvent(message="x" * 8000)} for _ in range(400)]
+    async with aclosing(hub.watch(job, 0)) as stream:  # type: ignore[type-var]
+        await soon(anext(stream))
+        await ledger.write(job, attempt, *lines, ledger.result())
+        live = [message async for message in stream]
+    replayed = [message async for message in hub.watch(job, 0)]
+    assert len(live) > 1
+    assert max(len(message) for message in (*live, *replayed)) <= 1 << 20
+    assert sum(len(sequences(message)) for message in replayed) == 405
+
+
+async def test_a_database_that_does_not_answer_deletes_no_job(
+    ledger: LedgerDriver, hub: WatchHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await ledger.create()
+
+    async def fails(name: str) -> job_pb2.Job:
+        raise TuneyardError("DATABASE_UNAVAILABLE", "the database does not answer")
+
+    async with aclosing(hub.watch_jobs(training_service_pb2.JobFilter())) as stream:  # type: ignore[type-var]
+        await soon(anext(stream))
+        await start(ledger, job)
+        monkeypatch.setattr(ledger.jobs, "get", fails)
+        with pytest.raises(TuneyardError, match="DATABASE_UNAVAILABLE"):
+            await soon(anext(stream))
+
+
+async def test_places_in_a_long_queue_are_read_together(
+    ledger: LedgerDriver, hub: WatchHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = [await ledger.create() for _ in range(30)]
+    asked: list[str] = []
+    get = ledger.jobs.get
+
+    async def counted(name: str) -> job_pb2.Job:
+        asked.append(name)
+        return await get(name)
+
+    async with aclosing(hub.watch_jobs(training_service_pb2.JobFilter())) as stream:  # type: ignore[type-var]
+        await soon(anext(stream))
+        monkeypatch.setattr(ledger.jobs, "get", counted)
+        await ledger.open(waiting[0])
+        places: dict[str, int] = {}
+        while places.get(waiting[-1]) != 29:
+            places |= {job.name: job.queue_position for job in (await soon(anext(stream))).jobs}
+    assert set(asked) == {waiting[0]}

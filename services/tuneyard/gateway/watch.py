@@ -7,8 +7,10 @@ kept for good: what a cursor asks for beyond the window is read from the databas
 import asyncio
 import builtins
 import contextlib
+import itertools
+import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from tuneyard.gateway.jobs import Committed
@@ -17,7 +19,29 @@ from tuneyard.gateway.transitions import TERMINAL
 from tuneyard.rpc.errors import TuneyardError, invalid
 from tuneyard.v1 import job_pb2, training_service_pb2
 
+MESSAGE_BYTES = 1 << 20
+"""The size of a message, but for one that holds a single event: clients take 4 MiB by default."""
+JOBS_IN_MESSAGE = 100
+MESSAGES_KEPT = 32
+BETWEEN_CHANGES_SECONDS = 0.1
+BETWEEN_QUEUES_SECONDS = 1.0
+
 Chunk = tuple[int, bytes]
+Message = tuple[bytes, int]
+"""A serialized WatchJobResponse and the sequence that it reaches."""
+
+
+def joined(chunks: Iterable[Chunk]) -> Message:
+    """Returns as many of the chunks, in order and at least one, as a message may hold."""
+    pieces: list[bytes] = []
+    size_bytes = reached = 0
+    for sequence, chunk in chunks:
+        size_bytes += len(chunk)
+        if pieces and size_bytes > MESSAGE_BYTES:
+            break
+        pieces.append(chunk)
+        reached = sequence
+    return b"".join(pieces), reached
 
 
 class JobLog(Protocol):
@@ -47,7 +71,7 @@ class Tail:
         self.subscribers = 0
         self._chunks: deque[bytes] = deque(maxlen=window)
         self._changed = asyncio.Event()
-        self._joined: dict[int, bytes] = {}
+        self._joined: dict[int, Message] = {}
         self.refill_lock = asyncio.Lock()
 
     def append(self, chunks: Sequence[Chunk]) -> bool:
@@ -69,15 +93,17 @@ class Tail:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def take(self, cursor: int) -> bytes | None:
-        """Returns all events after `cursor` as one message; None if the window does not reach back so far."""
-        last = self.last or 0
-        first = last - len(self._chunks) + 1
+    def take(self, cursor: int) -> Message | None:
+        """Returns the events after `cursor` as one message; None if the window does not reach back so far."""
+        first = (self.last or 0) - len(self._chunks) + 1
         if cursor + 1 < first:
             return None
         if cursor not in self._joined:
-            offset = cursor + 1 - first
-            self._joined[cursor] = b"".join(self._chunks[index] for index in range(offset, len(self._chunks)))
+            if len(self._joined) >= MESSAGES_KEPT:
+                # Those who are up to date share one cursor; these are of many slow ones.
+                self._joined.clear()
+            later = itertools.islice(self._chunks, cursor + 1 - first, None)
+            self._joined[cursor] = joined(enumerate(later, start=cursor + 1))
         return self._joined[cursor]
 
     async def changed(self, within: float) -> bool:
@@ -97,6 +123,7 @@ class JobsFeed:
         self.dirty: OrderedDict[str, None] = OrderedDict()
         self.queue_moved = False
         self.signal = asyncio.Event()
+        self._queue_read = float("-inf")
 
     def mark(self, name: str, *, queue_moved: bool) -> None:
         self.dirty[name] = None
@@ -104,11 +131,25 @@ class JobsFeed:
         self.signal.set()
 
     def drain(self) -> tuple[list[str], bool]:
-        names, moved = list(self.dirty), self.queue_moved
+        """Returns the names, and whether places in the queue are to be read: now and then, not each time."""
+        names, reads = list(self.dirty), self.queue_moved and self._queue_due() <= 0
         self.dirty.clear()
-        self.queue_moved = False
         self.signal.clear()
-        return names, moved
+        if reads:
+            self.queue_moved, self._queue_read = False, time.monotonic()
+        return names, reads
+
+    async def changed(self, within: float) -> bool:
+        """Waits for something to tell; False if nothing came in time."""
+        try:
+            async with asyncio.timeout(min(within, self._queue_due()) if self.queue_moved else within):
+                await self.signal.wait()
+        except TimeoutError:
+            return self.queue_moved
+        return True
+
+    def _queue_due(self) -> float:
+        return max(0.0, self._queue_read + BETWEEN_QUEUES_SECONDS - time.monotonic())
 
 
 class WatchHub:
@@ -179,16 +220,15 @@ class WatchHub:
 
     async def _follow(self, name: str, tail: Tail, cursor: int) -> AsyncIterator[bytes]:
         while True:
-            last = tail.last or 0
-            if cursor < last:
+            if cursor < (tail.last or 0):
                 message = tail.take(cursor)
                 if message is None:
                     chunks = await self._log.events_after(name.removeprefix("jobs/"), cursor, 500)
                     if not chunks:
                         raise TuneyardError("JOB_NOT_FOUND", f"{name} was deleted", resource=name)
-                    message, last = b"".join(chunk for _, chunk in chunks), chunks[-1][0]
-                yield message
-                cursor = last
+                    message = joined(chunks)
+                yield message[0]
+                cursor = message[1]
             elif tail.terminal:
                 return
             elif not await tail.changed(self._keepalive):
@@ -200,53 +240,74 @@ class WatchHub:
         """Yields the current jobs that match, then each that changed, at most ten messages a second."""
         feed = JobsFeed()
         self._feeds.add(feed)
-        shown: dict[str, bool] = {}
+        shown: dict[str, int] = {}
         try:
             async for response in self._snapshot(job_filter, shown):
                 yield response
             while True:
-                try:
-                    async with asyncio.timeout(self._keepalive):
-                        await feed.signal.wait()
-                except TimeoutError:
+                if not await feed.changed(self._keepalive):
                     yield training_service_pb2.WatchJobsResponse()
                     continue
-                await asyncio.sleep(0.1)
-                response = await self._changes(feed, job_filter, shown)
-                if response.jobs or response.deleted:
+                await asyncio.sleep(BETWEEN_CHANGES_SECONDS)
+                async for response in self._changes(feed, job_filter, shown):
                     yield response
         finally:
             self._feeds.discard(feed)
 
     async def _snapshot(
-        self, job_filter: training_service_pb2.JobFilter, shown: dict[str, bool]
+        self, job_filter: training_service_pb2.JobFilter, shown: dict[str, int]
     ) -> AsyncIterator[training_service_pb2.WatchJobsResponse]:
         token = ""
         while True:
-            jobs, token, _ = await self._log.list(job_filter, page_size=200, page_token=token)
-            shown.update((job.name, job.state == job_pb2.JOB_STATE_QUEUED) for job in jobs)
+            jobs, token, _ = await self._log.list(job_filter, page_size=JOBS_IN_MESSAGE, page_token=token)
+            shown.update((job.name, job.queue_position) for job in jobs)
             yield training_service_pb2.WatchJobsResponse(jobs=jobs, snapshot_complete=not token)
             if not token:
                 return
 
     async def _changes(
-        self, feed: JobsFeed, job_filter: training_service_pb2.JobFilter, shown: dict[str, bool]
-    ) -> training_service_pb2.WatchJobsResponse:
-        names, moved = feed.drain()
-        if moved:
-            names += [name for name, queued in shown.items() if queued and name not in names]
+        self, feed: JobsFeed, job_filter: training_service_pb2.JobFilter, shown: dict[str, int]
+    ) -> AsyncIterator[training_service_pb2.WatchJobsResponse]:
+        """Yields jobs that changed, and those whose place in the queue did; `shown` has the places told."""
+        names, reads_queue = feed.drain()
+        queue = {job.name: job async for job in self._queued(job_filter)} if reads_queue else {}
+        moved = [name for name, job in queue.items() if shown.get(name) != job.queue_position]
         response = training_service_pb2.WatchJobsResponse()
-        for name in names:
-            try:
-                job = await self._log.get(name)
-            except TuneyardError:
+        for name in dict.fromkeys((*names, *moved)):
+            job = queue.get(name) or await self._found(name)
+            if job is None:
                 if shown.pop(name, None) is not None:
                     response.deleted.append(name)
-                continue
-            if name in shown or matches(job, job_filter):
-                shown[name] = job.state == job_pb2.JOB_STATE_QUEUED
+            elif name in shown or matches(job, job_filter):
+                shown[name] = job.queue_position
                 response.jobs.append(job)
-        return response
+            if len(response.jobs) >= JOBS_IN_MESSAGE:
+                yield response
+                response = training_service_pb2.WatchJobsResponse()
+        if response.jobs or response.deleted:
+            yield response
+
+    async def _queued(self, job_filter: training_service_pb2.JobFilter) -> AsyncIterator[job_pb2.Job]:
+        """All waiting jobs that the filter would show in some state, with their places."""
+        wanted = training_service_pb2.JobFilter()
+        wanted.CopyFrom(job_filter)
+        wanted.states[:] = [job_pb2.JOB_STATE_QUEUED]
+        token = ""
+        while True:
+            jobs, token, _ = await self._log.list(wanted, page_size=1000, page_token=token)
+            for job in jobs:
+                yield job
+            if not token:
+                return
+
+    async def _found(self, name: str) -> job_pb2.Job | None:
+        try:
+            return await self._log.get(name)
+        except TuneyardError as error:
+            # A database that does not answer deletes no job: the stream ends, and its reader comes back.
+            if error.reason != "JOB_NOT_FOUND":
+                raise
+            return None
 
     @contextlib.contextmanager
     def _joined(self, name: str) -> Iterator[Tail]:
