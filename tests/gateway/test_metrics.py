@@ -1,4 +1,4 @@
-"""Curves from the event log: complete, downsampled without losing a spike, repeats of old attempts omitted."""
+"""Curves from the event log: complete, no spike lost by downsampling, repeats of old attempts omitted."""
 
 import math
 from collections.abc import Sequence
@@ -87,3 +87,21 @@ async def test_only_the_metrics_asked_for_come() -> None:
     log.add(metrics=event_pb2.MetricsEvent(step=1, values={"a": 1.0, "b": 2.0}))
     response = await Metrics(log).columns("jobs/a", ["b", "none"], 0)
     assert [column.name for column in response.columns] == ["b"]
+
+
+async def test_the_points_that_are_kept_in_memory_are_limited() -> None:
+    log = Log()
+    for step in range(10):
+        log.point(step, 1.0)
+    asked: list[int] = []
+    read = log.metric_events_after
+
+    async def counted(job_id: str, sequence: int) -> Sequence[event_pb2.JobEvent]:
+        asked.append(sequence)
+        return await read(job_id, sequence)
+
+    log.metric_events_after = counted  # type: ignore[method-assign]
+    metrics = Metrics(log, points_kept=15)
+    for name in ("jobs/a", "jobs/b", "jobs/b", "jobs/a"):
+        await metrics.columns(name, [], 0)
+    assert asked == [0, 0, 0]

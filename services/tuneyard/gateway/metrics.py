@@ -87,6 +87,11 @@ class JobCurves:
         self.sequence = 0
         self.curves: dict[str, Curve] = {}
 
+    @property
+    def points(self) -> int:
+        """Returns how many points all curves have."""
+        return sum(len(curve.steps) for curve in self.curves.values())
+
     def extend(self, events: Sequence[event_pb2.JobEvent]) -> None:
         for event in events:
             if event.HasField("state_change"):
@@ -108,9 +113,11 @@ class JobCurves:
 class Metrics:
     """The curves of the jobs that were asked for last."""
 
-    def __init__(self, log: MetricLog, *, jobs_kept: int = 32) -> None:
+    def __init__(self, log: MetricLog, *, jobs_kept: int = 32, points_kept: int = 1_000_000) -> None:
+        """A point takes 40 bytes; the job that was asked for last is kept whatever its size."""
         self._log = log
         self._jobs_kept = jobs_kept
+        self._points_kept = points_kept
         self._jobs: OrderedDict[str, JobCurves] = OrderedDict()
 
     async def columns(
@@ -129,10 +136,15 @@ class Metrics:
                 known.sequence = reached
         self._jobs[job_id] = known
         self._jobs.move_to_end(job_id)
-        while len(self._jobs) > self._jobs_kept:
-            self._jobs.popitem(last=False)
+        self._make_room()
         wanted = metrics or sorted(known.curves)
         return training_service_pb2.GetJobMetricsResponse(
             columns=[known.curves[each].column(each, max_points) for each in wanted if each in known.curves],
             last_sequence=known.sequence,
         )
+
+    def _make_room(self) -> None:
+        points = sum(job.points for job in self._jobs.values())
+        while len(self._jobs) > 1 and (len(self._jobs) > self._jobs_kept or points > self._points_kept):
+            _, oldest = self._jobs.popitem(last=False)
+            points -= oldest.points
