@@ -82,6 +82,20 @@ async def test_exit_codes_and_exceptions_are_told(launcher: Launcher, run_dir: P
     assert "RuntimeError: oh" in (run_dir / "stderr.log").read_text()
 
 
+async def test_a_worker_appends_its_output_and_so_outlives_a_cut(launcher: Launcher, run_dir: Path) -> None:
+    (run_dir / "command").write_text("hang")
+    worker = await launcher.launch(run_dir, env={}, prepare=lambda pid: None)
+    async with asyncio.timeout(20):
+        while not (run_dir / "facts").exists():
+            await asyncio.sleep(0.01)
+    for descriptor in (1, 2):
+        info = Path(f"/proc/{worker.process.pid}/fdinfo/{descriptor}").read_text()
+        flags = int(info.split("flags:")[1].split()[0], 8)
+        assert flags & os.O_APPEND
+    os.kill(worker.process.pid, signal.SIGTERM)
+    await asyncio.wait_for(worker.ended, 20)
+
+
 async def test_a_signal_is_told(launcher: Launcher, run_dir: Path) -> None:
     (run_dir / "command").write_text("hang")
     worker = await launcher.launch(run_dir, env={}, prepare=lambda pid: None)

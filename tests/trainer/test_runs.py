@@ -18,6 +18,7 @@ from tuneyard.trainer.served_run import WorkOrder
 from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE, WorkerSettings
 from tuneyard.trainer.slots import Slots
 from tuneyard.trainer.wakes import Wakes
+from tuneyard.trainer.worker_output import LIMIT_BYTES
 from tuneyard.v1.event_pb2 import LogEvent
 from tuneyard.v1.system_pb2 import SlotKind
 from tuneyard.v1.trainer_service_pb2 import RunExit, RunRecord, StartRunRequest, StopMode, WatchRunResponse
@@ -269,6 +270,21 @@ async def test_the_tail_of_the_output_goes_with_the_exit(make: Callable[..., Tra
     worker.end(WorkerExit(exit_code=1))
     detail = (await trainer.read(A1))[1].detail
     assert detail.endswith("last words") and len(detail) < 5000
+
+
+async def test_an_output_that_grows_without_end_is_cut_while_the_worker_lives(
+    make: Callable[..., Trainer],
+) -> None:
+    trainer = make()
+    await trainer.start(A1)
+    worker = await trainer.launcher.launched()
+    output = worker.run_dir / "stderr.log"
+    output.write_bytes(b"word\n" * (LIMIT_BYTES // 5 + 1))
+    async with asyncio.timeout(10):
+        while output.stat().st_size > LIMIT_BYTES:
+            await asyncio.sleep(0.05)
+    worker.end(WorkerExit(exit_code=1))
+    assert (await trainer.read(A1))[1].detail.endswith("word")
 
 
 async def test_an_older_controller_is_refused_and_a_newer_one_remembered(

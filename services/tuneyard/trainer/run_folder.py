@@ -1,7 +1,7 @@
 """A run's folder: what the server and the worker leave for each other, and for the server's next life.
 
 request.pb, device, control, worker.json, settings.json and exit.pb are the server's; journal and scratch/
-are the worker's; stderr.log is the worker's output.
+are the worker's; stderr.log is the worker's output, which the server cuts when it grows long.
 """
 
 import json

@@ -14,7 +14,7 @@ from tuneyard.trainer.leftovers import end_leftovers
 from tuneyard.trainer.process import kill_group
 from tuneyard.trainer.run_folder import RunFolder, RunKey
 from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE, WorkerSettings
-from tuneyard.trainer.warm_launcher import tail
+from tuneyard.trainer.worker_output import cut, keep_short, tail
 from tuneyard.v1.system_pb2 import SlotKind
 from tuneyard.v1.trainer_service_pb2 import RunExit, RunInfo, StopMode
 
@@ -150,10 +150,15 @@ class ServedRun:
         self._worker = worker
         self.folder.write_worker(worker.process)
         _log.info("worker launched", pid=worker.process.pid, device=self.device)
-        ended = await worker.ended
+        keeper = asyncio.create_task(keep_short(self.folder.output))
+        try:
+            ended = await worker.ended
+        finally:
+            keeper.cancel()
         # Processes that the worker left behind may still hold its device and write to its folder.
         while kill_group(worker.process):
             await asyncio.sleep(_GONE_POLL_SECONDS)
+        await asyncio.to_thread(cut, self.folder.output)
         return ended
 
     async def _launch(self, launcher: Launcher, order: WorkOrder) -> Worker | None:

@@ -32,6 +32,7 @@ from tuneyard.trainer.launcher import (
 )
 from tuneyard.trainer.process import ProcessIdentity
 from tuneyard.trainer.warm import MAX_MESSAGE_BYTES
+from tuneyard.trainer.worker_output import tail
 
 _log = structlog.get_logger(__name__)
 
@@ -293,17 +294,6 @@ class _Connection:
             answer.set_exception(outcome)
         else:
             answer.set_result(outcome)
-
-
-def tail(path: Path, *, limit_bytes: int = 4096) -> str:
-    """The end of a log file; empty if there is none."""
-    try:
-        with path.open("rb") as file:
-            size_bytes = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size_bytes - limit_bytes))
-            return file.read().decode(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def _ending(returncode: int) -> str:
