@@ -38,7 +38,7 @@ CLASSIFIER = ImageClassifier(
     # A mirrored 2 is no 2.
     augmentation=ImageAugmentation(horizontal_flip=0.0, crop_min_scale=0.8),
 )
-HYPERPARAMETERS = Hyperparameters(epochs=5, batch_size=32, learning_rate=1e-3, weight_decay=0.01)
+HYPERPARAMETERS = Hyperparameters(epochs=4, batch_size=32, learning_rate=1e-3, weight_decay=0.01)
 
 
 def main() -> int:

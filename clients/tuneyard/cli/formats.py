@@ -48,10 +48,10 @@ def local_time(value: Timestamp) -> str:
 
 
 def number(value: float) -> str:
-    """A metric: four significant digits, without noise."""
-    if value == 0 or 1e-4 <= abs(value) < 1e6:
-        return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
-    return f"{value:.3g}"
+    """A metric: four decimals where they say something, else three significant digits."""
+    if value == 0 or 0.01 <= abs(value) < 100:
+        return f"{value:.4f}"
+    return f"{value:.1f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def state_word(state: int) -> str:

@@ -5,7 +5,7 @@ Programs read standard output: with `--json` nothing but JSON goes there. People
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +84,6 @@ def _plain(value: Any) -> Any:
         return MessageToDict(value)
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple) or type(value).__name__ == "RepeatedCompositeContainer":
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [_plain(item) for item in value]
     return value

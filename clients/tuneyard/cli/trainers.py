@@ -18,7 +18,7 @@ def trainers(session: Session) -> None:
     """List the trainers with their health, their devices and what runs on them."""
     found = session.client.trainers()
     if session.json:
-        session.document({"trainers": list(found)})
+        session.document({"trainers": found})
         return
     rows = [
         (

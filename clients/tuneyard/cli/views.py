@@ -159,8 +159,5 @@ def _bar(progress: job_pb2.ProgressEvent) -> RenderableType:
 
 
 def _metrics(metrics: Mapping[str, float]) -> RenderableType:
-    row = Table.grid(padding=(0, 3))
-    row.add_row(
-        *(Text.assemble((name, "dim"), f" {number(value)}") for name, value in sorted(metrics.items()))
-    )
-    return row
+    shown = [Text.assemble((name, "dim"), f" {number(value)}") for name, value in sorted(metrics.items())]
+    return Text("   ").join(shown)

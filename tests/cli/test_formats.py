@@ -1,0 +1,38 @@
+from datetime import timedelta
+
+import pytest
+
+from tuneyard.cli import formats
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 1024**4, "5.0 TiB")]
+)
+def test_sizes_are_in_binary_units(count: int, words: str) -> None:
+    assert formats.size(count) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.04, "0.0 s"), (9.94, "9.9 s"), (185, "3:05"), (3723, "1:02:03"), (-5, "0.0 s")]
+)
+def test_durations_are_short(seconds: float, words: str) -> None:
+    assert formats.duration(timedelta(seconds=seconds)) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.0, "0.0000"),
+        (0.97222, "0.9722"),
+        (1e-4, "0.0001"),
+        (9.05e-4, "0.000905"),
+        (812.34, "812.3"),
+        (3e9, "3e+09"),
+    ],
+)
+def test_metrics_keep_what_says_something(value: float, words: str) -> None:
+    assert formats.number(value) == words
+
+
+def test_a_state_of_a_newer_server_is_shown_as_its_number() -> None:
+    assert formats.state_word(99) == "99"
