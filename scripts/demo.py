@@ -44,6 +44,8 @@ HYPERPARAMETERS = Hyperparameters(epochs=4, batch_size=32, learning_rate=1e-3, w
 def main() -> int:
     """Runs the demo and returns its exit code."""
     arguments = _arguments()
+    # In step with what `tuneyard watch` writes, also into a file.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     # A demo that is asked to end still stops what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     started = time.monotonic()
