@@ -8,12 +8,14 @@ import importlib
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from rich.console import Console
 
+from tests.benchmarks.noise import NOTICEABLE, Noise
 from tests.benchmarks.rows import Row, failed, print_table, write_json
 from tests.benchmarks.settings import ROOT, Settings
 
@@ -52,11 +54,15 @@ def main() -> int:
 def measured(name: str, settings: Settings) -> list[Row]:
     """A benchmark's rows; one that says so where it came to none, so that the others are still measured."""
     module = importlib.import_module(f"tests.benchmarks.{name}")
+    noise = Noise()
     try:
         rows: list[Row] = module.measure(settings)
     except Exception as error:
         settings.console.print_exception()
         return [failed(name, f"{type(error).__name__}: {error}".splitlines()[0])]
+    if (share := noise.share) > NOTICEABLE:
+        disturbed = f"DISTURBED: other programs took {share:.0%} of the cores"
+        return [replace(row, guard=f"{row.guard}; {disturbed}") for row in rows]
     return rows
 
 
