@@ -1,4 +1,4 @@
-"""Generates protos/gen from protos/tuneyard/v1, and checks the contract.
+"""Generates protos/gen and docs/api.md from protos/tuneyard/v1, and checks the contract.
 
     scripts/protos.py            generate
     scripts/protos.py --check    fail where the committed code is not what would be generated
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 GENERATED = PROTOS / "gen" / "tuneyard" / "v1"
 PACKAGE = Path("tuneyard") / "v1"
+API_REFERENCE = ROOT / "docs" / "api.md"
 SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
 BUF = ("npx", "--yes", "--loglevel=error", "@bufbuild/buf@1.75.0")
 INIT = '"""The messages and services of tuneyard.v1, generated: never edited, see `make protos`."""\n'
@@ -61,6 +62,14 @@ def generate(destination: Path) -> None:
     (package / "py.typed").touch()
 
 
+def api_reference() -> str:
+    """docs/api.md as it should be. It reads options, so the generated code must be current before."""
+    from api_reference import reference
+
+    with tempfile.TemporaryDirectory() as temporary:
+        return reference(Path(image(PROTOS, Path(temporary) / "current.binpb")))
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*") if path.is_file()}
 
@@ -74,6 +83,7 @@ def write() -> None:
             (GENERATED / name).unlink()
         for name, content in fresh.items():
             (GENERATED / name).write_bytes(content)
+    API_REFERENCE.write_text(api_reference())
 
 
 def check() -> None:
@@ -84,6 +94,8 @@ def check() -> None:
     differing = [name for name in names if fresh.get(name) != committed.get(name)]
     if differing:
         raise SystemExit(f"protos: generated code is not current ({', '.join(differing)}); fix: make protos")
+    if not API_REFERENCE.exists() or API_REFERENCE.read_text() != api_reference():
+        raise SystemExit("protos: docs/api.md is not current; fix: make protos")
 
 
 def run_buf(*arguments: str, fix: str) -> None:
