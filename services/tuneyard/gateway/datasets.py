@@ -170,11 +170,16 @@ class DatasetRepository:
         unsettled = (dataset_pb2.DATASET_STATE_UPLOADING, dataset_pb2.DATASET_STATE_VALIDATING)
         return await self._edit(name, edit, states=unsettled, upload_id="", sha256=sha256, size=size_bytes)
 
-    async def upload_restarted(self, name: str, *, upload_id: str) -> dataset_pb2.Dataset:
-        """The bytes were refused: the upload begins again under another id of the store."""
-        return await self._edit(
-            name, lambda dataset: None, states=(dataset_pb2.DATASET_STATE_UPLOADING,), upload_id=upload_id
-        )
+    async def upload_restarted(self, lost: DatasetRecord, *, upload_id: str) -> DatasetRecord:
+        """The store has the upload no longer: it begins again under another id, unless it has already."""
+        name = lost.dataset.name
+        async with self._db.transaction() as connection:
+            record = await self._record(connection, name, lock=True)
+            if record.upload_id != lost.upload_id:
+                return record
+            statement = update(datasets).where(datasets.c.id == names.dataset_id(name))
+            await connection.execute(statement.values(upload_id=upload_id))
+            return await self._record(connection, name)
 
     async def validation_moved(self, name: str, progress: float) -> None:
         """The validation has come so far, from 0 to 1."""

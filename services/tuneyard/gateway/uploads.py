@@ -76,7 +76,7 @@ class DatasetUploads:
         """The dataset with the number of bytes that are stored for good, while it is UPLOADING."""
         if dataset.state == dataset_pb2.DATASET_STATE_UPLOADING:
             record = await self._repository.record(dataset.name)
-            dataset.upload.received_bytes = await self._received(record)
+            dataset.upload.received_bytes = await asyncio.to_thread(self._received, record) or 0
         return dataset
 
     async def receive(self, name: str, *, offset: int, chunks: AsyncIterator[bytes]) -> dataset_pb2.Dataset:
@@ -86,8 +86,7 @@ class DatasetUploads:
         those announced: the upload then begins again. A second call takes over from one that still runs.
         """
         async with self._alone(name):
-            record = await self._repository.record(name)
-            received = await self._received(record)
+            record, received = await self._resume(name)
             if offset != received:
                 raise _offset_mismatch(name, received)
             if _has_arrived(record):
@@ -110,19 +109,18 @@ class DatasetUploads:
     async def complete(self, name: str) -> dataset_pb2.Dataset:
         """End an upload whose parts were PUT to signed URLs; UPLOAD_OFFSET_MISMATCH if bytes are missing."""
         async with self._alone(name):
-            record = await self._repository.record(name)
+            record, received = await self._resume(name)
             if _has_arrived(record):
                 return record.dataset
-            received = await self._received(record)
             if received != record.dataset.size_bytes:
                 raise _offset_mismatch(name, received)
             return await self._complete(record)
 
     async def sign(self, name: str, numbers: Sequence[int]) -> list[SignedPart]:
         """URLs for parts; INVALID_FIELD for a part that the upload does not have."""
-        record = await self._repository.record(name)
+        record, received = await self._resume(name)
         if _has_arrived(record):
-            raise _offset_mismatch(name, record.dataset.size_bytes)
+            raise _offset_mismatch(name, received)
         count = -(-record.dataset.size_bytes // record.dataset.upload.part_size_bytes)
         for index, number in enumerate(numbers):
             if not 1 <= number <= count:
@@ -145,11 +143,15 @@ class DatasetUploads:
         if record.upload_id:
             await asyncio.to_thread(self._store.abort_upload, record.key, record.upload_id)
 
-    async def _received(self, record: DatasetRecord) -> int:
-        """How many bytes are stored without a gap."""
-        return await asyncio.to_thread(self._received_now, record)
+    async def _resume(self, name: str) -> tuple[DatasetRecord, int]:
+        """The dataset, and how many bytes are stored; an upload that the store has lost begins again."""
+        record = await self._repository.record(name)
+        while (received := await asyncio.to_thread(self._received, record)) is None:
+            record = await self._begin_again(record)
+        return record, received
 
-    def _received_now(self, record: DatasetRecord) -> int:
+    def _received(self, record: DatasetRecord) -> int | None:
+        """How many bytes are stored without a gap; None where the store has neither upload nor object."""
         size = record.dataset.size_bytes
         if _has_arrived(record):
             return size
@@ -157,7 +159,7 @@ class DatasetUploads:
             parts = self._store.list_parts(record.key, record.upload_id)
         except UploadNotFound:
             # The bytes became the object, and the gateway died before it could say so.
-            return size if self._find(record) is not None else 0
+            return size if self._find(record) is not None else None
         return _without_gap(parts, size=size, part_size=record.dataset.upload.part_size_bytes)
 
     def _find(self, record: DatasetRecord) -> ObjectInfo | None:
@@ -178,6 +180,9 @@ class DatasetUploads:
                 metadata={"offset": "0"},
                 resource=name,
             ) from None
+        except UploadNotFound:
+            await self._begin_again(record)
+            raise _offset_mismatch(name, 0) from None
         dataset = await self._repository.bytes_arrived(name, size_bytes=info.size_bytes, sha256=info.sha256)
         self._on_arrival()
         return dataset
@@ -192,13 +197,20 @@ class DatasetUploads:
                 raise
             return info
 
-    async def _begin_again(self, record: DatasetRecord) -> None:
+    async def _begin_again(self, record: DatasetRecord) -> DatasetRecord:
+        """The dataset with an empty upload in place of one that is gone; of concurrent calls the first wins."""
         upload_id = await asyncio.to_thread(
             self._store.create_upload,
             record.key,
             part_size_bytes=record.dataset.upload.part_size_bytes,
         )
-        await self._repository.upload_restarted(record.dataset.name, upload_id=upload_id)
+        current = record
+        try:
+            current = await self._repository.upload_restarted(record, upload_id=upload_id)
+        finally:
+            if current.upload_id != upload_id:
+                await asyncio.to_thread(self._store.abort_upload, record.key, upload_id)
+        return current
 
     @asynccontextmanager
     async def _alone(self, name: str) -> AsyncIterator[None]:

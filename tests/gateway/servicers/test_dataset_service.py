@@ -1,7 +1,9 @@
 """Datasets over the wire: uploads that resume, imports, verdicts, refusals."""
 
+import asyncio
 import io
 import itertools
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,41 @@ async def test_bytes_with_another_hash_are_refused_and_can_be_sent_again(edge: E
     assert (found.state, found.upload.received_bytes) == (dataset_pb2.DATASET_STATE_UPLOADING, 0)
     await edge.upload(created.name, content)
     assert (await edge.settled(created.name)).state == READY
+
+
+def lose_uploads(edge: Edge) -> None:
+    """What is left where the gateway died after its store had refused or swept the bytes."""
+    shutil.rmtree(edge.folder / "store" / "uploads")
+    (edge.folder / "store" / "uploads").mkdir()
+
+
+async def test_an_upload_that_the_store_has_lost_begins_again(edge: Edge) -> None:
+    content = image_folder()
+    created = await edge.create_dataset(content, sha256=sha256_of(content))
+    lose_uploads(edge)
+    uploaded = await edge.upload(created.name, content)
+    assert uploaded.state == dataset_pb2.DATASET_STATE_VALIDATING
+
+
+async def test_completing_an_upload_that_the_store_has_lost_asks_for_its_bytes(edge: Edge) -> None:
+    content = image_folder()
+    created = await edge.create_dataset(content)
+    lose_uploads(edge)
+    request = pb.CompleteDatasetUploadRequest(name=created.name)
+    error = await refusal(edge.datasets.CompleteDatasetUpload(request))
+    assert (error.reason, error.metadata["offset"]) == ("UPLOAD_OFFSET_MISMATCH", "0")
+
+
+async def test_urls_of_an_upload_that_the_store_has_lost_are_those_of_one_new_upload(edge: Edge) -> None:
+    content = image_folder()
+    created = await edge.create_dataset(content)
+    lose_uploads(edge)
+    request = pb.SignDatasetUploadRequest(name=created.name, part_numbers=[1])
+    signed = await asyncio.gather(*(edge.datasets.SignDatasetUpload(request) for _ in range(4)))
+    async with httpx.AsyncClient() as client:
+        assert (await client.put(signed[0].parts[0].url, content=content)).status_code == 200
+    done = await edge.datasets.CompleteDatasetUpload(pb.CompleteDatasetUploadRequest(name=created.name))
+    assert done.dataset.sha256 == sha256_of(content)
 
 
 async def test_more_bytes_than_announced_are_refused(edge: Edge) -> None:
