@@ -152,7 +152,6 @@ class JobIntake:
             raise TuneyardError(
                 "NOT_SUPPORTED", "the trainer of this family does not do this in this release"
             )
-        _check_fit(estimate)
         resolve(job, estimate)
 
     async def _check_uploaded(self, spec: training_pb2.TrainingSpec) -> None:
@@ -179,19 +178,6 @@ class JobIntake:
 
 def _family_of_training(spec: training_pb2.TrainingSpec) -> "training_pb2.Family.ValueType":
     return FAMILIES[task_of_training(spec)]
-
-
-def _check_fit(estimate: job_pb2.Estimate) -> None:
-    needed = max(estimate.memory.device_bytes, estimate.memory.host_bytes)
-    if estimate.fits or not needed:
-        return
-    ways = "; ".join(alternative.description for alternative in estimate.alternatives)
-    raise TuneyardError(
-        "DOES_NOT_FIT",
-        f"the job needs about {needed / 1e9:.1f} GB of memory, more than any device of its family has"
-        + (f"; what would fit: {ways}" if ways else ""),
-        metadata={"memory_bytes": str(needed), "disk_bytes": str(estimate.disk_bytes)},
-    )
 
 
 def _estimate_of(violations: list[Violation]) -> job_pb2.Estimate:
