@@ -15,6 +15,7 @@ from typing import cast
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from tuneyard.rpc.errors import TuneyardError, from_status
@@ -176,11 +177,19 @@ async def _typed_errors() -> AsyncIterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        status = rpc_status.from_call(cast(grpc.Call, error))
-        typed = from_status(status) if status is not None else None
+        typed = _typed(error)
         if typed is not None:
             raise typed from error
         raise TuneyardError("TRAINER_UNAVAILABLE", "the trainer does not answer") from error
+
+
+def _typed(error: grpc.aio.AioRpcError) -> TuneyardError | None:
+    try:
+        status = rpc_status.from_call(cast(grpc.Call, error))
+    except (ValueError, DecodeError):
+        # Details that contradict the call's code, or are none at all, are not a trainer's.
+        return None
+    return from_status(status) if status is not None else None
 
 
 class Trainers:
