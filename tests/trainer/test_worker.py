@@ -10,11 +10,13 @@ import pytest
 from tests.support.servers import S3Server
 from tests.support.worker_folder import MakeFolder, WorkerFolder
 from tuneyard.storage import FolderStore, StoreSettings, StoreUnavailable, open_store
-from tuneyard.trainer.errors import Stop
+from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.run import Run
 from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE
 from tuneyard.trainer.worker import describe
 from tuneyard.v1.errors_pb2 import ErrorReason
 from tuneyard.v1.event_pb2 import Checkpoint, StoredFile
+from tuneyard.v1.trainer_service_pb2 import StartRunRequest
 
 DEADLINE_SECONDS = 20.0
 
@@ -132,6 +134,45 @@ def test_a_stop_during_preparation_leaves_at_once(worker_folder: MakeFolder, sto
     assert folder.work() == 0
     assert folder.last() == end
     assert folder.bodies("checkpoint") == []
+
+
+@pytest.mark.parametrize(
+    ("stop", "end", "stored"), [(Stop.PAUSE, "paused", [5]), (Stop.CANCEL, "cancelled", [])]
+)
+def test_a_stop_between_steps_keeps_the_checkpoint_under_way_of_a_pause_only(
+    worker_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch, stop: Stop, end: str, stored: list[int]
+) -> None:
+    folder = worker_folder()
+
+    def execute(_: StartRunRequest, run: Run) -> None:
+        def write(files: Path) -> None:
+            (files / "weights").write_bytes(b"w")
+
+        run.save_checkpoint(step=5, epoch=1, write=write, metrics={}, best=False)
+        folder.control(stop)
+        run.check_stop()
+
+    monkeypatch.setattr("tuneyard.trainer.fake.entry.execute", execute)
+    folder.settings = {"faults": "store_down=0.5s"}
+    folder.worker_settings().write(folder.path / "settings.json")
+    assert folder.work() == 0
+    assert [c.step for c in folder.kept()] == stored
+    assert folder.last() == end
+    assert [p.step for p in folder.bodies("paused")] == stored
+
+
+def test_a_cancel_that_comes_after_a_pause_is_what_is_told(
+    worker_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = worker_folder()
+
+    def execute(_: StartRunRequest, run: Run) -> None:
+        folder.control(Stop.CANCEL)
+        raise Stopped(Stop.PAUSE, 3)
+
+    monkeypatch.setattr("tuneyard.trainer.fake.entry.execute", execute)
+    assert folder.work() == 0
+    assert folder.last() == "cancelled"
 
 
 def test_an_unexpected_error_is_told_without_a_path(worker_folder: MakeFolder) -> None:

@@ -101,6 +101,11 @@ class CheckpointSaver:
         self._failure: BaseException | None = None
         self._saving = threading.Lock()
 
+    @property
+    def stored_step(self) -> int:
+        """The step of the newest checkpoint that is stored, by whichever attempt; 0 if there is none."""
+        return self._kept[-1].key.step if self._kept else 0
+
     def save(self, checkpoint: StoredCheckpoint, write: Callable[[Path], None], *, wait: bool) -> None:
         """Calls `write` with an empty folder and uploads what it wrote; see `Run.save_checkpoint`.
 

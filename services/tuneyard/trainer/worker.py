@@ -82,17 +82,21 @@ def _run(request: StartRunRequest, run: WorkerRun, settings: WorkerSettings) -> 
 
 
 def _record_stop(request: StartRunRequest, run: WorkerRun, stopped: Stopped) -> None:
-    if stopped.mode is Stop.CANCEL:
+    if stopped.mode is Stop.PAUSE:
+        # As long as a pause between two steps waits for its own; a cancel ends the wait.
+        _store_last_checkpoint(run, timeout_seconds=None)
+    if stopped.mode is Stop.CANCEL or run.stop_requested() is Stop.CANCEL:
         run.reporter.end(cancelled=RunCancelled())
         return
-    # Stopped during preparation, a resumed run is still where its checkpoint is.
-    run.reporter.end(paused=RunPaused(step=max(stopped.step, request.checkpoint.step)))
+    # Stopped between steps, the run goes on from the newest checkpoint: its own or the one that it began at.
+    step = max(stopped.step, run.stored_step, request.checkpoint.step)
+    run.reporter.end(paused=RunPaused(step=step))
 
 
-def _store_last_checkpoint(run: WorkerRun) -> None:
+def _store_last_checkpoint(run: WorkerRun, *, timeout_seconds: float | None = _LAST_UPLOAD_SECONDS) -> None:
     """Gives a checkpoint under way the time to be stored: another attempt, or a rerun, begins with it."""
     try:
-        run.finish_uploads(timeout_seconds=_LAST_UPLOAD_SECONDS)
+        run.finish_uploads(timeout_seconds=timeout_seconds)
     except Exception:
         # Why the run ends was told already.
         traceback.print_exc()

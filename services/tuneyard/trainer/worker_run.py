@@ -322,6 +322,11 @@ class WorkerRun:
         """Starts the thread that writes what is held back and measures memory, until `finish_uploads`."""
         threading.Thread(target=self._tick, name="ticker", daemon=True).start()
 
+    @property
+    def stored_step(self) -> int:
+        """The step of the newest checkpoint that is stored; 0 if there is none."""
+        return self._saver.stored_step
+
     def finish_uploads(self, *, timeout_seconds: float | None = None) -> bool:
         """Waits for the last checkpoint's upload, and ends the ticker. Raises what the upload failed with."""
         self._ended.set()
