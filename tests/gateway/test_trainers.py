@@ -8,8 +8,8 @@ from google.rpc import status_pb2  # type: ignore[import-untyped]
 from tests.support.fake_trainer import FakeTrainer
 from tuneyard.gateway.trainers import TrainerAddress, Trainers
 from tuneyard.rpc.errors import STATUS_DETAILS_KEY, TuneyardError
-from tuneyard.v1 import training_pb2
 from tuneyard.v1 import trainer_service_pb2 as pb
+from tuneyard.v1 import training_pb2
 
 VISION = training_pb2.FAMILY_VISION
 

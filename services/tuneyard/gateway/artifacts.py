@@ -1,6 +1,5 @@
 """Hands out what jobs leave behind: lists, files from any offset, ZIPs made on the way, signed URLs."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from tuneyard.gateway.byte_streams import ByteSource, gathered, in_thread
 from tuneyard.gateway.clock import utc_now
 from tuneyard.gateway.jobs import JobRepository
 from tuneyard.gateway.sources import zipped
+from tuneyard.gateway.store_calls import in_store
 from tuneyard.rpc import names
 from tuneyard.rpc.errors import TuneyardError, invalid
 from tuneyard.storage import ObjectStore
@@ -79,7 +79,7 @@ class ArtifactLibrary:
             raise invalid("lifetime", "must be 1 second to 7 days")
         artifact, file = await self._jobs.artifact(names.job_name(job_id), path)
         expires = self._clock() + lifetime
-        url = await asyncio.to_thread(
+        url = await in_store(
             lambda: self._store.sign_get(file.key, expires=lifetime, filename=_file_name(artifact.path))
         )
         return SignedDownload(url, expires)
@@ -90,7 +90,7 @@ class ArtifactLibrary:
         artifact, file = await self._jobs.artifact(names.job_name(job_id), path)
         if offset > file.size_bytes:
             raise invalid("offset", f"the artifact has {file.size_bytes} bytes")
-        reader = await asyncio.to_thread(lambda: self._store.read(file.key, offset=offset))
+        reader = await in_store(lambda: self._store.read(file.key, offset=offset))
         header = artifact_service_pb2.DownloadHeader(
             artifact=artifact, size_bytes=file.size_bytes - offset, file_name=_file_name(path)
         )

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Final, Protocol
 
+from tuneyard.gateway.store_calls import in_store
+
 # Small enough for flat memory, large enough that a message's overhead does not show.
 CHUNK_BYTES: Final = 512 * 1024
 
@@ -18,10 +20,10 @@ class ByteSource(Protocol):
 
 async def in_thread(source: ByteSource) -> AsyncIterator[bytes]:
     """Yield the source's chunks, each read in a thread, the next one while the last is being sent."""
-    ahead = asyncio.create_task(asyncio.to_thread(_next, source))
+    ahead = asyncio.create_task(in_store(_next, source))
     try:
         while (chunk := await asyncio.shield(ahead)) is not None:
-            ahead = asyncio.create_task(asyncio.to_thread(_next, source))
+            ahead = asyncio.create_task(in_store(_next, source))
             yield chunk
     finally:
         # The thread must have let go of the source before it is closed.

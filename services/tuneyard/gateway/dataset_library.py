@@ -1,6 +1,5 @@
 """What the dataset service does: creates, receives, imports, shows and deletes datasets."""
 
-import asyncio
 import builtins
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -10,6 +9,7 @@ from tuneyard.gateway import reports
 from tuneyard.gateway.datasets import DatasetRepository
 from tuneyard.gateway.requests import RequestKey
 from tuneyard.gateway.sources import ImportSources
+from tuneyard.gateway.store_calls import looked_up
 from tuneyard.gateway.uploads import DatasetUploads, SignedPart
 from tuneyard.gateway.validation import Validator
 from tuneyard.rpc import names
@@ -67,7 +67,7 @@ class DatasetLibrary:
             return made
         dataset = self._new(request)
         dataset.state = dataset_pb2.DATASET_STATE_VALIDATING
-        await asyncio.to_thread(self._sources.check, request.source)
+        await looked_up(self._sources.check, request.source)
         made = await self._repository.create(
             dataset, key=self._new_key(dataset), source=request.source, request=key
         )

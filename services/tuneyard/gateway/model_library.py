@@ -16,6 +16,7 @@ from tuneyard.gateway.models import ModelRepository, already_exists
 from tuneyard.gateway.part_writer import PartWriter, part_size_for
 from tuneyard.gateway.requests import RequestKey
 from tuneyard.gateway.sources import ImportSources
+from tuneyard.gateway.store_calls import in_store
 from tuneyard.gateway.trainers import Trainers
 from tuneyard.rpc import names
 from tuneyard.rpc.errors import TuneyardError, invalid
@@ -108,7 +109,7 @@ class ModelLibrary:
         prefix = self._new_prefix(name)
         try:
             await self._receive_file(f"{prefix}{header.file_name}", header, chunks)
-            stored = await asyncio.to_thread(
+            stored = await in_store(
                 store_members, self._store, prefix, header.file_name, work_dir=self._work_dir
             )
             model = model_service_pb2.Model(
@@ -124,7 +125,7 @@ class ModelLibrary:
             )
             return await self._repository.create(model, stored.as_source(model))
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._store.delete_prefix, prefix))
+            await asyncio.shield(in_store(self._store.delete_prefix, prefix))
             raise
 
     async def get(self, name: str) -> model_service_pb2.Model:
@@ -160,7 +161,7 @@ class ModelLibrary:
         prefix = self._new_prefix(model.name)
         source = trainer_service_pb2.ModelSource()
         try:
-            stored = await asyncio.to_thread(
+            stored = await in_store(
                 import_source, self._store, prefix, lambda: self._sources.local_path(model.source)
             )
         except TuneyardError as error:
@@ -176,7 +177,7 @@ class ModelLibrary:
         self, key: str, header: model_service_pb2.ModelUploadHeader, chunks: AsyncIterator[bytes]
     ) -> None:
         part_size = part_size_for(header.size_bytes)
-        upload_id = await asyncio.to_thread(self._store.create_upload, key, part_size_bytes=part_size)
+        upload_id = await in_store(self._store.create_upload, key, part_size_bytes=part_size)
         writer = PartWriter(
             self._store, key, upload_id, part_size=part_size, first_part=1, room_bytes=header.size_bytes
         )
@@ -192,9 +193,9 @@ class ModelLibrary:
                 raise TuneyardError(
                     "CHECKSUM_MISMATCH", f"{writer.room_bytes} of the announced bytes are missing"
                 )
-            await asyncio.to_thread(self._complete, key, upload_id, header.sha256 or None)
+            await in_store(self._complete, key, upload_id, header.sha256 or None)
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._store.abort_upload, key, upload_id))
+            await asyncio.shield(in_store(self._store.abort_upload, key, upload_id))
             raise
 
     def _complete(self, key: str, upload_id: str, sha256: str | None) -> None:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from tuneyard.gateway.store_calls import in_store
 from tuneyard.storage import MAX_PARTS, ObjectStore, UploadPart
 
 MIN_PART_BYTES: Final = 8 * 1024 * 1024
@@ -74,7 +75,7 @@ class PartWriter:
         await self.flush()
         full, spare = self._buffer, self._stored_buffer
         data = memoryview(full)
-        self._storing = asyncio.create_task(asyncio.to_thread(self._put, self._number, data))
+        self._storing = asyncio.create_task(in_store(self._put, self._number, data))
         self._number += 1
         self._stored_buffer = full
         self._buffer = spare if spare is not None and len(spare) == next_size else bytearray(next_size)

@@ -10,6 +10,7 @@ import structlog
 from tuneyard.gateway.clock import utc_now
 from tuneyard.gateway.garbage import GarbageRepository
 from tuneyard.gateway.jobs import JobRepository
+from tuneyard.gateway.store_calls import in_store
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.storage import ObjectStore, StorageError
 
@@ -56,11 +57,11 @@ class Sweeper:
             for prefix in due:
                 used = await self._jobs.keys_in_use(prefix)
                 # The bytes first: while their record is there, a crash between the two loses nothing.
-                await asyncio.to_thread(self._empty, prefix, used)
+                await in_store(self._empty, prefix, used)
                 await self._garbage.forget(prefix)
         await self._jobs.purge_requests()
         if self._clock() >= self._next_store_sweep:
-            await asyncio.to_thread(self._store.sweep, older_than=_ABANDONED_AFTER)
+            await in_store(self._store.sweep, older_than=_ABANDONED_AFTER)
             self._next_store_sweep = self._clock() + _STORE_INTERVAL
 
     def _empty(self, prefix: str, used: frozenset[str]) -> None:

@@ -11,6 +11,7 @@ from tuneyard.gateway.clock import utc_now
 from tuneyard.gateway.datasets import DatasetRecord, DatasetRepository
 from tuneyard.gateway.part_writer import PartWriter, part_size_for
 from tuneyard.gateway.requests import RequestKey
+from tuneyard.gateway.store_calls import in_store, looked_up
 from tuneyard.rpc.errors import TuneyardError, invalid
 from tuneyard.storage import (
     ChecksumMismatch,
@@ -60,23 +61,24 @@ class DatasetUploads:
             return await self.described(made)
         dataset.state = dataset_pb2.DATASET_STATE_UPLOADING
         dataset.upload.part_size_bytes = part_size = part_size_for(dataset.size_bytes)
-        upload_id = await asyncio.to_thread(self._store.create_upload, key, part_size_bytes=part_size)
+        upload_id = await in_store(self._store.create_upload, key, part_size_bytes=part_size)
         try:
             made = await self._repository.create(
                 dataset, key=key, sha256=sha256, upload_id=upload_id, request=request
             )
         except BaseException:
-            await asyncio.to_thread(self._store.abort_upload, key, upload_id)
+            await in_store(self._store.abort_upload, key, upload_id)
             raise
         if made is not dataset:
-            await asyncio.to_thread(self._store.abort_upload, key, upload_id)
+            await in_store(self._store.abort_upload, key, upload_id)
         return await self.described(made)
 
     async def described(self, dataset: dataset_pb2.Dataset) -> dataset_pb2.Dataset:
         """The dataset with the number of bytes that are stored for good, while it is UPLOADING."""
         if dataset.state == dataset_pb2.DATASET_STATE_UPLOADING:
             record = await self._repository.record(dataset.name)
-            dataset.upload.received_bytes = await asyncio.to_thread(self._received, record) or 0
+            received = await looked_up(self._received, record)
+            dataset.upload.received_bytes = received or 0
         return dataset
 
     async def receive(self, name: str, *, offset: int, chunks: AsyncIterator[bytes]) -> dataset_pb2.Dataset:
@@ -141,12 +143,12 @@ class DatasetUploads:
             task.cancel()
             await asyncio.wait([task])
         if record.upload_id:
-            await asyncio.to_thread(self._store.abort_upload, record.key, record.upload_id)
+            await in_store(self._store.abort_upload, record.key, record.upload_id)
 
     async def _resume(self, name: str) -> tuple[DatasetRecord, int]:
         """The dataset, and how many bytes are stored; an upload that the store has lost begins again."""
         record = await self._repository.record(name)
-        while (received := await asyncio.to_thread(self._received, record)) is None:
+        while (received := await in_store(self._received, record)) is None:
             record = await self._begin_again(record)
         return record, received
 
@@ -171,7 +173,7 @@ class DatasetUploads:
     async def _complete(self, record: DatasetRecord) -> dataset_pb2.Dataset:
         name = record.dataset.name
         try:
-            info = await asyncio.to_thread(self._make_object, record)
+            info = await in_store(self._make_object, record)
         except ChecksumMismatch:
             await self._begin_again(record)
             raise TuneyardError(
@@ -198,8 +200,8 @@ class DatasetUploads:
             return info
 
     async def _begin_again(self, record: DatasetRecord) -> DatasetRecord:
-        """The dataset with an empty upload in place of one that is gone; of concurrent calls the first wins."""
-        upload_id = await asyncio.to_thread(
+        """The dataset with an empty upload in place of one that is gone; of several calls the first wins."""
+        upload_id = await in_store(
             self._store.create_upload,
             record.key,
             part_size_bytes=record.dataset.upload.part_size_bytes,
@@ -209,7 +211,7 @@ class DatasetUploads:
             current = await self._repository.upload_restarted(record, upload_id=upload_id)
         finally:
             if current.upload_id != upload_id:
-                await asyncio.to_thread(self._store.abort_upload, record.key, upload_id)
+                await in_store(self._store.abort_upload, record.key, upload_id)
         return current
 
     @asynccontextmanager

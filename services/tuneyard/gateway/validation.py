@@ -20,6 +20,7 @@ from tuneyard.gateway import reports
 from tuneyard.gateway.check_process import CheckProcess, ValidationLimits
 from tuneyard.gateway.datasets import DatasetRecord, DatasetRepository
 from tuneyard.gateway.sources import ImportSources
+from tuneyard.gateway.store_calls import in_store
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.storage import ChecksumMismatch, ObjectNotFound, ObjectStore
 from tuneyard.v1 import dataset_pb2
@@ -142,7 +143,7 @@ class Validator:
             if record.source:
                 record = await self._imported(record)
             path = folder / "data"
-            await asyncio.to_thread(self._store.get_file, record.key, path)
+            await in_store(self._store.get_file, record.key, path)
         except TuneyardError as error:
             if error.reason != "SOURCE_NOT_ALLOWED":
                 raise
@@ -164,7 +165,7 @@ class Validator:
         return reports.to_message(report)
 
     async def _imported(self, record: DatasetRecord) -> DatasetRecord:
-        info = await asyncio.to_thread(self._sources.copy, record.source, record.key)
+        info = await in_store(self._sources.copy, record.source, record.key)
         name = record.dataset.name
         await self._repository.bytes_arrived(name, size_bytes=info.size_bytes, sha256=info.sha256)
         return await self._repository.record(name)
