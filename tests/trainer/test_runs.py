@@ -332,6 +332,19 @@ async def test_a_full_disk_is_told_and_frees_the_slot(
     assert trainer.slots.free(SlotKind.SLOT_KIND_DEVICE) == 1
 
 
+async def test_a_run_that_no_worker_can_be_ordered_for_leaves_nothing(make: Callable[..., Trainer]) -> None:
+    trainer = make()
+
+    def fail(request: StartRunRequest, device: str) -> WorkOrder:
+        raise KeyError(device)
+
+    trainer.runs._order = fail
+    with pytest.raises(KeyError):
+        await trainer.start(A1)
+    assert trainer.runs.infos() == [] and list(trainer.data.runs.iterdir()) == []
+    assert trainer.slots.free(SlotKind.SLOT_KIND_DEVICE) == 1
+
+
 async def test_a_restart_finds_runs_ended_and_unended_and_forgets_half_made_ones(
     make: Callable[..., Trainer],
 ) -> None:

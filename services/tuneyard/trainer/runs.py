@@ -122,14 +122,15 @@ class Runs:
         if request.spec.training.resources.force_cpu:
             device = "cpu"
         try:
+            order = self._order(request, device)
             run = self._create(key, request, device=device)
-        except OSError as error:
+        except Exception as error:
             self._slots.release(key)
-            raise _storage_error(error) from error
+            if isinstance(error, OSError):
+                raise _storage_error(error) from error
+            raise
         # In a context of its own: what the log binds to this call does not belong to the run.
-        task = asyncio.create_task(
-            self._conduct(run, self._order(request, device)), context=contextvars.Context()
-        )
+        task = asyncio.create_task(self._conduct(run, order), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._stored[key] = asyncio.create_task(asyncio.to_thread(run.folder.sync))
