@@ -1,5 +1,10 @@
 """The links to trainers: what their answers are taken for."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
 import grpc
 import grpc.aio
 import pytest
@@ -8,8 +13,8 @@ from google.rpc import status_pb2  # type: ignore[import-untyped]
 from tests.support.fake_trainer import FakeTrainer
 from tuneyard.gateway.trainers import TrainerAddress, Trainers
 from tuneyard.rpc.errors import STATUS_DETAILS_KEY, TuneyardError
+from tuneyard.v1 import system_pb2, training_pb2
 from tuneyard.v1 import trainer_service_pb2 as pb
-from tuneyard.v1 import training_pb2
 
 VISION = training_pb2.FAMILY_VISION
 
@@ -17,6 +22,57 @@ VISION = training_pb2.FAMILY_VISION
 def details_of(code: grpc.StatusCode, message: str) -> bytes:
     found: bytes = status_pb2.Status(code=code.value[0], message=message).SerializeToString()
     return found
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[FakeTrainer]:
+    trainer = FakeTrainer(trainer_id="silent")
+    yield trainer
+    await trainer.stop()
+
+
+@pytest.fixture
+async def sound() -> AsyncIterator[FakeTrainer]:
+    trainer = FakeTrainer(trainer_id="sound")
+    trainer.estimate.estimate.total_steps = 30
+    yield trainer
+    await trainer.stop()
+
+
+@asynccontextmanager
+async def connected(*fakes: FakeTrainer) -> AsyncIterator[Trainers]:
+    """All of the fakes, and each was reached."""
+    trainers = Trainers([TrainerAddress(VISION, await fake.start()) for fake in fakes])
+    for link in trainers.links:
+        assert await link.refresh()
+    yield trainers
+    await trainers.close()
+
+
+async def test_a_trainer_that_hangs_leaves_time_to_ask_another(
+    silent: FakeTrainer, sound: FakeTrainer
+) -> None:
+    silent.silent.add("Estimate")
+    async with connected(silent, sound) as trainers:
+        found = await trainers.estimate(
+            VISION, pb.TrainerServiceEstimateRequest(), within=timedelta(seconds=1)
+        )
+    assert found.estimate.total_steps == 30
+
+
+async def test_an_estimate_ends_in_time_though_every_trainer_hangs(silent: FakeTrainer) -> None:
+    silent.silent.add("Estimate")
+    async with connected(silent) as trainers, asyncio.timeout(5):
+        with pytest.raises(TuneyardError, match="TRAINER_UNAVAILABLE"):
+            await trainers.estimate(VISION, pb.TrainerServiceEstimateRequest(), within=timedelta(seconds=0.2))
+
+
+async def test_the_trainer_with_the_largest_device_is_asked(silent: FakeTrainer, sound: FakeTrainer) -> None:
+    silent.devices = [system_pb2.Device(id="cuda:0", memory_total_bytes=8)]
+    sound.devices = [system_pb2.Device(id="cuda:0", memory_total_bytes=80)]
+    async with connected(silent, sound) as trainers:
+        await trainers.estimate(VISION, pb.TrainerServiceEstimateRequest())
+    assert (silent.calls["Estimate"], sound.calls["Estimate"]) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.estimate = trainer_service_pb2.TrainerServiceEstimateResponse()
         self.estimate.estimate.fits = True
         self.estimate.estimate.total_steps = 30
+        self.hangs = False
+        """Whether it lets estimates wait."""
 
     async def GetTrainerInfo(self, request: Any, context: Any) -> Any:
         return trainer_service_pb2.GetTrainerInfoResponse(
@@ -68,6 +70,8 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         )
 
     async def Estimate(self, request: Any, context: Any) -> Any:
+        if self.hangs:
+            await asyncio.Event().wait()
         answer = trainer_service_pb2.TrainerServiceEstimateResponse()
         answer.CopyFrom(self.estimate)
         if not answer.estimate.violations and request.spec.WhichOneof("kind") == "training":

@@ -52,6 +52,9 @@ class FakeTrainer(TrainerServiceServicer):
         self.silent: set[str] = set()
         """Methods that do not answer."""
         self.calls: Counter[str] = Counter()
+        self.devices: list[system_pb2.Device] = []
+        self.disk_free_bytes = 0
+        self.host_memory_bytes = 0
         self.estimate = pb.TrainerServiceEstimateResponse()
         self._server: RpcServer | None = None
 
@@ -79,7 +82,12 @@ class FakeTrainer(TrainerServiceServicer):
         running = [key[0] for key, run in self.runs.items() if run.exit is None]
         return pb.GetTrainerInfoResponse(
             trainer=system_pb2.Trainer(
-                id=self.trainer_id, health=system_pb2.TRAINER_HEALTH_READY, running_jobs=running
+                id=self.trainer_id,
+                health=system_pb2.TRAINER_HEALTH_READY,
+                running_jobs=running,
+                devices=self.devices,
+                disk_free_bytes=self.disk_free_bytes,
+                host_memory_bytes=self.host_memory_bytes,
             ),
             free_device_slots=self.slots - len(running),
             free_cpu_slots=1,

@@ -1,6 +1,7 @@
 """Accepts jobs: checks a request, resolves its spec where that is possible now, and records the job."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from tuneyard.gateway.db import Database
@@ -17,6 +18,9 @@ from tuneyard.v1 import dataset_pb2, job_pb2, training_pb2, training_service_pb2
 
 # A job is written anew with each batch of its events; the weights of 20,000 classes fit in.
 MAX_JOB_BYTES: Final = 1024 * 1024
+
+# A caller waits for no trainer that does not answer: the job does, and is resolved before it starts.
+_RESOLVED_WITHIN: Final = timedelta(seconds=3)
 
 # Reasons that an estimate, which never fails for what is wrong with the spec, tells as a violation.
 _AS_VIOLATIONS: Final = {
@@ -140,7 +144,7 @@ class JobIntake:
                 for warning in usual_range_warnings(job.spec.training, prefix="spec")
             )
         try:
-            estimate = await self._resolver.resolve(job.family, job.spec)
+            estimate = await self._resolver.resolve(job.family, job.spec, within=_RESOLVED_WITHIN)
         except TuneyardError as error:
             # A training spec can wait for its trainer; whether a trainer merges or exports only it can say.
             if error.reason != "TRAINER_UNAVAILABLE" or not is_training:

@@ -6,10 +6,11 @@ answer was not to be had then. Changes nothing.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from tuneyard.gateway.kinds import source_job
-from tuneyard.gateway.trainers import Trainers
+from tuneyard.gateway.trainers import ESTIMATE_WITHIN, Trainers
 from tuneyard.rpc.errors import TuneyardError, Violation, invalid_fields, reason_name
 from tuneyard.v1 import dataset_pb2, errors_pb2, event_pb2, job_pb2, trainer_service_pb2, training_pb2
 
@@ -97,14 +98,18 @@ class Resolver:
         return Sources(dataset=found[0], validation_dataset=found[1], model=model)
 
     async def resolve(
-        self, family: "training_pb2.Family.ValueType", spec: job_pb2.JobSpec
+        self,
+        family: "training_pb2.Family.ValueType",
+        spec: job_pb2.JobSpec,
+        *,
+        within: timedelta = ESTIMATE_WITHIN,
     ) -> job_pb2.Estimate | Waiting:
         """Returns the prediction with the resolved spec.
 
         INVALID_FIELD with every violation, or the reason that tells it better, such as UNKNOWN_BASE_MODEL;
-        DOES_NOT_FIT where the trainer says so.
+        DOES_NOT_FIT where the trainer says so; TRAINER_UNAVAILABLE where none answers in time.
         """
-        estimate, reason = await self._asked(family, spec)
+        estimate, reason = await self._asked(family, spec, within=within)
         if isinstance(estimate, Waiting):
             return estimate
         if estimate.violations:
@@ -116,13 +121,13 @@ class Resolver:
         self, family: "training_pb2.Family.ValueType", spec: job_pb2.JobSpec
     ) -> job_pb2.Estimate:
         """Returns the prediction with all violations; DATASET_NOT_READY if facts are missing."""
-        estimate, _ = await self._asked(family, spec)
+        estimate, _ = await self._asked(family, spec, within=ESTIMATE_WITHIN)
         if isinstance(estimate, Waiting):
             raise TuneyardError("DATASET_NOT_READY", f"no estimate yet: waiting for {estimate.reason}")
         return estimate
 
     async def _asked(
-        self, family: "training_pb2.Family.ValueType", spec: job_pb2.JobSpec
+        self, family: "training_pb2.Family.ValueType", spec: job_pb2.JobSpec, *, within: timedelta
     ) -> tuple[job_pb2.Estimate | Waiting, str]:
         sources = await self.sources(spec)
         if isinstance(sources, Waiting):
@@ -130,7 +135,7 @@ class Resolver:
         request = trainer_service_pb2.TrainerServiceEstimateRequest(
             spec=spec, dataset=sources.dataset, model=sources.model, source_spec=sources.source_spec
         )
-        response = await self._trainers.estimate(family, request)
+        response = await self._trainers.estimate(family, request, within=within)
         return response.estimate, reason_name(response.reason)
 
     async def _dataset(self, name: str) -> trainer_service_pb2.DatasetSource | Waiting:

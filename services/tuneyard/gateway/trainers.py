@@ -9,8 +9,8 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import cast
+from datetime import UTC, datetime, timedelta
+from typing import Final, cast
 
 import grpc
 import grpc.aio
@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 # Said by a trainer that stops, or one that does not know this gateway's token (yet): it may know its runs all
 # the same, and its lease says when they are given up.
 AWAY = frozenset({"TRAINER_UNAVAILABLE", "SHUTTING_DOWN", "UNAUTHENTICATED"})
+
+ESTIMATE_WITHIN: Final = timedelta(seconds=20)
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
@@ -69,6 +71,12 @@ class TrainerLink:
     @property
     def trainer_id(self) -> str:
         return self.info.trainer.id if self.info else ""
+
+    @property
+    def device_memory_bytes(self) -> int:
+        """The memory of its largest device; 0 if unknown."""
+        devices = self.info.trainer.devices if self.info else ()
+        return max((device.memory_total_bytes for device in devices), default=0)
 
     @property
     def ready(self) -> bool:
@@ -149,11 +157,11 @@ class TrainerLink:
             call.cancel()
 
     async def estimate(
-        self, request: trainer_service_pb2.TrainerServiceEstimateRequest
+        self, request: trainer_service_pb2.TrainerServiceEstimateRequest, *, timeout: float
     ) -> trainer_service_pb2.TrainerServiceEstimateResponse:
         """Resolves a spec and predicts what it needs."""
         async with _typed_errors():
-            return await self._stub.Estimate(request, timeout=20.0, metadata=self._metadata)
+            return await self._stub.Estimate(request, timeout=timeout, metadata=self._metadata)
 
     def describe(self) -> system_pb2.Trainer:
         """Returns what people are shown of the trainer."""
@@ -232,19 +240,27 @@ class Trainers:
         self,
         family: "training_pb2.Family.ValueType",
         request: trainer_service_pb2.TrainerServiceEstimateRequest,
+        *,
+        within: timedelta = ESTIMATE_WITHIN,
     ) -> trainer_service_pb2.TrainerServiceEstimateResponse:
-        """Asks any trainer of the family; NO_TRAINER, or TRAINER_UNAVAILABLE if none answers."""
+        """Asks the trainers of the family, the largest first; of the time, each has its share at least.
+
+        NO_TRAINER, or TRAINER_UNAVAILABLE if none answers.
+        """
         name = training_pb2.Family.Name(family).removeprefix("FAMILY_").lower()
         links = [link for link in self.links if link.address.family == family]
         if not links:
             raise TuneyardError(
                 "NO_TRAINER", f"no {name} trainer is configured: add one to TUNEYARD_TRAINERS"
             )
-        for link in sorted(links, key=lambda link: not link.reachable):
-            if not link.reachable and not await link.refresh(timeout=1.0):
+        deadline = time.monotonic() + within.total_seconds()
+        links.sort(key=lambda link: (not link.reachable, -link.device_memory_bytes))
+        for untried, link in zip(range(len(links), 0, -1), links, strict=True):
+            timeout = (deadline - time.monotonic()) / untried
+            if not link.reachable and not await link.refresh(timeout=min(1.0, timeout)):
                 continue
             try:
-                return await link.estimate(request)
+                return await link.estimate(request, timeout=timeout)
             except TuneyardError as error:
                 if error.reason != "TRAINER_UNAVAILABLE":
                     raise

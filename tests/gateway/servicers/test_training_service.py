@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.support.edge import Edge, image_folder, refusal
+from tuneyard.gateway import intake
 from tuneyard.v1 import dataset_pb2, dataset_service_pb2, errors_pb2, job_pb2, training_pb2
 from tuneyard.v1 import training_service_pb2 as pb
 
@@ -118,6 +120,16 @@ async def test_a_job_that_cannot_fit_is_refused_with_the_numbers(edge: Edge) -> 
     error = await refusal(edge.training.Train(pb.TrainRequest(spec=spec())))
     assert (error.reason, error.metadata["memory_bytes"]) == ("DOES_NOT_FIT", "90000000000")
     assert "batch 4" in error.message
+
+
+async def test_a_job_is_accepted_though_its_trainer_hangs(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await edge.ready_dataset()
+    monkeypatch.setattr(intake, "_RESOLVED_WITHIN", timedelta(seconds=0.2))
+    edge.trainer.hangs = True
+    job = await train(edge)
+    assert (job.state, job.HasField("resolved_spec")) == (job_pb2.JOB_STATE_QUEUED, False)
 
 
 async def test_unusual_values_are_warnings_on_the_job(edge: Edge) -> None:
