@@ -94,7 +94,7 @@ def tells_of_damage(record: trainer_service_pb2.RunRecord) -> bool:
 def _apply_damage(
     batch: Batch, record: trainer_service_pb2.RunRecord, fallback: event_pb2.Checkpoint
 ) -> None:
-    """The attempt ends like a lost one, but is not counted: each gives a checkpoint up, so there is an end."""
+    """The attempt ends like a lost one, but is not counted: each gives up a checkpoint, so it ends."""
     edit = batch.edit
     batch.damaged = job_pb2.ResumePoint()
     batch.damaged.CopyFrom(edit.job.resumed_from)
