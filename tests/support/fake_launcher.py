@@ -36,10 +36,14 @@ class FakeWorker:
 
 
 class FakeLauncher:
-    """Ready at once unless told otherwise; `failures` are raised by the next launches."""
+    """Ready at once unless told otherwise; `failures` are raised by the next launches, and none of them
+    ends where it `hangs`.
+    """
 
     def __init__(self, *, ready: bool = True) -> None:
         self.failures: list[Exception] = []
+        self.hangs = False
+        self.asked = asyncio.Event()
         self._ready = asyncio.Event()
         self._launched: asyncio.Queue[FakeWorker] = asyncio.Queue()
         self._pids = itertools.count(_NO_PID)
@@ -59,6 +63,9 @@ class FakeLauncher:
 
     async def launch(self, run_dir: Path, *, env: Mapping[str, str], prepare: Prepare) -> Worker:
         prepare(1)
+        self.asked.set()
+        if self.hangs:
+            await asyncio.get_running_loop().create_future()
         if self.failures:
             raise self.failures.pop(0)
         ended: asyncio.Future[WorkerExit] = asyncio.get_running_loop().create_future()

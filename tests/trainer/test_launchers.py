@@ -4,12 +4,14 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.trainer_process import eventually
-from tuneyard.trainer.launcher import ExecLauncher, Launcher, LaunchError
+from tuneyard.trainer.launcher import ExecLauncher, Launcher, LauncherLost, LaunchError
 from tuneyard.trainer.process import is_alive
 from tuneyard.trainer.warm_launcher import WarmLauncher
 
@@ -110,6 +112,71 @@ async def test_closing_ends_the_workers(launcher: Launcher, run_dir: Path) -> No
     await launcher.close()
     await asyncio.wait_for(worker.ended, 5)
     await asyncio.to_thread(eventually, lambda: not is_alive(worker.process), within=2)
+
+
+@pytest.fixture
+async def impatient(tmp_path: Path) -> AsyncIterator[WarmLauncher]:
+    """A warm launcher that waits half a second for an answer."""
+    (tmp_path / "told_worker.py").write_text(WORKER)
+    launcher = WarmLauncher(
+        preload=(),
+        log_path=tmp_path / "warm.log",
+        environment={**os.environ, "PYTHONPATH": str(tmp_path)},
+        worker="told_worker",
+        patience=timedelta(seconds=0.5),
+    )
+    await launcher.start()
+    async with asyncio.timeout(20):
+        await launcher.wait_ready()
+    yield launcher
+    await launcher.close()
+
+
+def stop_warm_server(launcher: WarmLauncher) -> int:
+    assert launcher.warm_pid is not None
+    os.kill(launcher.warm_pid, signal.SIGSTOP)
+    return launcher.warm_pid
+
+
+async def test_a_warm_server_that_hangs_is_replaced_by_the_next_launch(
+    impatient: WarmLauncher, run_dir: Path
+) -> None:
+    (run_dir / "command").write_text("7")
+    hung = stop_warm_server(impatient)
+    async with asyncio.timeout(20):
+        with pytest.raises(LauncherLost, match="does not answer"):
+            await impatient.launch(run_dir, env={}, prepare=lambda pid: None)
+        assert not impatient.state.ready
+        await impatient.wait_ready()
+        worker = await impatient.launch(run_dir, env={}, prepare=lambda pid: None)
+        assert (await worker.ended).exit_code == 7
+    assert impatient.warm_pid != hung and not psutil.pid_exists(hung)
+
+
+async def test_a_warm_server_that_does_not_tell_of_an_end_is_replaced(
+    impatient: WarmLauncher, run_dir: Path
+) -> None:
+    (run_dir / "command").write_text("hang")
+    worker = await impatient.launch(run_dir, env={}, prepare=lambda pid: None)
+    hung = stop_warm_server(impatient)
+    os.kill(worker.process.pid, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        assert (await worker.ended).lost
+        await impatient.wait_ready()
+    assert impatient.warm_pid != hung
+
+
+async def test_a_launch_that_is_given_up_leaves_no_worker(impatient: WarmLauncher, run_dir: Path) -> None:
+    (run_dir / "command").write_text("hang")
+    hung = stop_warm_server(impatient)
+    launch = asyncio.create_task(impatient.launch(run_dir, env={}, prepare=lambda pid: None))
+    await asyncio.sleep(0)
+    launch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await launch
+    async with asyncio.timeout(20):
+        await impatient.wait_ready()
+    assert impatient.warm_pid != hung and not (run_dir / "facts").exists()
 
 
 async def test_a_worker_that_cannot_be_prepared_is_not_launched(launcher: Launcher, run_dir: Path) -> None:

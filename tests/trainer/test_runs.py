@@ -234,6 +234,30 @@ async def test_a_launch_that_was_lost_unstarted_is_repeated(make: Callable[..., 
     assert not (await trainer.read(A1))[1].trainer_restarted
 
 
+async def test_a_cancel_does_not_wait_longer_than_its_grace_for_a_launch(
+    make: Callable[..., Trainer],
+) -> None:
+    trainer = make()
+    trainer.runs._times = RunTimes(cancel_grace=timedelta(seconds=0.05))
+    trainer.launcher.hangs = True
+    await trainer.start(A1)
+    await trainer.launcher.asked.wait()
+    trainer.runs.stop(A1, CANCEL)
+    records, exit = await trainer.read(A1)
+    assert (records, exit.exit_code, exit.signal, exit.trainer_restarted) == ([], 0, 0, False)
+    assert trainer.slots.free(SlotKind.SLOT_KIND_DEVICE) == 1
+
+
+async def test_a_stopping_trainer_does_not_wait_for_a_launch(make: Callable[..., Trainer]) -> None:
+    trainer = make()
+    trainer.launcher.hangs = True
+    await trainer.start(A1)
+    await trainer.launcher.asked.wait()
+    async with asyncio.timeout(5):
+        await trainer.runs.close()
+    assert (await trainer.read(A1))[1].trainer_restarted
+
+
 async def test_a_launch_that_fails_ends_the_run_as_lost(make: Callable[..., Trainer]) -> None:
     trainer = make()
     trainer.launcher.failures = [LaunchError("no memory")]

@@ -176,6 +176,22 @@ def test_a_worker_that_ignores_the_cancel_is_killed_within_five_and_a_half_secon
     assert exit.signal == signal.SIGKILL and not is_running(orphan)
 
 
+def test_a_cancel_frees_the_slot_of_a_run_whose_warm_server_hangs(trainer: TrainerProcess) -> None:
+    trainer.start_ready()
+    warm = trainer.warm_server()
+    assert warm is not None
+    warm.suspend()
+    trainer.run("a", "records=1,hang")
+    began = time.monotonic()
+    trainer.stop("a", CANCEL)
+    records, exit = trainer.read("a")
+    assert time.monotonic() - began < 5.5
+    assert (records, exit.trainer_restarted) == ([], False)
+    assert not warm.is_running()
+    trainer.run("b", "records=1")
+    assert kinds(trainer.read("b")[0])[-1] == "result"
+
+
 def test_a_cancel_before_the_warm_server_is_ready_ends_the_run_unstarted(trainer: TrainerProcess) -> None:
     trainer.start(SCRIPTED_PRELOAD="tests.support.imports.slow")
     trainer.run("a", "hang")

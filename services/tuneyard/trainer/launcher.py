@@ -79,7 +79,8 @@ class Launcher(Protocol):
     async def launch(self, run_dir: Path, *, env: Mapping[str, str], prepare: Prepare) -> Worker:
         """Start a worker for a run folder, its output going to stderr.log there. Raises LaunchError.
 
-        `prepare` is called just before, with the id of the process that will be the worker's parent.
+        `prepare` is called just before, with the id of the process that will be the worker's parent. A launch
+        that is cancelled leaves no worker; it may end those of other runs.
         """
         ...
 
@@ -163,21 +164,25 @@ def spawn(
 
 async def wait_for(process: subprocess.Popen[bytes]) -> int:
     """Wait for a child without a thread, and reap it; the return code is as in subprocess."""
-    if process.returncode is not None:
-        return process.returncode
+    if process.returncode is None:
+        await wait_until_ended(process.pid)
+    return process.wait()
+
+
+async def wait_until_ended(pid: int) -> None:
+    """Wait until a process is a zombie or gone, whoever's child it is."""
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
     try:
-        watcher = os.pidfd_open(process.pid)
+        watcher = os.pidfd_open(pid)
     except ProcessLookupError:
-        return process.wait()
+        return
     loop.add_reader(watcher, _resolve, ended)
     try:
         await ended
     finally:
         loop.remove_reader(watcher)
         os.close(watcher)
-    return process.wait()
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

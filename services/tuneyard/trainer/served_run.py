@@ -49,6 +49,7 @@ class ServedRun:
         self.device = device
         self.slot = slot
         self._exit = exit
+        self._launching: asyncio.Task[Worker] | None = None
         self._worker: Worker | None = None
         self._stop: StopMode.ValueType | None = None
         self._stopping = asyncio.Event()
@@ -134,7 +135,8 @@ class ServedRun:
             self._stopping.set()
             if self._killer is not None:
                 self._killer.cancel()
-            self._killer = asyncio.create_task(self._kill_after(timedelta()))
+            # What forks the workers ends with a launch that is given up, and with it the workers of others.
+            self._killer = asyncio.create_task(self._kill_after(timedelta(), give_up_launch=trainer_stops))
 
     async def wait_ended(self) -> None:
         await self._ended.wait()
@@ -168,11 +170,14 @@ class ServedRun:
             replace(order.settings, parent_pid=parent_pid).write(self.folder.settings)
 
         while await self._ready_before_stopped(launcher):
+            launch = launcher.launch(self.folder.path, env=order.env, prepare=prepare)
+            self._launching = asyncio.ensure_future(launch)
+            await asyncio.wait({self._launching})
             try:
-                return await launcher.launch(self.folder.path, env=order.env, prepare=prepare)
-            except LauncherLost:
+                return self._launching.result()
+            except (LauncherLost, asyncio.CancelledError) as lost:
                 await asyncio.to_thread(end_leftovers, [self.folder])
-                if self._last_sequence() > 0:
+                if isinstance(lost, LauncherLost) and self._last_sequence() > 0:
                     # A worker was started and did something: that was this attempt.
                     raise
         return None
@@ -191,9 +196,11 @@ class ServedRun:
                     wait.cancel()
         return self._stop is None
 
-    async def _kill_after(self, grace: timedelta) -> None:
+    async def _kill_after(self, grace: timedelta, *, give_up_launch: bool = True) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), timeout=grace.total_seconds())
+        if give_up_launch and self._launching is not None:
+            self._launching.cancel()
         while self.alive:
             if self._worker is not None and kill_group(self._worker.process):
                 self._killed = True

@@ -29,6 +29,7 @@ from tuneyard.trainer.launcher import (
     WorkerExit,
     spawn,
     wait_for,
+    wait_until_ended,
 )
 from tuneyard.trainer.process import ProcessIdentity
 from tuneyard.trainer.warm import MAX_MESSAGE_BYTES
@@ -63,9 +64,11 @@ class WarmLauncher:
         worker: str = WORKER_MODULE,
         backoff: timedelta = timedelta(seconds=0.2),
         give_up_after: int = 5,
+        patience: timedelta = timedelta(seconds=10),
     ) -> None:
         """`preload` names modules that every run needs; one with a `PRELOAD` names more. `give_up_after`
-        counts starts in a row that did not get ready.
+        counts starts in a row that did not get ready. A warm server that does not answer within `patience`
+        is replaced: forking takes milliseconds, and while it hangs it tells of no worker's end.
         """
         self._log_path = log_path
         self._environment = {**environment, **WARM_ENVIRONMENT}
@@ -75,6 +78,7 @@ class WarmLauncher:
         self._fallback = ExecLauncher(environment=environment, worker=worker)
         self._backoff = backoff.total_seconds()
         self._give_up_after = give_up_after
+        self._patience = patience.total_seconds()
         self._server: _Connection | None = None
         self._ready = asyncio.Event()
         self._cold = False
@@ -105,7 +109,7 @@ class WarmLauncher:
             prepare(self._server.process.pid)
             try:
                 return await self._server.fork(run_dir, env=env)
-            except LauncherLost:
+            except (LauncherLost, asyncio.CancelledError):
                 self._forget_server()
                 raise
             except ForkRefused as refused:
@@ -159,7 +163,7 @@ class WarmLauncher:
             raise
         finally:
             theirs.close()
-        return _Connection(ours, process=process, on_ready=self._on_ready)
+        return _Connection(ours, process=process, patience=self._patience, on_ready=self._on_ready)
 
     def _forget_server(self) -> None:
         self._server = None
@@ -199,10 +203,12 @@ class _Connection:
         connection: socket.socket,
         *,
         process: subprocess.Popen[bytes],
+        patience: float,
         on_ready: "Callable[[_Connection, Mapping[str, str]], None]",
     ) -> None:
         self.process = process
         self.was_ready = False
+        self._patience = patience
         self._on_ready = on_ready
         self.unfit = ""
         self._kills = OutOfMemoryKills()
@@ -210,6 +216,7 @@ class _Connection:
         self._numbers = itertools.count(1)
         self._requests: dict[int, asyncio.Future[Worker]] = {}
         self._workers: dict[int, asyncio.Future[WorkerExit]] = {}
+        self._watches: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         connection.setblocking(False)
@@ -223,9 +230,20 @@ class _Connection:
                 json.dumps({"fork": number, "run_dir": str(run_dir), "env": dict(env)}).encode()
             )
         except OSError as error:
+            self._kill("it does not listen")
             raise LauncherLost(f"the warm server does not listen: {error.strerror}") from error
         self._requests[number] = answer
-        return await answer
+        try:
+            if not await self._comes(answer):
+                self._kill("it does not answer a launch")
+                raise LauncherLost("the warm server does not answer")
+        except asyncio.CancelledError:
+            # Whether it forks is not known; what it may have forked ends with it.
+            self._kill("a launch was given up")
+            raise
+        finally:
+            answer.cancel()
+        return answer.result()
 
     async def close(self) -> None:
         """End the process, and with it the workers; tell everyone who waits for one."""
@@ -239,6 +257,8 @@ class _Connection:
         self._receive()
         self._loop.remove_reader(self._connection.fileno())
         self._connection.close()
+        for watch in self._watches:
+            watch.cancel()
         for answer in self._requests.values():
             if not answer.done():
                 answer.set_exception(LauncherLost("the warm server ended before it could fork"))
@@ -278,6 +298,9 @@ class _Connection:
                 ended = self._workers[pid] = self._loop.create_future()
                 worker = Worker(process=ProcessIdentity(pid, start_ticks), ended=ended)
                 self._resolve(number, worker)
+                watch = asyncio.create_task(self._expect_end(pid, ended))
+                self._watches.add(watch)
+                watch.add_done_callback(self._watches.discard)
             case {"refused": number, "reason": reason}:
                 self._resolve(number, ForkRefused(reason))
             case {"ended": pid, "status": status, "out_of_memory": out_of_memory}:
@@ -285,6 +308,24 @@ class _Connection:
                 self._workers.pop(pid).set_result(
                     WorkerExit(exit_code=max(code, 0), signal=max(-code, 0), out_of_memory=out_of_memory)
                 )
+
+    async def _expect_end(self, pid: int, ended: asyncio.Future[WorkerExit]) -> None:
+        """See to it that the end of a worker is told: its slot is taken until then."""
+        await wait_until_ended(pid)
+        if not await self._comes(ended):
+            self._kill("it does not tell of a worker's end")
+
+    async def _comes(self, answer: asyncio.Future[Any]) -> bool:
+        """Wait for an answer as long as the patience lasts."""
+        await asyncio.wait({answer}, timeout=self._patience)
+        if not answer.done():
+            # Where it was this process that stood still, the time is over before the answer is read.
+            self._receive()
+        return answer.done()
+
+    def _kill(self, reason: str) -> None:
+        _log.error("warm server killed", pid=self.process.pid, reason=reason)
+        self.process.kill()
 
     def _resolve(self, number: int, outcome: Worker | LaunchError) -> None:
         answer = self._requests.pop(number)
