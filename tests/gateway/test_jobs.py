@@ -219,6 +219,20 @@ async def test_jobs_that_do_not_exist_are_not_found(ledger: LedgerDriver) -> Non
             await call("jobs/none")
 
 
+@pytest.mark.parametrize("kind", ["merge", "export", "evaluate"])
+async def test_a_job_is_not_deleted_while_another_needs_its_model(ledger: LedgerDriver, kind: str) -> None:
+    source, attempt = await ledger.running()
+    await ledger.write(source, attempt, ledger.result())
+    spec = job_pb2.JobSpec()
+    getattr(spec, kind).source_job = source
+    user = await ledger.jobs.create(job_pb2.Job(spec=spec, family=training_pb2.FAMILY_VISION))
+    with pytest.raises(TuneyardError, match=user.name) as refused:
+        await ledger.jobs.delete(source)
+    assert refused.value.reason == "JOB_STATE_CONFLICT"
+    await ledger.jobs.request_cancel(user.name)
+    await ledger.jobs.delete(source)
+
+
 async def test_deleting_a_job_leaves_nothing_but_its_bytes_as_garbage(ledger: LedgerDriver) -> None:
     name, attempt = await ledger.running(labels={"a": "b"})
     with pytest.raises(TuneyardError, match="JOB_STATE_CONFLICT"):

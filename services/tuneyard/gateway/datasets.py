@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tuneyard.gateway import garbage, paging
 from tuneyard.gateway.clock import to_micros, utc_now
 from tuneyard.gateway.db import Database
-from tuneyard.gateway.queries import jobs_using_dataset
+from tuneyard.gateway.queries import in_use, jobs_using_dataset
 from tuneyard.gateway.requests import RequestKey, find_resource, remember
 from tuneyard.gateway.schema import datasets
 from tuneyard.rpc import names
@@ -262,17 +262,6 @@ def _to_record(row: Row[Any]) -> DatasetRecord:
         expected_sha256=row.sha256,
         upload_id="" if is_import else row.upload_id,
         source=row.upload_id.removeprefix(_IMPORT) if is_import else "",
-    )
-
-
-def in_use(reason: str, name: str, using: Sequence[str]) -> TuneyardError:
-    """The error for deleting what jobs need; it names the jobs."""
-    listed = ", ".join(using[:10]) + (f" and {len(using) - 10} more" if len(using) > 10 else "")
-    return TuneyardError(
-        reason,
-        f"{name} is used by {listed}; cancel them, or wait for their end",
-        metadata={"jobs": ",".join(using[:10])},
-        resource=name,
     )
 
 

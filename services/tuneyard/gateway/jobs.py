@@ -13,7 +13,7 @@ from tuneyard.gateway.edits import Committed, JobEdit, timestamp
 from tuneyard.gateway.layout import job_prefix
 from tuneyard.gateway.lease import ControllerLease
 from tuneyard.gateway.ledger import check_epoch, not_found, notification, parse_notification
-from tuneyard.gateway.queries import JobChange, JobQueries, QueuedJob
+from tuneyard.gateway.queries import JobChange, JobQueries, QueuedJob, in_use, jobs_using_job
 from tuneyard.gateway.requests import RequestKey, request_key
 from tuneyard.gateway.schema import jobs
 from tuneyard.gateway.transitions import (
@@ -124,7 +124,8 @@ class JobRepository(JobQueries, AttemptLedger, ControllerLease):
         return await self.get(name)
 
     async def delete(self, name: str) -> None:
-        """Delete a terminal job with all that it has. JOB_NOT_FOUND; JOB_STATE_CONFLICT if not terminal.
+        """Delete a terminal job with all that it has. JOB_NOT_FOUND; JOB_STATE_CONFLICT if it is not
+        terminal, and while another job needs its model.
 
         Its bytes in the store become garbage.
         """
@@ -140,6 +141,8 @@ class JobRepository(JobQueries, AttemptLedger, ControllerLease):
                     metadata={"state": state_name(edit.job)},
                     resource=name,
                 )
+            if using := await jobs_using_job(connection, name):
+                raise in_use("JOB_STATE_CONFLICT", name, using)
             await connection.execute(delete(jobs).where(jobs.c.id == edit.id))
             await garbage.discard(connection, [job_prefix(edit.id)], edit.now)
             await self._db.notify(connection, notification(name, -1))

@@ -14,12 +14,19 @@ FAMILIES = {
     training_pb2.TASK_KIND_TEXT_TO_IMAGE_LORA: training_pb2.FAMILY_DIFFUSION,
     training_pb2.TASK_KIND_LANGUAGE_MODEL: training_pb2.FAMILY_LLM,
 }
+DERIVED_KINDS = ("merge", "export", "evaluate")
+"""The kinds of jobs that work on a finished job's model."""
 _MAIN_METRICS = {
     training_pb2.TASK_KIND_IMAGE_CLASSIFIER: "eval/accuracy_top1",
     training_pb2.TASK_KIND_OBJECT_DETECTOR: "eval/map50_95",
     training_pb2.TASK_KIND_TEXT_TO_IMAGE_LORA: "eval/loss",
     training_pb2.TASK_KIND_LANGUAGE_MODEL: "eval/loss",
 }
+
+
+def family_name(family: "training_pb2.Family.ValueType") -> str:
+    """Returns the family as people write it: "vision"."""
+    return training_pb2.Family.Name(family).removeprefix("FAMILY_").lower()
 
 
 def task_of_training(spec: training_pb2.TrainingSpec) -> "training_pb2.TaskKind.ValueType":
@@ -50,4 +57,4 @@ def watched_metric(spec: job_pb2.JobSpec) -> str:
 def source_job(spec: job_pb2.JobSpec) -> str:
     """Returns the finished job that a merge, export or evaluate job works on; "" for training."""
     kind = spec.WhichOneof("kind")
-    return "" if kind in {None, "training"} else str(getattr(spec, str(kind)).source_job)
+    return str(getattr(spec, kind).source_job) if kind in DERIVED_KINDS else ""

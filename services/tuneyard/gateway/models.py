@@ -11,9 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tuneyard.gateway import garbage, paging
 from tuneyard.gateway.clock import to_micros, utc_now
-from tuneyard.gateway.datasets import in_use
 from tuneyard.gateway.db import Database
-from tuneyard.gateway.queries import jobs_using_model
+from tuneyard.gateway.queries import in_use, jobs_using_model
 from tuneyard.gateway.requests import RequestKey, find_resource, remember
 from tuneyard.gateway.schema import models
 from tuneyard.rpc import names

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tuneyard.gateway import events, paging, stored
 from tuneyard.gateway.clock import to_micros
+from tuneyard.gateway.kinds import DERIVED_KINDS, source_job
 from tuneyard.gateway.ledger import Ledger, not_found
 from tuneyard.gateway.schema import job_labels, jobs
 from tuneyard.gateway.transitions import QUEUED, TERMINAL, WITH_ATTEMPT
@@ -227,6 +228,28 @@ async def jobs_using_dataset(connection: AsyncConnection, name: str) -> list[str
 async def jobs_using_model(connection: AsyncConnection, name: str) -> list[str]:
     """As `JobQueries.uses_model`, within a transaction that goes on to delete the model."""
     return await _names(connection, jobs.c.base_model == name)
+
+
+async def jobs_using_job(connection: AsyncConnection, name: str) -> list[str]:
+    """Names of the jobs that are not terminal and work on another job's model, oldest first."""
+    query = (
+        select(jobs.c.blob)
+        .where(jobs.c.kind.in_(DERIVED_KINDS), jobs.c.state.not_in(TERMINAL))
+        .order_by(jobs.c.create_time, jobs.c.id)
+    )
+    found = [job_pb2.Job.FromString(blob) for blob in (await connection.execute(query)).scalars()]
+    return [job.name for job in found if source_job(job.spec) == name]
+
+
+def in_use(reason: str, name: str, using: Sequence[str]) -> TuneyardError:
+    """The error for deleting what jobs need; it names the jobs."""
+    listed = ", ".join(using[:10]) + (f" and {len(using) - 10} more" if len(using) > 10 else "")
+    return TuneyardError(
+        reason,
+        f"{name} is used by {listed}; cancel them, or wait for their end",
+        metadata={"jobs": ",".join(using[:10])},
+        resource=name,
+    )
 
 
 async def _names(connection: AsyncConnection, condition: ColumnElement[bool]) -> list[str]:
