@@ -1,6 +1,7 @@
 """The controller against a trainer that answers, refuses, is silent or comes back."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -98,6 +99,14 @@ class Fleet:
     async def pause(self, name: str) -> None:
         await self.ledger.jobs.request_pause(name)
         self.controller.poke()
+
+    def waits_for(self, name: str, pattern: str) -> Callable[[], Awaitable[bool]]:
+        """Whether a job's `waiting_for` matches."""
+
+        async def is_told() -> bool:
+            return re.search(pattern, (await self.ledger.jobs.get(name)).waiting_for) is not None
+
+        return is_told
 
     async def reaches(self, name: str, state: str, *, within: float = 5.0) -> job_pb2.Job:
         wanted = job_pb2.JobState.Value(f"JOB_STATE_{state}")
@@ -285,6 +294,12 @@ async def test_a_job_that_fits_nowhere_fails_though_it_is_resolved_late(fleet: F
     fleet.controller.poke()
     failed = await fleet.reaches(name, "FAILED")
     assert "1000.0 GB" in failed.error.message
+
+
+async def test_a_job_whose_family_is_configured_no_longer_says_so(fleet: Fleet) -> None:
+    name = await fleet.ledger.create(family=training_pb2.FAMILY_LLM)
+    fleet.controller.poke()
+    await until(fleet.waits_for(name, "an? llm trainer"))
 
 
 async def test_one_slot_gets_one_start(fleet: Fleet) -> None:

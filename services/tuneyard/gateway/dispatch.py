@@ -9,7 +9,7 @@ import structlog
 
 from tuneyard.gateway.following import Follower
 from tuneyard.gateway.jobs import JobRepository
-from tuneyard.gateway.kinds import slot_kind, watched_metric
+from tuneyard.gateway.kinds import FAMILIES, family_name, slot_kind, watched_metric
 from tuneyard.gateway.resolver import Resolver, Sources, Waiting
 from tuneyard.gateway.trainers import TrainerLink, Trainers
 from tuneyard.gateway.transitions import CANCELLING, WITH_ATTEMPT
@@ -55,12 +55,14 @@ class Dispatcher:
         async with asyncio.TaskGroup() as families:
             for family in self._trainers.configured_families:
                 families.create_task(self._dispatch_family(family))
+            for family in set(FAMILIES.values()).difference(self._trainers.configured_families):
+                families.create_task(self._explain_family(family))
 
     async def _dispatch_family(self, family: "training_pb2.Family.ValueType") -> None:
         queue = await self._jobs.queue(family)
         if not queue:
             return
-        links = [link for link in self._trainers.links if link.address.family == family]
+        links = self._trainers.links_of(family)
         # Counted before the trainers are asked: what they start meanwhile may or may not be in their answers.
         pending = {id(link): self._pending(link) for link in links}
         await asyncio.gather(*(link.refresh(epoch=self._epoch) for link in links if link.reachable))
@@ -84,6 +86,11 @@ class Dispatcher:
                 continue
             free[id(link)][slot] -= 1
             await self._open(link, job)
+
+    async def _explain_family(self, family: "training_pb2.Family.ValueType") -> None:
+        """Tells jobs that were accepted under other settings why they wait."""
+        for queued in await self._jobs.queue(family):
+            await self._wait(queued.job, f"a {family_name(family)} trainer to be added to TUNEYARD_TRAINERS")
 
     def _is_avoided(self, link: TrainerLink) -> bool:
         return time.monotonic() < self._avoided.get(link.address.target, 0.0)

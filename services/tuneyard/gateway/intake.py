@@ -121,11 +121,7 @@ class JobIntake:
         if made := await self._made_before(key):
             return made
         job.family = await self._family(job.spec)
-        if job.family not in self._trainers.configured_families:
-            name = training_pb2.Family.Name(job.family).removeprefix("FAMILY_").lower()
-            raise TuneyardError(
-                "NO_TRAINER", f"no {name} trainer is configured: add one to TUNEYARD_TRAINERS"
-            )
+        self._trainers.links_of(job.family)
         await self._resolve(job)
         if not creates:
             job.state, job.desired = job_pb2.JOB_STATE_QUEUED, job_pb2.DESIRED_STATE_RUN

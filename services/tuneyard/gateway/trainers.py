@@ -18,6 +18,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
+from tuneyard.gateway.kinds import family_name
 from tuneyard.rpc.errors import TuneyardError, from_status
 from tuneyard.v1 import model_service_pb2, system_pb2, trainer_service_pb2, training_pb2
 from tuneyard.v1.trainer_service_pb2_grpc import TrainerServiceStub
@@ -216,6 +217,14 @@ class Trainers:
         """Returns the families with at least one trainer in the settings, in order."""
         return sorted({link.address.family for link in self.links})
 
+    def links_of(self, family: "training_pb2.Family.ValueType") -> Sequence[TrainerLink]:
+        """Returns the links to a family's trainers; NO_TRAINER if none is configured."""
+        if found := [link for link in self.links if link.address.family == family]:
+            return found
+        raise TuneyardError(
+            "NO_TRAINER", f"no {family_name(family)} trainer is configured: add one to TUNEYARD_TRAINERS"
+        )
+
     def list(
         self, family: "training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED
     ) -> list[system_pb2.Trainer]:
@@ -247,14 +256,9 @@ class Trainers:
 
         NO_TRAINER, or TRAINER_UNAVAILABLE if none answers.
         """
-        name = training_pb2.Family.Name(family).removeprefix("FAMILY_").lower()
-        links = [link for link in self.links if link.address.family == family]
-        if not links:
-            raise TuneyardError(
-                "NO_TRAINER", f"no {name} trainer is configured: add one to TUNEYARD_TRAINERS"
-            )
+        links = self.links_of(family)
         deadline = time.monotonic() + within.total_seconds()
-        links.sort(key=lambda link: (not link.reachable, -link.device_memory_bytes))
+        links = sorted(links, key=lambda link: (not link.reachable, -link.device_memory_bytes))
         for untried, link in zip(range(len(links), 0, -1), links, strict=True):
             timeout = (deadline - time.monotonic()) / untried
             if not link.reachable and not await link.refresh(timeout=min(1.0, timeout)):
@@ -264,7 +268,7 @@ class Trainers:
             except TuneyardError as error:
                 if error.reason != "TRAINER_UNAVAILABLE":
                     raise
-        raise TuneyardError("TRAINER_UNAVAILABLE", f"no {name} trainer can be reached now")
+        raise TuneyardError("TRAINER_UNAVAILABLE", f"no {family_name(family)} trainer can be reached now")
 
     async def run(self) -> None:
         """Keeps the links' knowledge fresh until cancelled."""
