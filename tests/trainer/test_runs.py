@@ -255,7 +255,8 @@ async def test_a_stopping_trainer_does_not_wait_for_a_launch(make: Callable[...,
     await trainer.launcher.asked.wait()
     async with asyncio.timeout(5):
         await trainer.runs.close()
-    assert (await trainer.read(A1))[1].trainer_restarted
+    exit = (await trainer.read(A1))[1]
+    assert exit.trainer_restarted and exit.trainer_stopped
 
 
 async def test_a_launch_that_fails_ends_the_run_as_lost(make: Callable[..., Trainer]) -> None:
@@ -388,7 +389,7 @@ async def test_a_restart_finds_runs_ended_and_unended_and_forgets_half_made_ones
     ]
     assert (await second.read(A1))[1].exit_code == 4
     records, exit = await second.read(B1)
-    assert len(records) == 2 and exit.trainer_restarted
+    assert len(records) == 2 and exit.trainer_restarted and not exit.trainer_stopped
     assert await second.start(B1) == "cuda:0", "the first answer again"
     assert second.slots.free(SlotKind.SLOT_KIND_DEVICE) == 1
     assert not (second.data.runs / "c-1").exists()
@@ -430,6 +431,21 @@ async def test_a_closing_trainer_starts_nothing(make: Callable[..., Trainer]) ->
     with pytest.raises(TuneyardError) as closing:
         await trainer.start(A1)
     assert reason(closing) == "SHUTTING_DOWN"
+
+
+async def test_only_what_a_stopping_trainer_killed_is_told_as_such(make: Callable[..., Trainer]) -> None:
+    for ended, stopped in ((WorkerExit(signal=9), True), (WorkerExit(exit_code=0), False)):
+        trainer = make(devices=("cpu",))
+        await trainer.start(A1)
+        worker = await trainer.launcher.launched()
+        closing = asyncio.ensure_future(trainer.runs.close())
+        await asyncio.sleep(0)
+        worker.end(ended)
+        await closing
+        exit = (await trainer.read(A1))[1]
+        assert (exit.trainer_restarted, exit.trainer_stopped) == (stopped, stopped)
+        await trainer.runs.release(A1)
+        trainer.crash()
 
 
 async def test_running_jobs_and_slots_are_told(make: Callable[..., Trainer]) -> None:

@@ -295,7 +295,8 @@ def test_sigterm_ends_workers_and_watchers_within_three_seconds(trainer: Trainer
     assert not is_running(worker)
     trainer.start()
     records, exit = trainer.read("a")
-    assert len(records) == exit.last_run_sequence == 6 and exit.trainer_restarted
+    assert len(records) == exit.last_run_sequence == 6
+    assert exit.trainer_restarted and exit.trainer_stopped
 
 
 def test_the_trainer_imports_no_torch_and_stays_small(trainer: TrainerProcess) -> None:

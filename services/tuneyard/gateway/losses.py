@@ -25,15 +25,19 @@ def apply_loss(edit: JobEdit, loss: Loss, *, max_lost: int) -> str:
     """Move the job on and return the attempt's outcome.
 
     A lost attempt queues the job again, or leaves it paused or cancelled where the user wants that. After
-    `max_lost` in a row without a new checkpoint the job fails. One that was killed for want of memory is not
-    counted: it comes back at half the micro-batch, until that is one sample.
+    `max_lost` in a row without a new checkpoint the job fails. Two kinds are not counted: one that was killed
+    for want of memory, which comes back at half the micro-batch until that is one sample, and one whose
+    trainer was told to stop.
     """
     if edit.job.state == CANCELLING:
         edit.move(Trigger.CANCEL_UNCONFIRMED if loss.exit is None else Trigger.EXIT_WITHOUT_END)
         return "cancelled"
     if loss.exit is not None and loss.exit.out_of_memory and batch_size(edit.job):
         return _apply_out_of_memory(edit)
-    edit.lost_in_a_row = 0 if loss.advanced else edit.lost_in_a_row + 1
+    if loss.advanced:
+        edit.lost_in_a_row = 0
+    elif loss.exit is None or not loss.exit.trainer_stopped:
+        edit.lost_in_a_row += 1
     if edit.lost_in_a_row >= max_lost:
         _give_up(edit, crash_loop(edit.job, edit.lost_in_a_row, loss.cause))
         return "lost"

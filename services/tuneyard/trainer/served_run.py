@@ -88,11 +88,13 @@ class ServedRun:
         if self._killer is not None:
             self._killer.cancel()
         output = tail(self.folder.output)
+        trainer_stopped = self._trainer_stops and (ended.lost or ended.signal != 0)
         exit = RunExit(
             exit_code=ended.exit_code,
             signal=ended.signal,
             out_of_memory=ended.out_of_memory or ended.exit_code == OUT_OF_MEMORY_EXIT_CODE,
-            trainer_restarted=ended.lost or (self._trainer_stops and ended.signal != 0),
+            trainer_restarted=ended.lost or trainer_stopped,
+            trainer_stopped=trainer_stopped,
             last_run_sequence=self._last_sequence(),
             detail=ended.detail or output,
         )
