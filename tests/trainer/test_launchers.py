@@ -38,6 +38,21 @@ if __name__ == "__main__":
     sys.exit(run_worker(Path(sys.argv[1])))
 """
 
+# What the process had at its start, which is when libgomp is loaded: not what was set in it later.
+ENVIRONMENT_WORKER = """
+import sys
+from pathlib import Path
+
+def run_worker(run_dir: Path) -> int:
+    given = dict(line.partition("=")[::2] for line in Path("/proc/self/environ").read_text().split(chr(0)))
+    (run_dir / "spinning").write_text(str(given.get("GOMP_SPINCOUNT")))
+    return 0
+
+if __name__ == "__main__":
+    sys.exit(run_worker(Path(sys.argv[1])))
+"""
+SPINNING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+
 Launch = Callable[[str], "asyncio.Task[object]"]
 
 
@@ -185,6 +200,36 @@ async def test_a_worker_that_cannot_be_prepared_is_not_launched(launcher: Launch
 
     with pytest.raises(LaunchError, match="full"):
         await launcher.launch(run_dir, env={}, prepare=fail)
+
+
+@pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "3000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "None"),
+    ],
+)
+async def test_idle_threads_of_a_worker_spin_briefly_unless_the_user_wants_otherwise(
+    tmp_path: Path, run_dir: Path, warm: bool, given: dict[str, str], expected: str
+) -> None:
+    (tmp_path / "telling_worker.py").write_text(ENVIRONMENT_WORKER)
+    own = {name: value for name, value in os.environ.items() if name not in SPINNING}
+    launcher = WarmLauncher(
+        preload=() if warm else ("tests.support.imports.threaded",),
+        log_path=tmp_path / "warm.log",
+        environment={**own, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}", **given},
+        worker="telling_worker",
+    )
+    await launcher.start()
+    async with asyncio.timeout(20):
+        await launcher.wait_ready()
+        assert launcher.state.warm is warm
+        worker = await launcher.launch(run_dir, env={}, prepare=lambda pid: None)
+        await worker.ended
+    await launcher.close()
+    assert (run_dir / "spinning").read_text() == expected
 
 
 async def test_a_warm_server_that_never_gets_ready_is_given_up(tmp_path: Path) -> None:

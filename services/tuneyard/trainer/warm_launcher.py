@@ -43,6 +43,11 @@ WARM_ENVIRONMENT = {
     # numpy's matrix library starts its threads when imported; those of torch start when used.
     "OPENBLAS_NUM_THREADS": "1",
 }
+_SPIN_COUNT = "3000"
+"""Turns of libgomp's idle threads before they sleep. Its default is to spin for milliseconds: where others
+use the cores too, the threads that have work wait for those that have none, and a step takes several times
+as long. libgomp reads it when it is loaded, hence it is set for the process that will import torch.
+"""
 
 
 class ForkRefused(LaunchError):
@@ -70,6 +75,7 @@ class WarmLauncher:
         counts starts in a row that did not get ready. A warm server that does not answer within `patience`
         is replaced: forking takes milliseconds, and while it hangs it tells of no worker's end.
         """
+        environment = _with_short_spins(environment)
         self._log_path = log_path
         self._environment = {**environment, **WARM_ENVIRONMENT}
         self._needed = frozenset(preload)
@@ -335,6 +341,13 @@ class _Connection:
             answer.set_exception(outcome)
         else:
             answer.set_result(outcome)
+
+
+def _with_short_spins(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment with our spin count, unless the user says how threads wait."""
+    if environment.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+        return environment
+    return {**environment, "GOMP_SPINCOUNT": _SPIN_COUNT}
 
 
 def _ending(returncode: int) -> str:
