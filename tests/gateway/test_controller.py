@@ -14,8 +14,9 @@ from tuneyard.gateway.controller import Controller, ControllerSettings
 from tuneyard.gateway.resolver import Resolver
 from tuneyard.gateway.trainers import TrainerAddress, Trainers
 from tuneyard.rpc.errors import TuneyardError
-from tuneyard.v1 import dataset_pb2, job_pb2, trainer_service_pb2, training_pb2
+from tuneyard.v1 import dataset_pb2, job_pb2, system_pb2, trainer_service_pb2, training_pb2
 
+GB = 10**9
 SETTINGS = ControllerSettings(
     trainer_lease=timedelta(seconds=1.5),
     cancel_after=timedelta(seconds=0.5),
@@ -41,21 +42,23 @@ class NoModels:
 
 
 class Fleet:
-    """A leading controller over one trainer."""
+    """A leading controller over one trainer, or more."""
 
-    def __init__(self, ledger: LedgerDriver, trainer: FakeTrainer) -> None:
+    def __init__(self, ledger: LedgerDriver, trainer: FakeTrainer, *others: FakeTrainer) -> None:
         self.ledger = ledger
         self.trainer = trainer
+        self._all = (trainer, *others)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        self.address = await self.trainer.start()
+        self.addresses = [await trainer.start() for trainer in self._all]
         self.lead()
 
     def lead(self) -> None:
         """Begin a gateway's life."""
         self.trainers = Trainers(
-            [TrainerAddress(training_pb2.FAMILY_VISION, self.address)], poll_seconds=0.05
+            [TrainerAddress(training_pb2.FAMILY_VISION, address) for address in self.addresses],
+            poll_seconds=0.05,
         )
         jobs = self.ledger.jobs
         resolver = Resolver(trainers=self.trainers, datasets=ReadyDatasets(), models=NoModels(), jobs=jobs)
@@ -77,10 +80,11 @@ class Fleet:
 
     async def stop(self) -> None:
         await self.die()
-        await self.trainer.stop()
+        for trainer in self._all:
+            await trainer.stop()
 
-    async def queued(self) -> str:
-        name = await self.ledger.create(batch_size=8)
+    async def queued(self, estimate: job_pb2.Estimate | None = None) -> str:
+        name = await self.ledger.create(batch_size=8, estimate=estimate)
         self.controller.poke()
         return name
 
@@ -300,6 +304,47 @@ async def test_a_job_whose_family_is_configured_no_longer_says_so(fleet: Fleet) 
     name = await fleet.ledger.create(family=training_pb2.FAMILY_LLM)
     fleet.controller.poke()
     await until(fleet.waits_for(name, "an? llm trainer"))
+
+
+DEMANDS = [
+    ("disk_free_bytes", job_pb2.Estimate(disk_bytes=40 * GB), "40.0 GB of free disk space: .* has 3.0 GB"),
+    ("host_memory_bytes", job_pb2.Estimate(memory=job_pb2.MemoryUse(host_bytes=8 * GB)), "8.0 GB of memory"),
+]
+
+
+@pytest.mark.parametrize(("resource", "estimate", "told"), DEMANDS)
+async def test_a_job_waits_while_its_trainer_has_too_little_and_is_told_how_much(
+    fleet: Fleet, resource: str, estimate: job_pb2.Estimate, told: str
+) -> None:
+    setattr(fleet.trainer, resource, 3 * GB)
+    name = await fleet.queued(estimate)
+    await until(fleet.waits_for(name, told))
+    assert fleet.trainer.calls["StartRun"] == 0
+    setattr(fleet.trainer, resource, 50 * GB)
+    await fleet.reaches(name, "STARTING")
+
+
+async def test_a_job_that_waits_for_room_lets_smaller_ones_pass(fleet: Fleet) -> None:
+    fleet.trainer.disk_free_bytes = 3 * GB
+    large = await fleet.queued(job_pb2.Estimate(disk_bytes=40 * GB))
+    small = await fleet.queued(job_pb2.Estimate(disk_bytes=2 * GB))
+    await fleet.reaches(small, "STARTING")
+    assert (await fleet.ledger.jobs.get(large)).state == job_pb2.JOB_STATE_QUEUED
+
+
+async def test_a_large_job_goes_to_the_trainer_whose_free_device_can_hold_it(ledger: LedgerDriver) -> None:
+    small, large = FakeTrainer(trainer_id="small"), FakeTrainer(trainer_id="large")
+    small.devices = [
+        system_pb2.Device(id="cuda:0", memory_total_bytes=24 * GB),
+        system_pb2.Device(id="cuda:1", memory_total_bytes=80 * GB, job="jobs/other"),
+    ]
+    large.devices = [system_pb2.Device(id="cuda:0", memory_total_bytes=80 * GB)]
+    fleet = Fleet(ledger, small, large)
+    await fleet.start()
+    name = await fleet.queued(job_pb2.Estimate(memory=job_pb2.MemoryUse(device_bytes=40 * GB)))
+    await until(lambda: large.started == [(name, 1)])
+    assert small.started == []
+    await fleet.stop()
 
 
 async def test_one_slot_gets_one_start(fleet: Fleet) -> None:

@@ -46,6 +46,7 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.estimate = trainer_service_pb2.TrainerServiceEstimateResponse()
         self.estimate.estimate.fits = True
         self.estimate.estimate.total_steps = 30
+        self.disk_free_bytes = 0
         self.hangs = False
         """Whether it lets estimates wait."""
 
@@ -56,6 +57,7 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
                 family=training_pb2.FAMILY_VISION,
                 health=system_pb2.TRAINER_HEALTH_READY,
                 tasks=[training_pb2.TASK_KIND_IMAGE_CLASSIFIER],
+                disk_free_bytes=self.disk_free_bytes,
             ),
             base_models=[
                 model_service_pb2.BaseModel(

@@ -10,11 +10,12 @@ import structlog
 from tuneyard.gateway.following import Follower
 from tuneyard.gateway.jobs import JobRepository
 from tuneyard.gateway.kinds import FAMILIES, family_name, slot_kind, watched_metric
+from tuneyard.gateway.placement import choose, free_slots
 from tuneyard.gateway.resolver import Resolver, Sources, Waiting
 from tuneyard.gateway.trainers import TrainerLink, Trainers
 from tuneyard.gateway.transitions import CANCELLING, WITH_ATTEMPT
 from tuneyard.rpc.errors import TuneyardError, reason_value
-from tuneyard.v1 import errors_pb2, job_pb2, system_pb2, trainer_service_pb2, training_pb2
+from tuneyard.v1 import errors_pb2, job_pb2, trainer_service_pb2, training_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +72,7 @@ class Dispatcher:
                 await self._wait(queued.job, "a trainer of its family that can be reached")
             return
         free = {
-            id(link): _free_slots(link, pending[id(link)])
+            id(link): free_slots(link, pending[id(link)])
             for link in links
             if link.ready and not self._is_avoided(link)
         }
@@ -80,12 +81,13 @@ class Dispatcher:
             if job is None:
                 continue
             slot = slot_kind(job.spec)
-            link = next((link for link in links if free.get(id(link), Counter())[slot] > 0), None)
-            if link is None:
-                await self._wait(job, "a free slot")
+            unoccupied = [link for link in links if free.get(id(link), Counter())[slot] > 0]
+            place = choose(unoccupied, job.estimate) if unoccupied else "a free slot"
+            if not isinstance(place, TrainerLink):
+                await self._wait(job, str(place))
                 continue
-            free[id(link)][slot] -= 1
-            await self._open(link, job)
+            free[id(place)][slot] -= 1
+            await self._open(place, job)
 
     async def _explain_family(self, family: "training_pb2.Family.ValueType") -> None:
         """Tells jobs that were accepted under other settings why they wait."""
@@ -205,20 +207,6 @@ class Dispatcher:
             best_metric=job.metrics.get(metric),
             kept_checkpoints=await self._jobs.kept_checkpoints(job.name),
         )
-
-
-def _free_slots(link: TrainerLink, pending: Counter[int]) -> Counter[int]:
-    info = link.info
-    if info is None:
-        return Counter()
-    free = Counter(
-        {
-            int(system_pb2.SLOT_KIND_DEVICE): info.free_device_slots,
-            int(system_pb2.SLOT_KIND_CPU): info.free_cpu_slots,
-        }
-    )
-    free.subtract(pending)
-    return free
 
 
 def job_error(error: TuneyardError, *, stage: str) -> errors_pb2.JobError:

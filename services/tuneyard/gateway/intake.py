@@ -7,6 +7,7 @@ from typing import Final
 from tuneyard.gateway.db import Database
 from tuneyard.gateway.jobs import JobRepository, resolve, state_name
 from tuneyard.gateway.kinds import FAMILIES, source_job, task_of_training
+from tuneyard.gateway.placement import require_disk
 from tuneyard.gateway.requests import RequestKey, find_resource
 from tuneyard.gateway.resolver import DatasetLookup, Resolver, Waiting
 from tuneyard.gateway.spec_rules import label_violations, training_violations
@@ -152,6 +153,7 @@ class JobIntake:
             raise TuneyardError(
                 "NOT_SUPPORTED", "the trainer of this family does not do this in this release"
             )
+        require_disk(self._trainers.links_of(job.family), estimate)
         resolve(job, estimate)
 
     async def _check_uploaded(self, spec: training_pb2.TrainingSpec) -> None:

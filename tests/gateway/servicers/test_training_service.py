@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.edge import Edge, image_folder, refusal
+from tests.support.edge import Edge, eventually, image_folder, refusal
 from tuneyard.gateway import intake
-from tuneyard.v1 import dataset_pb2, dataset_service_pb2, errors_pb2, job_pb2, training_pb2
+from tuneyard.v1 import (
+    dataset_pb2,
+    dataset_service_pb2,
+    errors_pb2,
+    job_pb2,
+    system_service_pb2,
+    training_pb2,
+)
 from tuneyard.v1 import training_service_pb2 as pb
 
 
@@ -120,6 +127,21 @@ async def test_a_job_that_cannot_fit_is_refused_with_the_numbers(edge: Edge) -> 
     error = await refusal(edge.training.Train(pb.TrainRequest(spec=spec())))
     assert (error.reason, error.metadata["memory_bytes"]) == ("DOES_NOT_FIT", "90000000000")
     assert "batch 4" in error.message
+
+
+async def test_a_job_that_no_disk_has_room_for_is_refused_with_the_numbers(edge: Edge) -> None:
+    await edge.ready_dataset()
+    edge.trainer.estimate.estimate.disk_bytes = 40_000_000_000
+    edge.trainer.disk_free_bytes = 3_000_000_000
+
+    async def is_known() -> bool | None:
+        answer = await edge.system.ListTrainers(system_service_pb2.ListTrainersRequest())
+        return answer.trainers[0].disk_free_bytes == 3_000_000_000 or None
+
+    await eventually(is_known)
+    error = await refusal(edge.training.Train(pb.TrainRequest(spec=spec())))
+    assert (error.reason, error.metadata["disk_free_bytes"]) == ("STORAGE_FULL", "3000000000")
+    assert "40.0 GB" in error.message
 
 
 async def test_a_job_is_accepted_though_its_trainer_hangs(
