@@ -422,11 +422,11 @@ async def test_metric_events_are_read_with_the_starts_that_void_them(ledger: Led
         {"log": event_pb2.LogEvent(message="hello")},
         ledger.metrics(2, train_loss=1.0),
     )
-    events = await ledger.jobs.metric_events_after(name.removeprefix("jobs/"), 3)
+    events = await ledger.jobs.metric_events_after(name.removeprefix("jobs/"), 3, 10)
     assert [event.metrics.step for event in events] == [1, 2]
     await ledger.lose(name, attempt)
     await ledger.open(name)
-    after = await ledger.jobs.metric_events_after(name.removeprefix("jobs/"), events[-1].sequence)
+    after = await ledger.jobs.metric_events_after(name.removeprefix("jobs/"), events[-1].sequence, 10)
     assert [event.state_change.to for event in after] == [
         job_pb2.JOB_STATE_QUEUED,
         job_pb2.JOB_STATE_STARTING,

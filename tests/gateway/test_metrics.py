@@ -1,11 +1,12 @@
 """Curves from the event log: complete, no spike lost by downsampling, repeats of old attempts omitted."""
 
+import asyncio
 import math
 from collections.abc import Sequence
 
 import pytest
 
-from tuneyard.gateway.metrics import Metrics
+from tuneyard.gateway.metrics import PAGE, Metrics
 from tuneyard.v1 import event_pb2
 
 
@@ -27,8 +28,11 @@ class Log:
     async def last_sequence(self, job_id: str) -> int:
         return len(self.events)
 
-    async def metric_events_after(self, job_id: str, sequence: int) -> Sequence[event_pb2.JobEvent]:
-        return self.events[sequence:]
+    async def metric_events_after(
+        self, job_id: str, sequence: int, limit: int
+    ) -> Sequence[event_pb2.JobEvent]:
+        await asyncio.sleep(0)
+        return self.events[sequence : sequence + limit]
 
 
 async def test_all_points_come_in_order_with_the_sequence_that_they_reach() -> None:
@@ -82,6 +86,28 @@ async def test_nan_hides_no_extreme_around_it() -> None:
     assert 50.0 in list(column.values)
 
 
+async def test_a_stretch_of_nothing_but_nan_is_shown() -> None:
+    log = Log()
+    for step in range(1000):
+        log.point(step, math.nan if step >= 500 else 1.0)
+    column = (await Metrics(log).columns("jobs/a", [], 20)).columns[0]
+    assert any(math.isnan(value) for value in column.values)
+
+
+async def test_long_curves_are_read_page_by_page_while_others_have_their_turn() -> None:
+    log = Log()
+    for step in range(10 * PAGE + 1):
+        log.point(step, step)
+    metrics, turns = Metrics(log), 0
+    readers = [asyncio.create_task(metrics.columns("jobs/a", [], 0)) for _ in range(2)]
+    while not all(reader.done() for reader in readers):
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 10
+    for reader in readers:
+        assert list(reader.result().columns[0].steps) == list(range(10 * PAGE + 1))
+
+
 async def test_only_the_metrics_asked_for_come() -> None:
     log = Log()
     log.add(metrics=event_pb2.MetricsEvent(step=1, values={"a": 1.0, "b": 2.0}))
@@ -96,9 +122,9 @@ async def test_the_points_that_are_kept_in_memory_are_limited() -> None:
     asked: list[int] = []
     read = log.metric_events_after
 
-    async def counted(job_id: str, sequence: int) -> Sequence[event_pb2.JobEvent]:
+    async def counted(job_id: str, sequence: int, limit: int) -> Sequence[event_pb2.JobEvent]:
         asked.append(sequence)
-        return await read(job_id, sequence)
+        return await read(job_id, sequence, limit)
 
     log.metric_events_after = counted  # type: ignore[method-assign]
     metrics = Metrics(log, points_kept=15)

@@ -3,19 +3,25 @@
 The log stays the truth: a column is extended from the sequence it reaches, never edited.
 """
 
+import math
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from tuneyard.v1 import event_pb2, training_service_pb2
+
+PAGE: Final = 500
+"""Events that are read at once: everything else waits for the milliseconds that they take."""
 
 
 class MetricLog(Protocol):
     """What is read from the repository."""
 
-    async def metric_events_after(self, job_id: str, sequence: int) -> Sequence[event_pb2.JobEvent]:
-        """Returns committed metrics and state changes beyond `sequence`, in order."""
+    async def metric_events_after(
+        self, job_id: str, sequence: int, limit: int
+    ) -> Sequence[event_pb2.JobEvent]:
+        """Returns at most `limit` committed metrics and state changes beyond `sequence`, in order."""
         ...
 
     async def last_sequence(self, job_id: str) -> int:
@@ -70,11 +76,12 @@ def _extremes(values: Sequence[float], max_points: int) -> Sequence[int]:
     chosen = {0, count - 1}
     for interval in range(intervals):
         start, end = interval * count // intervals, (interval + 1) * count // intervals
-        # A NaN compares false with everything: as a key it would hide the true extremes around it.
-        finite = [i for i in range(start, end) if values[i] == values[i]]
-        if finite:
-            chosen.add(min(finite, key=values.__getitem__))
-            chosen.add(max(finite, key=values.__getitem__))
+        piece = values[start:end]
+        if math.isnan(sum(piece)):
+            # A NaN compares false with everything: it would hide the true extremes around it.
+            piece = [value for value in piece if not math.isnan(value)]
+        if piece:
+            chosen.update(values.index(extreme(piece), start, end) for extreme in (min, max))
         elif end > start:
             chosen.add(start)
     return sorted(chosen)[: max(max_points, 2)]
@@ -126,22 +133,25 @@ class Metrics:
         """Returns the curves by name, downsampled, and the sequence that they reach. JOB_NOT_FOUND."""
         job_id = name.removeprefix("jobs/")
         reached = await self._log.last_sequence(job_id)
-        known = self._jobs.get(job_id, JobCurves())
-        if known.sequence < reached:
-            after = known.sequence
-            events = await self._log.metric_events_after(job_id, after)
-            # Another call may have extended the same curves while this one read.
-            if known.sequence == after:
-                known.extend([event for event in events if event.sequence <= reached])
-                known.sequence = reached
-        self._jobs[job_id] = known
+        known = self._jobs.setdefault(job_id, JobCurves())
         self._jobs.move_to_end(job_id)
+        while known.sequence < reached:
+            await self._read_page(known, job_id, reached)
         self._make_room()
         wanted = metrics or sorted(known.curves)
         return training_service_pb2.GetJobMetricsResponse(
             columns=[known.curves[each].column(each, max_points) for each in wanted if each in known.curves],
             last_sequence=known.sequence,
         )
+
+    async def _read_page(self, known: JobCurves, job_id: str, reached: int) -> None:
+        after = known.sequence
+        events = await self._log.metric_events_after(job_id, after, PAGE)
+        # Another call may have extended the same curves while this one read.
+        if known.sequence == after:
+            known.extend(events)
+            last = events[-1].sequence if events else reached
+            known.sequence = last if len(events) == PAGE else max(last, reached)
 
     def _make_room(self) -> None:
         points = sum(job.points for job in self._jobs.values())

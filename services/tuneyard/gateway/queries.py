@@ -19,8 +19,6 @@ from tuneyard.rpc.errors import TuneyardError
 from tuneyard.rpc.names import artifact_name, job_id, job_name
 from tuneyard.v1 import event_pb2, job_pb2, training_pb2, training_service_pb2
 
-METRIC_PAGE = 5000
-
 _JOB = select(jobs.c.blob, jobs.c.state).where(jobs.c.id == bindparam("id_"))
 _LAST_SEQUENCE = select(jobs.c.last_sequence).where(jobs.c.id == bindparam("id_"))
 _QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.id)
@@ -113,16 +111,13 @@ class JobQueries(Ledger):
         async with self._db.read() as connection:
             return await events.read_after(connection, job_id, sequence, limit)
 
-    async def metric_events_after(self, job_id: str, sequence: int) -> builtins.list[event_pb2.JobEvent]:
-        """Committed events with metrics or a state change beyond `sequence`, in order: what curves need."""
-        found: list[event_pb2.JobEvent] = []
-        while True:
-            async with self._db.read() as connection:
-                blobs = await events.read_metrics_after(connection, job_id, sequence, METRIC_PAGE)
-            found += [event_pb2.JobEvent.FromString(blob) for blob in blobs]
-            if len(blobs) < METRIC_PAGE:
-                return found
-            sequence = found[-1].sequence
+    async def metric_events_after(
+        self, job_id: str, sequence: int, limit: int
+    ) -> builtins.list[event_pb2.JobEvent]:
+        """At most `limit` committed events with metrics or a state change beyond `sequence`, in order."""
+        async with self._db.read() as connection:
+            blobs = await events.read_metrics_after(connection, job_id, sequence, limit)
+        return [event_pb2.JobEvent.FromString(blob) for blob in blobs]
 
     async def checkpoints(self, name: str) -> builtins.list[event_pb2.Checkpoint]:
         """All checkpoints, oldest first; those whose bytes are gone are not `available`. JOB_NOT_FOUND."""
