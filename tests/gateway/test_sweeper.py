@@ -1,15 +1,19 @@
 """What is deleted from the store, and what is not. On SQLite and on PostgreSQL."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.support.ledger import LedgerDriver
+from tuneyard.gateway.datasets import DatasetRecord, DatasetRepository
 from tuneyard.gateway.garbage import ATTEMPT_GRACE, GarbageRepository, discard
 from tuneyard.gateway.sweeper import Sweeper
-from tuneyard.storage import FolderStore
-from tuneyard.v1 import event_pb2, job_pb2
+from tuneyard.gateway.uploads import DatasetUploads
+from tuneyard.rpc.errors import TuneyardError
+from tuneyard.storage import FolderStore, UploadNotFound
+from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2
 
 
 class CountingStore(FolderStore):
@@ -28,10 +32,13 @@ class Yard:
     def __init__(self, ledger: LedgerDriver, store: CountingStore) -> None:
         self.ledger = ledger
         self.store = store
+        self.datasets = DatasetRepository(ledger.db, clock=ledger.clock)
+        self.uploads = DatasetUploads(self.datasets, store, on_arrival=lambda: None, clock=ledger.clock)
         self.sweeper = Sweeper(
             garbage=GarbageRepository(ledger.db),
             jobs=ledger.jobs,
             store=store,
+            uploads=self.uploads,
             is_leader=lambda: True,
             clock=ledger.clock,
         )
@@ -55,11 +62,20 @@ class Yard:
         await self.ledger.write(name, attempt, self.ledger.artifact(path, key=key))
         return key
 
+    async def begin_upload(self, name: str) -> DatasetRecord:
+        dataset = dataset_pb2.Dataset(name=name, size_bytes=5)
+        await self.uploads.create(dataset, key=f"{name}/data", sha256="", request=None)
+        return await self.datasets.record(name)
+
     async def sweep_after(self, time: timedelta) -> list[str]:
         """The keys that are left."""
         self.ledger.clock.advance(time)
         await self.sweeper.sweep()
         return [each.key for each in self.store.list("")]
+
+
+async def arriving(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 @pytest.fixture
@@ -134,3 +150,44 @@ async def test_a_prefix_of_no_job_is_emptied_whole(yard: Yard) -> None:
     async with yard.ledger.db.transaction() as connection:
         await discard(connection, ["models/m/1/"], yard.ledger.clock())
     assert await yard.sweep_after(timedelta(minutes=2)) == []
+
+
+async def test_an_upload_that_nobody_works_at_is_deleted_with_its_parts_after_a_week(yard: Yard) -> None:
+    record = await yard.begin_upload("datasets/idle")
+    await yard.sweep_after(timedelta(days=6))
+    assert yard.store.list_parts(record.key, record.upload_id) == []
+    await yard.sweep_after(timedelta(days=2))
+    with pytest.raises(UploadNotFound):
+        yard.store.list_parts(record.key, record.upload_id)
+    with pytest.raises(TuneyardError, match="DATASET_NOT_FOUND"):
+        await yard.datasets.get("datasets/idle")
+
+
+@pytest.mark.parametrize("work", ["sign", "receive"])
+async def test_an_upload_that_somebody_works_at_is_kept(yard: Yard, work: str) -> None:
+    await yard.begin_upload("datasets/busy")
+    for _ in range(3):
+        if work == "sign":
+            await yard.uploads.sign("datasets/busy", [1])
+        else:
+            await yard.uploads.receive("datasets/busy", offset=0, chunks=arriving(b"12"))
+        await yard.sweep_after(timedelta(days=6))
+    assert (await yard.datasets.get("datasets/busy")).state == dataset_pb2.DATASET_STATE_UPLOADING
+
+
+async def test_activity_is_written_once_a_minute(yard: Yard) -> None:
+    record = await yard.begin_upload("datasets/busy")
+    first = await yard.datasets.upload_active(record)
+    yard.ledger.clock.advance(timedelta(minutes=2))
+    later = await yard.datasets.upload_active(first)
+    times = [each.dataset.update_time.ToMicroseconds() for each in (record, first, later)]
+    assert times[0] == times[1] < times[2]
+
+
+async def test_what_is_no_longer_an_upload_is_not_deleted_as_one(yard: Yard) -> None:
+    record = await yard.begin_upload("datasets/done")
+    await yard.uploads.receive("datasets/done", offset=0, chunks=arriving(b"12345"))
+    yard.ledger.clock.advance(timedelta(days=9))
+    assert not await yard.datasets.delete("datasets/done", idle_since=yard.ledger.clock())
+    await yard.sweep_after(timedelta(days=9))
+    assert yard.store.stat(record.key).size_bytes == 5

@@ -180,9 +180,10 @@ class Gateway:
                 wall_time=config.validation_time,
             ),
         )
+        uploads = DatasetUploads(datasets, store, on_arrival=validator.poke)
         dataset_library = DatasetLibrary(
             repository=datasets,
-            uploads=DatasetUploads(datasets, store, on_arrival=validator.poke),
+            uploads=uploads,
             sources=sources,
             validator=validator,
             new_id=new_id,
@@ -229,7 +230,9 @@ class Gateway:
         add_InferenceServiceServicer_to_server(InferenceServicer(), server.grpc)
         add_SystemServiceServicer_to_server(SystemServicer(trainers=trainers, info=info), server.grpc)
         address = await server.start(SERVICES)
-        sweeper = Sweeper(garbage=GarbageRepository(db), jobs=jobs, store=store, is_leader=is_leader)
+        sweeper = Sweeper(
+            garbage=GarbageRepository(db), jobs=jobs, store=store, uploads=uploads, is_leader=is_leader
+        )
         others = OtherGateways(db=db, hub=hub, on_change=controller.poke)
         return cls(
             server=server,

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy import delete as delete_from
@@ -20,6 +20,7 @@ from tuneyard.rpc import names
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import dataset_pb2, trainer_service_pb2
 
+_ACTIVITY_EVERY: Final = timedelta(minutes=1)
 _LIST_METHOD = "ListDatasets"
 
 
@@ -148,15 +149,23 @@ class DatasetRepository:
         token = paging.encode_token(paging.Place(last.create_time, last.id), digest) if last else ""
         return records, token, total
 
+    async def upload_active(self, record: DatasetRecord) -> DatasetRecord:
+        """Somebody works at an upload: it is not idle. Written at most once a minute."""
+        if self._clock() - _updated(record.dataset) < _ACTIVITY_EVERY:
+            return record
+        await self._edit(
+            record.dataset.name, lambda dataset: None, states=(dataset_pb2.DATASET_STATE_UPLOADING,)
+        )
+        return await self.record(record.dataset.name)
+
+    async def idle_uploads(self, *, since: datetime) -> Sequence[DatasetRecord]:
+        """UPLOADING datasets at which nobody has worked since a moment, oldest first."""
+        uploading = await self._in_state(dataset_pb2.DATASET_STATE_UPLOADING)
+        return [record for record in uploading if _is_idle(record.dataset, since)]
+
     async def validating(self) -> Sequence[DatasetRecord]:
         """All datasets whose validation has not ended, oldest first."""
-        query = (
-            select(datasets)
-            .where(datasets.c.state == dataset_pb2.DATASET_STATE_VALIDATING)
-            .order_by(datasets.c.create_time, datasets.c.id)
-        )
-        async with self._db.read() as connection:
-            return [_to_record(row) for row in await connection.execute(query)]
+        return await self._in_state(dataset_pb2.DATASET_STATE_VALIDATING)
 
     async def bytes_arrived(self, name: str, *, size_bytes: int, sha256: str) -> dataset_pb2.Dataset:
         """All bytes are in the store: the dataset becomes, or stays, VALIDATING."""
@@ -205,17 +214,28 @@ class DatasetRepository:
             report_blob=report.SerializeToString(),
         )
 
-    async def delete(self, name: str) -> None:
-        """Forget a dataset and leave its bytes to the garbage collection.
+    async def delete(self, name: str, *, idle_since: datetime | None = None) -> bool:
+        """Forget a dataset and leave its bytes to the garbage collection; tell whether it was done.
 
-        DATASET_NOT_FOUND; DATASET_IN_USE while a job that waits or runs uses it.
+        With `idle_since` only an upload at which nobody has worked since is deleted. DATASET_NOT_FOUND;
+        DATASET_IN_USE while a job that waits or runs uses it.
         """
         async with self._db.transaction() as connection:
             record = await self._record(connection, name, lock=True)
+            if idle_since is not None and not _is_idle(record.dataset, idle_since):
+                return False
             if using := await jobs_using_dataset(connection, name):
                 raise in_use("DATASET_IN_USE", name, using)
             await connection.execute(delete_from(datasets).where(datasets.c.id == names.dataset_id(name)))
             await garbage.discard(connection, [record.key], self._clock())
+            return True
+
+    async def _in_state(self, state: int) -> Sequence[DatasetRecord]:
+        query = (
+            select(datasets).where(datasets.c.state == state).order_by(datasets.c.create_time, datasets.c.id)
+        )
+        async with self._db.read() as connection:
+            return [_to_record(row) for row in await connection.execute(query)]
 
     async def _edit(
         self,
@@ -263,6 +283,14 @@ def _to_record(row: Row[Any]) -> DatasetRecord:
         upload_id="" if is_import else row.upload_id,
         source=row.upload_id.removeprefix(_IMPORT) if is_import else "",
     )
+
+
+def _updated(dataset: dataset_pb2.Dataset) -> datetime:
+    return dataset.update_time.ToDatetime(UTC)
+
+
+def _is_idle(dataset: dataset_pb2.Dataset, since: datetime) -> bool:
+    return dataset.state == dataset_pb2.DATASET_STATE_UPLOADING and _updated(dataset) < since
 
 
 def _not_found(name: str) -> TuneyardError:

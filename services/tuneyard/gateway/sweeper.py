@@ -11,6 +11,7 @@ from tuneyard.gateway.clock import utc_now
 from tuneyard.gateway.garbage import GarbageRepository
 from tuneyard.gateway.jobs import JobRepository
 from tuneyard.gateway.store_calls import in_store
+from tuneyard.gateway.uploads import DatasetUploads
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.storage import ObjectStore, StorageError
 
@@ -31,12 +32,14 @@ class Sweeper:
         garbage: GarbageRepository,
         jobs: JobRepository,
         store: ObjectStore,
+        uploads: DatasetUploads,
         is_leader: Callable[[], bool],
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._garbage = garbage
         self._jobs = jobs
         self._store = store
+        self._uploads = uploads
         self._is_leader = is_leader
         self._clock = clock
         self._next_store_sweep = clock()
@@ -61,6 +64,7 @@ class Sweeper:
                 await self._garbage.forget(prefix)
         await self._jobs.purge_requests()
         if self._clock() >= self._next_store_sweep:
+            await self._uploads.delete_idle()
             await in_store(self._store.sweep, older_than=_ABANDONED_AFTER)
             self._next_store_sweep = self._clock() + _STORE_INTERVAL
 

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+import structlog
 
 from tuneyard.gateway.clock import utc_now
 from tuneyard.gateway.datasets import DatasetRecord, DatasetRepository
@@ -24,6 +26,9 @@ from tuneyard.storage import (
 from tuneyard.v1 import dataset_pb2
 
 SIGNED_FOR: Final = timedelta(hours=1)
+IDLE_FOR: Final = timedelta(days=7)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class DatasetUploads:
                     first_part=received // part_size + 1,
                     room_bytes=size - received,
                 )
-                await _write_all(writer, chunks)
+                record = await self._write_all(record, writer, chunks)
                 if writer.room_bytes:
                     return await self.described(record.dataset)
             return await self._complete(record)
@@ -137,6 +142,15 @@ class DatasetUploads:
             for number in numbers
         ]
 
+    async def delete_idle(self) -> None:
+        """Delete the datasets whose uploads nobody has worked at for a week, with their parts."""
+        since = self._clock() - IDLE_FOR
+        for record in await self._repository.idle_uploads(since=since):
+            with suppress(TuneyardError):
+                if await self._repository.delete(record.dataset.name, idle_since=since):
+                    log.info("idle upload deleted", dataset=record.dataset.name)
+                    await self.abandon(record)
+
     async def abandon(self, record: DatasetRecord) -> None:
         """Drop the parts of a dataset that is being deleted."""
         if task := self._receiving.get(record.dataset.name):
@@ -146,11 +160,29 @@ class DatasetUploads:
             await in_store(self._store.abort_upload, record.key, record.upload_id)
 
     async def _resume(self, name: str) -> tuple[DatasetRecord, int]:
-        """The dataset, and how many bytes are stored; an upload that the store has lost begins again."""
+        """The dataset, and how many bytes are stored; an upload that the store has lost begins again.
+
+        Whoever asks works at it: it is not idle.
+        """
         record = await self._repository.record(name)
         while (received := await in_store(self._received, record)) is None:
             record = await self._begin_again(record)
-        return record, received
+        return await self._repository.upload_active(record), received
+
+    async def _write_all(
+        self, record: DatasetRecord, writer: PartWriter, chunks: AsyncIterator[bytes]
+    ) -> DatasetRecord:
+        try:
+            async for chunk in chunks:
+                if len(chunk) > writer.room_bytes:
+                    raise invalid(
+                        "chunk", "goes beyond the size that was announced when the dataset was created"
+                    )
+                await writer.write(chunk)
+                record = await self._repository.upload_active(record)
+        finally:
+            await writer.flush()
+        return record
 
     def _received(self, record: DatasetRecord) -> int | None:
         """How many bytes are stored without a gap; None where the store has neither upload nor object."""
@@ -228,16 +260,6 @@ class DatasetUploads:
         finally:
             if self._receiving.get(name) is task:
                 del self._receiving[name]
-
-
-async def _write_all(writer: PartWriter, chunks: AsyncIterator[bytes]) -> None:
-    try:
-        async for chunk in chunks:
-            if len(chunk) > writer.room_bytes:
-                raise invalid("chunk", "goes beyond the size that was announced when the dataset was created")
-            await writer.write(chunk)
-    finally:
-        await writer.flush()
 
 
 def _has_arrived(record: DatasetRecord) -> bool:
