@@ -14,7 +14,7 @@ from tuneyard.gateway import garbage, paging
 from tuneyard.gateway.clock import to_micros, utc_now
 from tuneyard.gateway.db import Database
 from tuneyard.gateway.queries import in_use, jobs_using_dataset
-from tuneyard.gateway.requests import RequestKey, find_resource, remember
+from tuneyard.gateway.requests import RequestKey, find_resource, made_before, remember
 from tuneyard.gateway.schema import datasets
 from tuneyard.rpc import names
 from tuneyard.rpc.errors import TuneyardError
@@ -53,10 +53,7 @@ class DatasetRepository:
 
     async def find_request(self, request: RequestKey | None) -> dataset_pb2.Dataset | None:
         """What an earlier call with the same request id made; REQUEST_ID_REUSED if its body was another."""
-        if request is None:
-            return None
-        async with self._db.read() as connection:
-            name = await find_resource(connection, request)
+        name = await made_before(self._db, request)
         return await self.get(name) if name else None
 
     async def create(

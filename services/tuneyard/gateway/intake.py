@@ -8,7 +8,7 @@ from tuneyard.gateway.db import Database
 from tuneyard.gateway.jobs import JobRepository, resolve, state_name
 from tuneyard.gateway.kinds import FAMILIES, source_job, task_of_training
 from tuneyard.gateway.placement import require_disk
-from tuneyard.gateway.requests import RequestKey, find_resource
+from tuneyard.gateway.requests import RequestKey, made_before
 from tuneyard.gateway.resolver import DatasetLookup, Resolver, Waiting
 from tuneyard.gateway.spec_rules import label_violations, training_violations
 from tuneyard.gateway.trainers import Trainers
@@ -166,10 +166,7 @@ class JobIntake:
 
     async def _made_before(self, key: RequestKey | None) -> job_pb2.Job | None:
         """What the same request made: it is returned whatever has become of its dataset since."""
-        if key is None:
-            return None
-        async with self._db.read() as connection:
-            name = await find_resource(connection, key)
+        name = await made_before(self._db, key)
         return await self._jobs.get(name) if name else None
 
     async def _family(self, spec: job_pb2.JobSpec) -> "training_pb2.Family.ValueType":

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tuneyard.gateway.clock import to_micros
+from tuneyard.gateway.db import Database
 from tuneyard.gateway.schema import requests
 from tuneyard.rpc.errors import TuneyardError
 
@@ -59,6 +60,14 @@ async def find_resource(connection: AsyncConnection, key: RequestKey) -> str | N
             resource=row.resource,
         )
     return str(row.resource)
+
+
+async def made_before(db: Database, key: RequestKey | None) -> str | None:
+    """As `find_resource`, for a call that need not go on where it is a repetition; None without a key."""
+    if key is None:
+        return None
+    async with db.read() as connection:
+        return await find_resource(connection, key)
 
 
 async def remember(connection: AsyncConnection, key: RequestKey, resource: str, now: datetime) -> None:
