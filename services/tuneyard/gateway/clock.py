@@ -11,11 +11,6 @@ def to_micros(moment: datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
-def from_micros(micros: int) -> datetime:
-    """The aware datetime in UTC for an integer of the database."""
-    return EPOCH + timedelta(microseconds=micros)
-
-
 def utc_now() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)

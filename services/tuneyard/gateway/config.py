@@ -12,16 +12,12 @@ from typing import Any, Final, cast
 
 from platformdirs import user_data_path
 
+from tuneyard.gateway.kinds import FAMILIES, family_name
 from tuneyard.gateway.trainers import TrainerAddress
 from tuneyard.rpc.log import LogFormat
 from tuneyard.storage import StoreSettings
-from tuneyard.v1 import training_pb2
 
-_FAMILIES: Final = {
-    "vision": training_pb2.FAMILY_VISION,
-    "diffusion": training_pb2.FAMILY_DIFFUSION,
-    "llm": training_pb2.FAMILY_LLM,
-}
+_FAMILIES: Final = {family_name(family): family for family in FAMILIES.values()}
 
 
 class ConfigError(SystemExit):

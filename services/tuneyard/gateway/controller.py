@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from tuneyard.gateway.dispatch import Dispatcher
+from tuneyard.gateway.dispatch import STEP_DOWN, Dispatcher
 from tuneyard.gateway.following import Follower, RunReader
 from tuneyard.gateway.jobs import JobRepository, OpenAttempt
 from tuneyard.gateway.resolver import Resolver
@@ -255,7 +255,7 @@ class _Leader:
                 if not await self._restart(follower):
                     return
         except TuneyardError as error:
-            if error.reason in {"STALE_CONTROLLER", "DATABASE_UNAVAILABLE", "STORAGE_FULL"}:
+            if error.reason in STEP_DOWN:
                 raise
             log.error("attempt given up", job=follower.job, attempt=follower.attempt, reason=error.reason)
             await self._lose(follower, error.message)

@@ -20,6 +20,7 @@ from tuneyard.v1 import errors_pb2, job_pb2, trainer_service_pb2, training_pb2
 log = structlog.get_logger(__name__)
 
 RETRY_LATER = {"TRAINER_UNAVAILABLE", "STORE_UNAVAILABLE", "DATABASE_UNAVAILABLE"}
+# Failures of this gateway, not of a job or a trainer: it leads no longer.
 STEP_DOWN = {"STALE_CONTROLLER", "DATABASE_UNAVAILABLE", "STORAGE_FULL"}
 # What a trainer says that cannot take a run now; another one may, or the same one later.
 NOT_NOW = {"NO_FREE_SLOT", "SHUTTING_DOWN", "STORAGE_FULL", "UNAUTHENTICATED", "STORE_UNAVAILABLE"}
@@ -190,6 +191,7 @@ class Dispatcher:
     ) -> trainer_service_pb2.StartRunRequest:
         job_id = job.name.removeprefix("jobs/")
         metric = watched_metric(job.resolved_spec)
+        kept = await self._jobs.kept_checkpoints(job.name)
         return trainer_service_pb2.StartRunRequest(
             controller_epoch=self._epoch,
             job=job.name,
@@ -198,14 +200,14 @@ class Dispatcher:
             dataset=sources.dataset,
             validation_dataset=sources.validation_dataset,
             model=sources.model,
-            checkpoint=await self._jobs.newest_checkpoint(job.name),
+            checkpoint=kept[-1] if kept else None,
             micro_batch_halvings=job.micro_batch_halvings,
             slot=slot_kind(job.spec),
             prefix=f"jobs/{job_id}/attempts/{attempt}",
             source_artifacts=sources.source_artifacts,
             source_spec=sources.source_spec,
             best_metric=job.metrics.get(metric),
-            kept_checkpoints=await self._jobs.kept_checkpoints(job.name),
+            kept_checkpoints=kept,
         )
 
 

@@ -40,7 +40,6 @@ class PartWriter:
         self._number = first_part
         self._room = room_bytes
         self._buffer = bytearray(min(part_size, room_bytes))
-        self._spare: bytearray | None = None
         self._filled = 0
         self._storing: asyncio.Task[UploadPart] | None = None
         self._stored_buffer: bytearray | None = None

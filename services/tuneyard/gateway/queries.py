@@ -126,13 +126,8 @@ class JobQueries(Ledger):
             return await stored.read_checkpoints(connection, job_id(name))
 
     async def kept_checkpoints(self, name: str) -> builtins.list[event_pb2.Checkpoint]:
-        """The checkpoints whose bytes are there, oldest first. JOB_NOT_FOUND."""
+        """The checkpoints whose bytes are there, oldest first: the next attempt resumes from the last."""
         return [checkpoint for checkpoint in await self.checkpoints(name) if checkpoint.available]
-
-    async def newest_checkpoint(self, name: str) -> event_pb2.Checkpoint | None:
-        """What the next attempt resumes from; None: it begins from scratch."""
-        kept = await self.kept_checkpoints(name)
-        return kept[-1] if kept else None
 
     async def artifacts(self, name: str) -> builtins.list[event_pb2.Artifact]:
         """A job's artifacts by path. JOB_NOT_FOUND."""
