@@ -42,9 +42,11 @@ def upload_folder(running: Platform, folder: Path) -> str:
         return client.datasets.wait_ready(name).name
 
 
-def classifier_spec(dataset: str, *, image_size: int, batch_size: int = 16) -> training_pb2.TrainingSpec:
-    """A resnet18 from scratch, evaluated and saved only where the caller says so."""
-    spec = training_pb2.TrainingSpec(dataset=dataset, base_model="resnet18")
+def classifier_spec(
+    dataset: str, *, image_size: int, model: str = "resnet18", batch_size: int = 16
+) -> training_pb2.TrainingSpec:
+    """A network from scratch, evaluated and saved only where the caller says so."""
+    spec = training_pb2.TrainingSpec(dataset=dataset, base_model=model)
     spec.image_classifier.pretrained = False
     spec.image_classifier.image_size = image_size
     spec.hyperparameters.batch_size = batch_size
