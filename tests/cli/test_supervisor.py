@@ -118,3 +118,17 @@ def test_nothing_survives_a_starter_that_is_killed(tmp_path: Path, program) -> N
     starter.kill()
     starter.wait()
     assert child.wait(10) is None or not child.is_running()
+
+
+def test_a_program_after_another_waits_until_that_one_is_ready(lines: Lines, program) -> None:
+    first = program(ENDLESS)
+    second = Program("second", first.module, first.environment, after="tested")
+    supervisor = Supervisor([first, second], write=lambda name, line: lines.put((name, line)))
+    supervisor.start()
+    try:
+        _wait_for(lines, "at work", supervisor)
+        assert supervisor.programs[1].pid is None
+        supervisor.ready(["tested"])
+        assert lines.get(timeout=20) == ("second", "at work")
+    finally:
+        supervisor.stop()

@@ -71,7 +71,8 @@ class Installation:
         }
         if self.devices:
             environment["TUNEYARD_DEVICES"] = self.devices
-        return Program(family, f"tuneyard.{family}", environment)
+        # The gateway makes the store: a trainer that finds none takes it for one on another machine, and says so.
+        return Program(family, f"tuneyard.{family}", environment, after="gateway")
 
 
 def missing_modules(extra: str) -> list[str]:

@@ -36,6 +36,8 @@ class Program:
     name: str
     module: str
     environment: Mapping[str, str] = field(repr=False)
+    after: str = ""
+    """The program that must have been ready once before this one starts."""
 
 
 class Supervised:
@@ -78,7 +80,8 @@ class Supervised:
 
     def tend(self) -> None:
         """Restarts the program if it has ended and its pause is over. CannotStart if it never gets going."""
-        assert self._process is not None
+        if self._process is None:
+            return
         now = time.monotonic()
         code = self._process.poll()
         if code is None:
@@ -138,9 +141,10 @@ class Supervisor:
         self.programs = [Supervised(program, write=write) for program in programs]
 
     def start(self) -> None:
-        """Starts all programs."""
+        """Starts all programs but those that come after another one."""
         for program in self.programs:
-            program.start()
+            if not program.program.after:
+                program.start()
 
     def tend(self) -> None:
         """Restarts what has ended."""
@@ -148,9 +152,11 @@ class Supervisor:
             program.tend()
 
     def ready(self, names: Sequence[str]) -> None:
-        """Notes which programs have been seen at work: these are restarted for ever."""
+        """Notes which programs have been seen at work: these are restarted for ever; others start after them."""
         for program in self.programs:
             program.was_ready = program.was_ready or program.program.name in names
+            if program.pid is None and program.program.after in names:
+                program.start()
 
     def stop(self) -> None:
         """Asks all to end, and kills what has not after a few seconds."""

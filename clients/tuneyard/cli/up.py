@@ -94,9 +94,7 @@ def up(
         environment=service_environment(),
         devices=devices,
     )
-    # A trainer that starts before the gateway would take a store that is not there yet for another machine's.
-    for folder in (data, data / "store"):
-        folder.mkdir(parents=True, exist_ok=True)
+    data.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(installation.programs(), write=_writer(session))
     with _stop_signals() as stop:
         try:
