@@ -26,7 +26,14 @@ from typing import Any
 
 from tuneyard.storage.digests import UploadDigests
 from tuneyard.storage.errors import ChecksumMismatch, UploadNotFound
-from tuneyard.storage.folder_files import locked, make_folder, storage_errors, sync_folder, write_durably
+from tuneyard.storage.folder_files import (
+    begin_writeback,
+    locked,
+    make_folder,
+    storage_errors,
+    sync_folder,
+    write_durably,
+)
 from tuneyard.storage.folder_objects import FolderObjects, StagedFile
 from tuneyard.storage.store import (
     ObjectInfo,
@@ -108,6 +115,7 @@ class FolderUploads:
                 crc = zlib.crc32(block, crc)
                 size_bytes += len(block)
             check_part(number, size_bytes, part_size_bytes=upload.part_size_bytes)
+            begin_writeback(descriptor, offset=start, length=size_bytes)
             part = UploadPart(number, size_bytes, secrets.token_hex(8))
             with storage_errors():
                 _append(upload.log, {"boot": self._boot, "crc32": crc, **asdict(part)})
