@@ -416,7 +416,9 @@ def drawn_images(*, per_class: int = 6, size: int = 16) -> bytes:
                 (pen.ellipse if label == "disc" else pen.rectangle)(box, fill=(230, 200 - index * 5, 60))
                 encoded = io.BytesIO()
                 image.save(encoded, "PNG")
-                target.writestr(f"train/{label}/{index}.png", encoded.getvalue())
+                # A fixed date: the same call gives the same bytes, today and tomorrow.
+                entry = zipfile.ZipInfo(f"train/{label}/{index}.png", (2026, 1, 1, 0, 0, 0))
+                target.writestr(entry, encoded.getvalue())
     return archive.getvalue()
 
 

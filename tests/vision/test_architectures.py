@@ -26,7 +26,8 @@ def test_the_table_is_what_torchvision_has(name: str) -> None:
     assert_current(name)
 
 
-@pytest.mark.integration
+# It takes minutes, and only another release of torchvision can break it; a few rows are tested each time.
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_the_whole_table_is_what_torchvision_has() -> None:
     for name in models.list_models(module=models):
