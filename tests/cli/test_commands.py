@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.support.fake_gateway import FakeDatasets, FakeGateway
+from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2, model_service_pb2, system_pb2, training_pb2
 from tuneyard.v1.artifact_service_pb2 import DownloadArtifactResponse, ListArtifactsResponse
 from tuneyard.v1.dataset_service_pb2 import GetDatasetResponse, ListDatasetsResponse
@@ -256,3 +257,13 @@ def test_completion_can_be_shown() -> None:
         check=False,
     )
     assert {"train", "trainers"} <= set(shown.stdout.split()), shown.stderr
+
+
+def test_a_model_of_the_catalogue_is_shown_like_one_of_the_store(gateway: FakeGateway, run: Run) -> None:
+    gateway.fail("GetModel", TuneyardError("MODEL_NOT_FOUND", "there is no models/resnet50"), times=2)
+    known = model_service_pb2.BaseModel(
+        id="resnet50", family=training_pb2.FAMILY_VISION, license="BSD-3-Clause"
+    )
+    gateway.answer("ListBaseModels", model_service_pb2.ListBaseModelsResponse(base_models=[known]))
+    assert "BSD-3-Clause" in run("models", "show", "resnet50").out
+    assert run("models", "show", "resnet5").code == 1

@@ -21,7 +21,7 @@ def test_a_refused_call_is_1_and_says_why(gateway: FakeGateway, run: Run) -> Non
     gateway.fail("GetJob", TuneyardError("JOB_NOT_FOUND", "no job jobs/9"))
     ran = run("jobs", "show", "9")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err == "error: no job jobs/9\n"
+    assert ran.err == "error: no job jobs/9\n  → see all: tuneyard jobs list --limit 0\n"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,34 @@ def test_an_error_with_json_is_a_document_too(gateway: FakeGateway, run: Run) ->
     ran = run("estimate", "image-classifier", "--dataset", "d", "--base-model", "x", "--json")
     assert ran.document["error"]["reason"] == "INVALID_FIELD"
     assert ran.document["error"]["violations"] == [{"field": "spec.seed", "description": "too large"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("jobs", "lisst", "--json"), "No such command 'lisst'"),
+        (("--json", "jobs", "list", "--limit", "-1"), "--limit"),
+        (("train", "image-classifier", "--json"), "Missing option '--dataset'"),
+    ],
+)
+def test_wrong_usage_with_json_is_a_document_too(run: Run, arguments: tuple[str, ...], said: str) -> None:
+    ran = run(*arguments)
+    assert ran.code == 2
+    assert said in ran.document["error"]["message"]
+    assert said in ran.err
+
+
+def test_one_violation_of_another_reason_is_said_in_one_line(gateway: FakeGateway, run: Run) -> None:
+    violations = [Violation("spec", "only classifiers")]
+    gateway.fail("Evaluate", TuneyardError("NOT_SUPPORTED", "spec: only classifiers", violations=violations))
+    assert run("evaluate", "1").err == "error: spec: only classifiers\n"
+
+
+def test_a_setting_that_does_not_exist_is_named_with_one_that_does(run: Run) -> None:
+    ran = run(
+        "train", "image-classifier", "--dataset", "d", "--base-model", "x", "--set", "hyperparameters.epoch=3"
+    )
+    assert "no field 'epoch' in hyperparameters\n  → did you mean epochs?\n" in ran.err
 
 
 def test_what_is_not_served_yet_is_said(gateway: FakeGateway, run: Run) -> None:

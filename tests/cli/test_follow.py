@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -88,6 +89,8 @@ def _change(**values: Any) -> event_pb2.StateChangeEvent:
             _event(state_change=_change(to=job_pb2.JOB_STATE_STARTING, trainer="t", resumed_from_step=40)),
             "STARTING  attempt 2 on trainer t, from step 40",
         ),
+        (_event(state_change=_change(to=job_pb2.JOB_STATE_STARTING, reason="attempt 2")), "attempt 2\n"),
+        (_event(metrics={"step": 4, "epoch": 0.752941, "values": {"eval/x": 1}}), "epoch 0.75, step 4"),
         (_event(stage={"name": "prepare", "done": True, "elapsed": {"seconds": 65}}), "prepare done in 1:05"),
         (_event(metrics={"step": 4, "epoch": 1, "values": {"eval/loss": 0.5, "x": 1}}), "eval/loss 0.5000"),
         (_event(checkpoint={"checkpoint": {"step": 4, "size_bytes": 1024, "best": True}}), "the best so far"),
@@ -180,3 +183,16 @@ def test_the_last_line_says_what_to_do_next() -> None:
     assert "tuneyard artifacts download 1 -o DIR" in ending(job)
     job.state = job_pb2.JOB_STATE_FAILED
     assert "tuneyard jobs rerun 1" in ending(job)
+
+
+@pytest.mark.parametrize("width", [30, 60, 100])
+def test_nothing_of_the_progress_is_cut_on_narrow_terminals(width: int) -> None:
+    view = LiveView(Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None))
+    progress = job_pb2.ProgressEvent(step=8, total_steps=300, epoch=0.7, total_epochs=27.2727, fraction=0.03)
+    view.show([_event(progress=progress)])
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(view._render())
+    shown = " ".join(captured.get().split())
+    assert "step 8/300 epoch 0.7/27.3" in shown
+    assert "…" not in shown

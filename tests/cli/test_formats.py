@@ -1,6 +1,8 @@
+import io
 from datetime import timedelta
 
 import pytest
+from rich.console import Console
 
 from tuneyard.cli import formats
 
@@ -36,3 +38,28 @@ def test_metrics_keep_what_says_something(value: float, words: str) -> None:
 
 def test_a_state_of_a_newer_server_is_shown_as_its_number() -> None:
     assert formats.state_word(99) == "99"
+
+
+ROW = ("0198-a-long-identifier", "RUNNING", "a few words")
+
+
+def printed(width: int) -> list[str]:
+    console = Console(width=width, file=io.StringIO())
+    console.print(formats.table(("job", "state", ""), [ROW]))
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_a_table_that_fits_has_a_line_for_each_row() -> None:
+    assert printed(80) == [
+        "job                     state",
+        "0198-a-long-identifier  RUNNING  a few words",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 30])
+def test_a_table_that_does_not_fit_breaks_between_words_and_cuts_none(width: int) -> None:
+    lines = printed(width)
+    assert all(len(line) <= width for line in lines)
+    assert "".join("".join(lines).split()) == "0198-a-long-identifierstateRUNNINGafewwords"
+    assert any("RUNNING" in line for line in lines)

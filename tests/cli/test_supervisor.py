@@ -113,7 +113,8 @@ def test_nothing_survives_a_starter_that_is_killed(tmp_path: Path, program) -> N
     )
     assert starter.stdout is not None
     child = psutil.Process(int(starter.stdout.readline()))
-    while "tested_program" not in child.cmdline()[-1]:
+    # Between fork and exec it has no command line.
+    while "tested_program" not in "".join(child.cmdline()[-1:]):
         assert child.is_running()
     starter.kill()
     starter.wait()

@@ -4,7 +4,7 @@ import grpc
 import pytest
 
 from tests.support.fake_gateway import FakeGateway
-from tuneyard.client import Client, ConnectionSettings, errors
+from tuneyard.client import Client, ConnectionSettings, errors, statuses
 from tuneyard.client.statuses import of_failed_job
 from tuneyard.rpc.errors import STATUS_CODES, TuneyardError, Violation
 from tuneyard.v1 import errors_pb2, job_pb2
@@ -103,3 +103,22 @@ def test_a_job_that_failed_for_the_reason_of_a_call_is_a_failed_job() -> None:
     failed = of_failed_job(job)
     assert type(failed) is errors.JobFailed
     assert failed.reason == "DATASET_INVALID"
+
+
+def test_a_name_that_no_one_knows_is_said_without_brackets() -> None:
+    settings = ConnectionSettings(server="no-such-host.invalid:1", retries=0)
+    with Client(settings) as client, pytest.raises(errors.ServerUnreachable) as error:
+        client.server_info()
+    assert "]" not in error.value.message
+
+
+def test_a_message_that_the_transport_refuses_is_too_large() -> None:
+    refusal = grpc.aio.AioRpcError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(),
+        "SERVER: Received message larger than max (100 vs. 64)",
+    )
+    error = statuses.from_rpc(refusal, address="here:1")
+    assert isinstance(error, errors.MessageTooLarge)
+    assert error.reason == "MESSAGE_TOO_LARGE"

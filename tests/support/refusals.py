@@ -14,7 +14,7 @@ def refused(call: Callable[[], Any]) -> TuneyardError:
     try:
         call()
     except grpc.RpcError as error:
-        metadata: Any = error.trailing_metadata()  # type: ignore[attr-defined]
+        metadata: Any = error.trailing_metadata()
         details = dict(metadata or ()).get(STATUS_DETAILS_KEY)
         typed = from_status(status_pb2.Status.FromString(details)) if details else None
         assert typed is not None, f"an untyped error: {error}"

@@ -4,8 +4,8 @@ A command's function takes a `Session` first; the rest of its signature is what 
 """
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
 
 import typer
 from rich.markup import escape
@@ -38,6 +38,18 @@ Json = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+
+
+# What a person can do next, where the reason alone tells it.
+_HINTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "JOB_NOT_FOUND": ("see all: tuneyard jobs list --limit 0",),
+    "DATASET_NOT_FOUND": ("see all: tuneyard datasets list --limit 0",),
+    "MODEL_NOT_FOUND": ("see all: tuneyard models list",),
+    "ARTIFACT_NOT_FOUND": ("see all: tuneyard artifacts list JOB",),
+    "ALREADY_EXISTS": ("take another --name, or delete what is there",),
+    "DATASET_INVALID": ("see all findings: tuneyard datasets show DATASET",),
+    "UNAUTHENTICATED": ("set TUNEYARD_TOKEN to the server's token",),
+}
 
 
 class Failure(Exception):
@@ -103,12 +115,12 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
         session.err.print("interrupted")
         return EXIT_INTERRUPTED
     except Failure as failure:
-        _report(session, str(failure), hints=failure.hints)
+        report(session, str(failure), hints=failure.hints)
         return failure.code
     except TuneyardError as error:
         return _report_error(session, error)
     except (OSError, ValueError) as error:
-        _report(session, str(error))
+        report(session, str(error))
         return EXIT_FAILED
     finally:
         session.close()
@@ -120,18 +132,19 @@ def _report_error(session: Session, error: TuneyardError) -> int:
             "start it with: tuneyard up",
             "or name another one: --server HOST:PORT, or TUNEYARD_SERVER",
         )
-        _report(session, error.message, error=error, hints=hints)
+        report(session, error.message, error=error, hints=hints)
         return EXIT_UNREACHABLE
-    hints = error.remedies if isinstance(error, JobFailed) else ()
+    hints = error.remedies if isinstance(error, JobFailed) else _HINTS.get(error.reason, ())
     if error.retry_after is not None:
         hints = (*hints, f"try again in {error.retry_after.total_seconds():.0f} s")
-    _report(session, error.message, error=error, hints=hints)
+    report(session, error.message, error=error, hints=hints)
     return EXIT_USAGE if isinstance(error, InvalidRequest) else EXIT_FAILED
 
 
-def _report(
+def report(
     session: Session, message: str, *, error: TuneyardError | None = None, hints: tuple[str, ...] = ()
 ) -> None:
+    """Says what went wrong, to people, and with --json as a document too."""
     violations = error.violations if error is not None else ()
     if session.json:
         session.document(
@@ -147,10 +160,11 @@ def _report(
                 }
             }
         )
-    # With violations the message repeats the first of them.
-    text = "the request breaks these rules" if violations else message
+    # A message of a few violations is these violations in one line.
+    listed = violations if isinstance(error, InvalidRequest) or len(violations) > 1 else ()
+    text = "the request breaks these rules" if listed else message
     session.err.print(f"[bold red]error:[/] {escape(text)}")
-    for violation in violations:
+    for violation in listed:
         session.err.print(f"  [bold]{escape(violation.field)}[/]: {escape(violation.description)}")
     for hint in hints:
         session.err.print(f"  → {escape(hint)}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tuneyard.cli.command import UsageFailure, command
+from tuneyard.cli.findings import Shown, print_findings
 from tuneyard.cli.formats import enum_word, local_time, plain, size, table
 from tuneyard.cli.session import EXIT_FAILED, EXIT_OK, Session
 from tuneyard.cli.transfers import shown_transfers
@@ -20,9 +21,6 @@ Format = Annotated[
     str, typer.Option(help=f"One of {', '.join(DATASET_FORMATS)}.", metavar="FORMAT", show_default=False)
 ]
 Name = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's id or name.")]
-
-_MOST_FINDINGS = 50
-_STYLES = {"ERROR": "bold red", "WARNING": "yellow", "INFO": "dim"}
 
 
 @command(app)
@@ -48,20 +46,21 @@ def check(
     if session.json:
         session.out.file.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
         return EXIT_FAILED if report.has_errors else EXIT_OK
-    for finding in report.findings[:_MOST_FINDINGS]:
-        where = f"{finding.path or ''}{f':{finding.line}' if finding.line else ''}"
-        _print_finding(
-            session,
-            finding.severity.value,
-            where=where,
-            code=finding.code.value,
-            message=finding.message,
-            remedy=finding.remedy or "",
+    shown = [
+        Shown(
+            each.severity.value,
+            each.code.value,
+            path=each.path or "",
+            line=each.line or 0,
+            message=each.message,
+            remedy=each.remedy or "",
         )
-    if len(report.findings) > _MOST_FINDINGS:
-        session.out.print(f"… and {len(report.findings) - _MOST_FINDINGS} more; --json lists all")
-    splits = ", ".join(f"{name} {split.samples}" for name, split in report.splits.items())
-    session.out.print(f"{report.samples} samples in {len(report.classes)} classes ({splits})")
+        for each in report.findings
+    ]
+    print_findings(session.out, shown, counts={str(code): count for code, count in report.counts.items()})
+    if report.samples:
+        splits = ", ".join(f"{name} {split.samples}" for name, split in report.splits.items())
+        session.out.print(f"{report.samples} samples in {len(report.classes)} classes ({splits})")
     session.out.print("[bold red]cannot be used[/]" if report.has_errors else "[green]ready to be used[/]")
     return EXIT_FAILED if report.has_errors else EXIT_OK
 
@@ -160,29 +159,20 @@ def _state(dataset: dataset_pb2.Dataset) -> str:
 def _print(session: Session, dataset: dataset_pb2.Dataset) -> None:
     report = dataset.report
     session.out.print(f"{plain(dataset.name)} {_state(dataset)} {size(dataset.size_bytes)}")
-    for finding in report.findings[:_MOST_FINDINGS]:
-        severity = enum_word(dataset_pb2.Severity.Name(finding.severity), "SEVERITY")
-        where = f"{finding.path}{f':{finding.line}' if finding.line else ''}"
-        _print_finding(
-            session,
-            severity,
-            where=where,
-            code=finding.code,
-            message=finding.message,
-            remedy=finding.remedy,
+    shown = [
+        Shown(
+            enum_word(dataset_pb2.Severity.Name(each.severity), "SEVERITY"),
+            each.code,
+            path=each.path,
+            line=each.line,
+            message=each.message,
+            remedy=each.remedy,
         )
+        for each in report.findings
+    ]
+    print_findings(session.out, shown, counts=report.counts)
     rows = [
         (plain(split.split), str(split.samples), str(len(split.samples_per_class))) for split in report.splits
     ]
     if rows:
         session.out.print(table(("split", "samples", "classes"), rows, right=("samples", "classes")))
-
-
-def _print_finding(
-    session: Session, severity: str, *, where: str, code: str, message: str, remedy: str
-) -> None:
-    place = f"{plain(where)}: " if where else ""
-    style = _STYLES.get(severity, "default")
-    session.out.print(f"[{style}]{severity}[/] {place}{plain(message)} [dim]{code}[/]")
-    if remedy:
-        session.out.print(f"  → {plain(remedy)}")

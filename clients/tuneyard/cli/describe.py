@@ -38,7 +38,7 @@ def _state_change(event: event_pb2.JobEvent) -> str:
             line += f" on trainer {plain(change.trainer)}"
         if change.resumed_from_step:
             line += f", from step {change.resumed_from_step}"
-    if change.reason:
+    if change.reason and change.reason != f"attempt {event.attempt}":
         line += f"  [dim]{plain(change.reason)}[/]"
     if change.HasField("error"):
         line += f"  {plain(change.error.message)}"
@@ -58,7 +58,7 @@ def _metrics(event: event_pb2.JobEvent) -> str | None:
     measured = {name: value for name, value in event.metrics.values.items() if name.startswith("eval/")}
     if not measured:
         return None
-    return f"epoch {event.metrics.epoch:g}, step {event.metrics.step}  {metrics_line(measured)}"
+    return f"epoch {event.metrics.epoch:.2f}, step {event.metrics.step}  {metrics_line(measured)}"
 
 
 def _checkpoint(event: event_pb2.JobEvent) -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from rich.console import Console
 
 from tuneyard.cli.formats import duration, facts, plain, size, table
+from tuneyard.cli.spec_options import choice
 from tuneyard.v1.job_pb2 import Estimate, MemoryUse
 
 
@@ -13,10 +14,9 @@ def print_estimate(console: Console, estimate: Estimate) -> None:
     """Prints the numbers, every setting with where it comes from, and what is wrong."""
     console.print(facts(_facts(estimate)))
     given = set(estimate.given_fields)
-    settings = MessageToDict(estimate.resolved_spec.training, preserving_proto_field_name=True)
     rows = [
         (plain(path), plain(value), "given" if path in given else "[dim]recommended[/]")
-        for path, value in _leaves(settings)
+        for path, value in _leaves(estimate.resolved_spec.training)
     ]
     if rows:
         console.print()
@@ -58,9 +58,22 @@ def _memory(memory: MemoryUse) -> str:
     return ", ".join(parts)
 
 
-def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _leaves(item, f"{path}.{name}" if path else name)
-    else:
-        yield path, str(value)
+def _leaves(message: Message, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for field, value in message.ListFields():
+        path = f"{prefix}{field.name}"
+        if isinstance(value, Message):
+            yield from _leaves(value, f"{path}.")
+        elif field.message_type is not None:
+            yield from ((f"{path}.{name}", _word(item)) for name, item in value.items())
+        elif field.is_repeated:
+            yield path, ", ".join(map(_word, value))
+        elif field.enum_type is not None:
+            yield path, choice(field, value)
+        else:
+            yield path, _word(value)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,13 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from tuneyard.v1 import job_pb2
 
+_ANY_WIDTH: Final = 100_000
 _STYLES = {
     job_pb2.JOB_STATE_SUCCEEDED: "green",
     job_pb2.JOB_STATE_FAILED: "red",
@@ -71,20 +77,42 @@ def enum_word(name: str, prefix: str) -> str:
     return name.removeprefix(f"{prefix}_")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
+class Rows:
+    """A table that is never cut: where words do not fit side by side, a row becomes a few lines."""
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._right = right
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        side_by_side = self._table()
+        if (
+            Measurement.get(console, options.update(width=_ANY_WIDTH), side_by_side).minimum
+            <= options.max_width
+        ):
+            yield side_by_side
+            return
+        for row in self._rows:
+            # What commands are given stands on a line of its own, for people who copy it.
+            yield Text.from_markup(row[0], overflow="fold", style="bold")
+            named = zip(self._columns[1:], row[1:], strict=True)
+            facts = [f"[dim]{column}[/] {cell}".strip() for column, cell in named if cell]
+            yield Padding(Text.from_markup("  ".join(facts)), (0, 0, 0, 2), expand=False)
+
+    def _table(self) -> Table:
+        made = Table(box=None, pad_edge=False, header_style="bold")
+        for number, column in enumerate(self._columns):
+            justify: Literal["left", "right"] = "right" if column in self._right else "left"
+            made.add_column(column, justify=justify, no_wrap=number == 0)
+        for row in self._rows:
+            made.add_row(*row)
+        return made
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> Rows:
     """A table of texts; cells may hold markup, so escape what others wrote."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for number, column in enumerate(columns):
-        # The first column is what commands are given: it is never cut. On a narrow terminal the others wrap.
-        made.add_column(
-            column,
-            justify="right" if column in right else "left",
-            no_wrap=number == 0,
-            overflow="ignore" if number == 0 else "fold",
-        )
-    for row in rows:
-        made.add_row(*row)
-    return made
+    return Rows(columns, list(rows), right)
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Table:

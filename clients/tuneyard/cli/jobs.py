@@ -104,7 +104,7 @@ def show(session: Session, job: JobName) -> None:
         rows = [
             (
                 str(each.step),
-                f"{each.epoch:g}",
+                f"{each.epoch:.2f}",
                 local_time(each.time),
                 size(each.size_bytes),
                 "best" if each.best else "",

@@ -4,16 +4,41 @@ Exit codes: 0 success, 1 the job or check failed, 2 wrong usage, 3 server unreac
 """
 
 import os
+import sys
+from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from tuneyard.cli import artifacts, datasets, doctor, inference, jobs, models, results, train, trainers, up
-from tuneyard.cli.command import Json, Server
-from tuneyard.cli.session import EXIT_INTERRUPTED, Session
+from tuneyard.cli.command import Json, Server, report
+from tuneyard.cli.session import EXIT_INTERRUPTED, EXIT_USAGE, Session
 from tuneyard.client.config import default_server, default_token
 
+
+class _Root(TyperGroup):
+    """Writes wrong usage as a document too, where JSON is wanted."""
+
+    def main(self, args: Sequence[str] | None = None, **settings: Any) -> Any:  # type: ignore[override]
+        words = list(sys.argv[1:] if args is None else args)
+        if "--json" not in words or not settings.get("standalone_mode", True):
+            return super().main(args, **settings)
+        try:
+            code = super().main(words, **{**settings, "standalone_mode": False})
+        except Exception as error:
+            # By its shape: some releases of typer bring a click of their own.
+            explain = getattr(error, "format_message", None)
+            if explain is None:
+                raise
+            report(Session(json=True), explain())
+            code = EXIT_USAGE
+        raise SystemExit(code)
+
+
 app = typer.Typer(
+    cls=_Root,
     name="tuneyard",
     no_args_is_help=True,
     rich_markup_mode="rich",

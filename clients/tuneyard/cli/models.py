@@ -9,9 +9,10 @@ from tuneyard.cli.command import UsageFailure, command
 from tuneyard.cli.formats import enum_word, facts, local_time, plain, size, table
 from tuneyard.cli.session import Session
 from tuneyard.cli.transfers import shown_transfers
+from tuneyard.client.errors import ModelNotFound
 from tuneyard.client.words import FAMILIES, TASKS, word_of
 from tuneyard.v1 import model_service_pb2, training_pb2
-from tuneyard.v1.model_service_pb2 import Model
+from tuneyard.v1.model_service_pb2 import BaseModel, Model
 
 app = typer.Typer(no_args_is_help=True, help="List, import, show and delete models.")
 
@@ -45,9 +46,7 @@ def _list(
             plain(each.id) + (" [green]recommended[/]" if each.is_recommended else ""),
             word_of(each.family, FAMILIES),
             f"{each.parameter_count / 1e6:.1f} M" if each.parameter_count else "",
-            enum_word(model_service_pb2.Availability.Name(each.availability), "AVAILABILITY")
-            .lower()
-            .replace("_", " "),
+            _availability(each),
             plain(each.description),
         )
         for each in base_models
@@ -99,8 +98,16 @@ def import_(
 
 @command(app)
 def show(session: Session, model: Name) -> None:
-    """Show one model of the store."""
-    _print(session, session.client.models.get(model))
+    """Show one model of the store, or one that jobs can start from."""
+    try:
+        found = session.client.models.get(model)
+    except ModelNotFound:
+        for each in session.client.models.base_models():
+            if each.id == model:
+                _print_base(session, each)
+                return
+        raise
+    _print(session, found)
 
 
 @command(app)
@@ -127,6 +134,27 @@ def _row(model: Model) -> tuple[str, ...]:
         size(model.size_bytes),
         local_time(model.create_time),
     )
+
+
+def _print_base(session: Session, model: BaseModel) -> None:
+    if session.json:
+        session.document(model)
+        return
+    pairs = [
+        ("base model", plain(model.id)),
+        ("family", word_of(model.family, FAMILIES)),
+        ("description", plain(model.description)),
+        ("weights", f"{model.parameter_count / 1e6:.1f} M" if model.parameter_count else ""),
+        ("memory", f"at least {size(model.minimum_memory_bytes)}" if model.minimum_memory_bytes else ""),
+        ("availability", _availability(model)),
+        ("licence", plain(model.license)),
+    ]
+    session.out.print(facts(pairs))
+
+
+def _availability(model: BaseModel) -> str:
+    name = model_service_pb2.Availability.Name(model.availability)
+    return enum_word(name, "AVAILABILITY").lower().replace("_", " ")
 
 
 def _print(session: Session, model: Model) -> None:

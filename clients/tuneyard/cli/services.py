@@ -71,7 +71,7 @@ class Installation:
         }
         if self.devices:
             environment["TUNEYARD_DEVICES"] = self.devices
-        # The gateway makes the store: a trainer that finds none takes it for one on another machine, and says so.
+        # The gateway makes the store: a trainer that finds none warns that it is on another machine.
         return Program(family, f"tuneyard.{family}", environment, after="gateway")
 
 

@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Final
@@ -163,6 +164,7 @@ def build_spec(
         option.put(spec, values.get(option.flag.replace("-", "_")))
     for setting in settings:
         path, value = _pair(setting, "set")
+        _check_path(path)
         _put(spec, path, _literal(value))
     try:
         return ParseDict(spec, TrainingSpec())
@@ -207,13 +209,33 @@ def _enum_prefix(field: FieldDescriptor) -> str:
 
 def _choices(field: FieldDescriptor) -> type[enum.Enum]:
     assert field.enum_type is not None
-    prefix = _enum_prefix(field)
-    words = [
-        value.name.removeprefix(prefix).lower().replace("_", "-")
-        for value in field.enum_type.values
-        if value.number
-    ]
+    words = [choice(field, value.number) for value in field.enum_type.values if value.number]
     return enum.Enum(field.enum_type.name, {word: word for word in words})  # type: ignore[return-value]
+
+
+def choice(field: FieldDescriptor, number: int) -> str:
+    """The word of the command line for a value of an enum field; the number for one of a newer server."""
+    assert field.enum_type is not None
+    found = field.enum_type.values_by_number.get(number)
+    return found.name.removeprefix(_enum_prefix(field)).lower().replace("_", "-") if found else str(number)
+
+
+def _check_path(path: str) -> None:
+    """UsageFailure with what there is, where a path names no field of the spec."""
+    message, walked = TrainingSpec.DESCRIPTOR, list[str]()
+    for name in path.split("."):
+        field = message.fields_by_name.get(name) or message.fields_by_camelcase_name.get(name)
+        if field is None:
+            names = [each.name for each in message.fields]
+            similar = get_close_matches(name, names, n=1)
+            hint = f"did you mean {similar[0]}?" if similar else f"there is {', '.join(names)}"
+            raise UsageFailure(
+                f"--set {path}: no field {name!r} in {'.'.join(walked) or 'the spec'}", hints=(hint,)
+            )
+        if field.message_type is None or _is_map(field):
+            return
+        message = field.message_type
+        walked.append(name)
 
 
 def _pair(text: str, flag: str) -> tuple[str, str]:

@@ -152,7 +152,7 @@ class Supervisor:
             program.tend()
 
     def ready(self, names: Sequence[str]) -> None:
-        """Notes which programs have been seen at work: these are restarted for ever; others start after them."""
+        """Notes which programs have been seen at work: restarted for ever, and others start after them."""
         for program in self.programs:
             program.was_ready = program.was_ready or program.program.name in names
             if program.pid is None and program.program.after in names:

@@ -33,7 +33,7 @@ def trainers(session: Session) -> None:
         for trainer in found
         for device in list(trainer.devices) or [system_pb2.Device()]
     ]
-    session.out.print(table(("family", "address", "health", "device", "", "memory", "job"), rows))
+    session.out.print(table(("family", "address", "health", "device", "name", "memory", "job"), rows))
     for trainer in found:
         if trainer.problem:
             session.out.print(f"[yellow]{plain(trainer.address)}:[/] {plain(trainer.problem)}")

@@ -16,6 +16,7 @@ from tuneyard.cli.formats import duration, number, state_word
 from tuneyard.v1 import event_pb2, job_pb2
 
 _LINE_EVERY_SECONDS = 10
+_SHORTEST_BAR, _LONGEST_BAR = 8, 36
 
 
 class View(Protocol):
@@ -101,7 +102,7 @@ class LineView:
 
     def _progress(self, event: event_pb2.JobEvent) -> str | None:
         now = event.time.seconds + event.time.nanos / 1e9
-        if now < self._next_line:
+        if now < self._next_line or not event.progress.total_steps:
             return None
         self._next_line = now + _LINE_EVERY_SECONDS
         return progress_line(self._standing.progress, self._standing.metrics)
@@ -138,24 +139,32 @@ class LiveView:
         self._spinner.update(text=Text(f" {words}"))
         if not standing.progress.total_steps:
             return self._spinner
-        return Group(self._spinner, _bar(standing.progress), _metrics(standing.metrics))
+        width = self._live.console.width
+        return Group(self._spinner, _bar(standing.progress, width=width), _metrics(standing.metrics))
 
 
-def _bar(progress: job_pb2.ProgressEvent) -> RenderableType:
+def _bar(progress: job_pb2.ProgressEvent, *, width: int) -> RenderableType:
     facts = [
         f"{progress.fraction:4.0%}",
         f"step {progress.step}/{progress.total_steps}",
-        f"epoch {progress.epoch:.1f}/{progress.total_epochs:g}",
+        f"epoch {progress.epoch:.1f}/{_short(progress.total_epochs)}",
     ]
     if progress.rate:
         facts.append(f"{progress.rate:,.0f} {progress.unit}/s")
     if progress.HasField("remaining"):
         facts.append(f"{duration(progress.remaining.ToTimedelta())} left")
+    words = Text("  ".join(facts))
+    room = width - words.cell_len - 2
+    if room < _SHORTEST_BAR:
+        return words
     row = Table.grid(padding=(0, 2))
-    row.add_row(
-        ProgressBar(total=1.0, completed=progress.fraction, width=36), *(Text(fact) for fact in facts)
-    )
+    bar = ProgressBar(total=1.0, completed=progress.fraction, width=min(room, _LONGEST_BAR))
+    row.add_row(bar, words)
     return row
+
+
+def _short(epochs: float) -> str:
+    return f"{epochs:.1f}".removesuffix(".0")
 
 
 def _metrics(metrics: Mapping[str, float]) -> RenderableType:

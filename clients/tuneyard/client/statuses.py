@@ -12,6 +12,7 @@ from tuneyard.client.errors import (
     DeadlineExceeded,
     InvalidRequest,
     JobFailed,
+    MessageTooLarge,
     NotFound,
     NotSupported,
     PermissionDenied,
@@ -54,7 +55,10 @@ def from_rpc(error: grpc.aio.AioRpcError, *, address: str) -> TuneyardError:
     # A connection that breaks in the middle of a stream can also show as an internal fault of HTTP/2.
     if found is ServerUnreachable or "RST_STREAM" in details:
         # The last part is the cause: before it stands what gRPC tried.
-        return ServerUnreachable(f"no answer from {address}: {details.rpartition(': ')[2]}")
+        return ServerUnreachable(f"no answer from {address}: {details.rpartition(': ')[2].rstrip(']')}")
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
+        # The transport's own refusal: it ends the call before the server's code sees it.
+        return MessageTooLarge("the message is larger than the server accepts", reason="MESSAGE_TOO_LARGE")
     return found(f"{error.code().name}: {details}")
 
 
