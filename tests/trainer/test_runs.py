@@ -171,6 +171,22 @@ async def test_records_are_streamed_as_they_are_woken_and_the_exit_ends_it(
         await anext(watch)
 
 
+async def test_records_that_are_written_together_travel_together(make: Callable[..., Trainer]) -> None:
+    trainer = make()
+    trainer.runs._times = RunTimes(gather=timedelta(seconds=0.3), keep_alive=timedelta(seconds=0.01))
+    await trainer.start(A1)
+    worker = await trainer.launcher.launched()
+    watch = trainer.runs.watch(A1, after=0)
+    coming = asyncio.ensure_future(anext(response async for response in watch if response.records))
+    await asyncio.sleep(0)
+    for message in ("progress", "metrics"):
+        worker.record(log(message))
+        trainer.wake(A1)
+        await asyncio.sleep(0.01)
+    assert [record.log.message for record in (await coming).records] == ["progress", "metrics"]
+    worker.end()
+
+
 async def test_records_of_the_last_moment_come_before_the_exit(make: Callable[..., Trainer]) -> None:
     trainer = make()
     await trainer.start(A1)

@@ -37,6 +37,9 @@ class RunTimes:
     """From a request to cancel to SIGKILL."""
     poll: timedelta = timedelta(seconds=0.5)
     """How often a watched journal is looked at without a wake: a datagram may be lost."""
+    gather: timedelta = timedelta(milliseconds=3)
+    """How long a watch waits after a wake: records that are written one after the other travel, and are
+    committed, as one, which halves what a fast training costs its gateway."""
     keep_alive: timedelta = timedelta(seconds=5)
     """The longest silence of a watch."""
     farewell: timedelta = timedelta(seconds=0.5)
@@ -216,6 +219,7 @@ class Runs:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._times.poll.total_seconds()):
                         await wake.wait()
+                        await asyncio.sleep(self._times.gather.total_seconds())
 
     def _check_accepts(self, key: RunKey) -> None:
         if self._closing:
