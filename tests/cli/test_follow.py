@@ -129,8 +129,10 @@ def test_every_kind_of_event_is_described_or_left_out_on_purpose() -> None:
 
 def test_a_failure_is_told_with_its_remedies() -> None:
     error = errors_pb2.JobError(message="too big", remedies=["a smaller batch"])
-    line = describe(_event(state_change=_change(to=job_pb2.JOB_STATE_FAILED, error=error)))
+    change = _change(to=job_pb2.JOB_STATE_FAILED, error=error, reason="too big")
+    line = describe(_event(state_change=change))
     assert line is not None
+    assert line.count("too big") == 1
     assert "too big\n  → a smaller batch" in line
 
 
@@ -196,3 +198,17 @@ def test_nothing_of_the_progress_is_cut_on_narrow_terminals(width: int) -> None:
     shown = " ".join(captured.get().split())
     assert "step 8/300 epoch 0.7/27.3" in shown
     assert "…" not in shown
+
+
+def test_a_server_that_is_away_is_said_once_and_forgotten_when_it_is_back() -> None:
+    console = Console(width=200, file=io.StringIO())
+    line = LineView(console)
+    line.away("no answer")
+    line.away("no answer")
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().count("no answer; trying again") == 1
+    live = LiveView(console)
+    live.away("no answer")
+    assert "no answer" in live._standing.waiting_for
+    live.waiting(job_pb2.Job(state=job_pb2.JOB_STATE_RUNNING))
+    assert live._standing.waiting_for == ""

@@ -38,7 +38,7 @@ def _state_change(event: event_pb2.JobEvent) -> str:
             line += f" on trainer {plain(change.trainer)}"
         if change.resumed_from_step:
             line += f", from step {change.resumed_from_step}"
-    if change.reason and change.reason != f"attempt {event.attempt}":
+    if change.reason not in ("", f"attempt {event.attempt}", change.error.message):
         line += f"  [dim]{plain(change.reason)}[/]"
     if change.HasField("error"):
         line += f"  {plain(change.error.message)}"

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 
 from tuneyard.cli.command import Failure
 from tuneyard.cli.describe import ending
@@ -68,13 +68,17 @@ def _watch_command(session: Session, name: str, reached: int) -> str:
 
 @contextmanager
 def _looking_at_queue(session: Session, view: View, name: str) -> Iterator[None]:
-    """Tells the view the place in the queue, which is no event, while the job waits."""
+    """Tells the view what is no event: the place in the queue, and a server that does not answer."""
     over = threading.Event()
 
     def look() -> None:
         while True:
-            with suppress(TuneyardError):
+            try:
                 job = session.client.jobs.get(name)
+            except TuneyardError as error:
+                if not over.is_set():
+                    view.away(error.message)
+            else:
                 if not over.is_set():
                     view.waiting(job)
             if over.wait(_LOOK_AT_QUEUE_SECONDS):

@@ -20,7 +20,7 @@ _SHORTEST_BAR, _LONGEST_BAR = 8, 36
 
 
 class View(Protocol):
-    """Shows a job. `show` and `waiting` may be called from two threads."""
+    """Shows a job. `show` may be called from another thread than the others."""
 
     def __enter__(self) -> Self: ...
 
@@ -35,7 +35,10 @@ class View(Protocol):
         """Something happened."""
 
     def waiting(self, job: job_pb2.Job) -> None:
-        """The job still waits; where it stands in the queue may have changed."""
+        """The server answers; where the job stands in the queue may have changed."""
+
+    def away(self, problem: str) -> None:
+        """The server does not answer; whoever follows the job tries on."""
 
 
 class Standing:
@@ -100,6 +103,12 @@ class LineView:
             self._console.print(Text(words))
         self._told = words
 
+    def away(self, problem: str) -> None:
+        words = _trying_on(problem)
+        if words != self._told:
+            self._console.print(Text(words))
+        self._told = words
+
     def _progress(self, event: event_pb2.JobEvent) -> str | None:
         now = event.time.seconds + event.time.nanos / 1e9
         if now < self._next_line or not event.progress.total_steps:
@@ -133,6 +142,9 @@ class LiveView:
     def waiting(self, job: job_pb2.Job) -> None:
         self._standing.wait_for(job)
 
+    def away(self, problem: str) -> None:
+        self._standing.waiting_for = _trying_on(problem)
+
     def _render(self) -> RenderableType:
         standing = self._standing
         words = standing.waiting_for or standing.stage or state_word(standing.state).lower()
@@ -161,6 +173,10 @@ def _bar(progress: job_pb2.ProgressEvent, *, width: int) -> RenderableType:
     bar = ProgressBar(total=1.0, completed=progress.fraction, width=min(room, _LONGEST_BAR))
     row.add_row(bar, words)
     return row
+
+
+def _trying_on(problem: str) -> str:
+    return f"{problem}; trying again (the job does not depend on this)"
 
 
 def _short(epochs: float) -> str:

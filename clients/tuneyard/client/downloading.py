@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path, PurePosixPath
 
 from tuneyard.client import errors
@@ -86,11 +87,11 @@ async def _fill(
             return
         request = artifact_service_pb2.DownloadArtifactRequest(name=artifact.name, offset=done)
         try:
-            with part.open("ab") as file:
+            async with _appending(part) as write:
                 call = connection.stream(connection.artifacts.DownloadArtifact, request)
                 async with aclosing(call) as responses:
                     async for response in responses:
-                        await asyncio.to_thread(file.write, response.chunk)
+                        await write(response.chunk)
                         done += len(response.chunk)
                         patience.progressed()
                         _tell(progress, artifact, done)
@@ -98,6 +99,26 @@ async def _fill(
                 raise errors.ServerUnreachable(f"{connection.settings.server} ended the download early")
         except errors.TRANSIENT as error:
             await patience.after(error)
+
+
+@asynccontextmanager
+async def _appending(part: Path) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+    """Appends chunks to a file in a thread, each while the next one arrives; all are written at the end."""
+    writing: asyncio.Task[int] | None = None
+
+    async def write(chunk: bytes) -> None:
+        nonlocal writing
+        if writing is not None:
+            await writing
+        writing = asyncio.create_task(asyncio.to_thread(file.write, chunk))
+
+    with part.open("ab") as file:
+        try:
+            yield write
+        finally:
+            # Whatever ends the download: the thread has to be done with the file before it is closed.
+            if writing is not None:
+                await writing
 
 
 def _is_whole(path: Path, artifact: event_pb2.Artifact) -> bool:
