@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+from google.protobuf.message import Message
+
 from tuneyard.gateway.db import Database
 from tuneyard.gateway.jobs import JobRepository, resolve, state_name
 from tuneyard.gateway.kinds import FAMILIES, source_job, task_of_training
@@ -54,7 +56,7 @@ class JobIntake:
 
     async def train(self, request: training_service_pb2.TrainRequest, key: RequestKey | None) -> job_pb2.Job:
         """Creates a training job, or only shows it where `validate_only` is set."""
-        violations = validate(request)
+        violations = _field_violations(request)
         violations += _prefixed(training_violations(request.spec)) if request.HasField("spec") else []
         _refuse(violations + label_violations(request.labels))
         job = job_pb2.Job(
@@ -70,7 +72,7 @@ class JobIntake:
         key: RequestKey | None,
     ) -> job_pb2.Job:
         """Creates a job that works on a finished job's model. NOT_SUPPORTED where no trainer can."""
-        _refuse(validate(request) + label_violations(request.labels))
+        _refuse(_field_violations(request) + label_violations(request.labels))
         job = job_pb2.Job(spec=spec, labels=request.labels, priority=request.priority)
         return await self._accept(job, key)
 
@@ -78,7 +80,7 @@ class JobIntake:
         self, request: training_service_pb2.RerunJobRequest, key: RequestKey | None
     ) -> job_pb2.Job:
         """Creates a job from a terminal one; JOB_STATE_CONFLICT from others."""
-        _refuse(validate(request) + label_violations(request.labels))
+        _refuse(_field_violations(request) + label_violations(request.labels))
         if made := await self._made_before(key):
             return made
         old = await self._jobs.get(request.name)
@@ -102,7 +104,7 @@ class JobIntake:
 
     async def estimate(self, request: training_service_pb2.EstimateRequest) -> job_pb2.Estimate:
         """Predicts what a spec needs, with every violation. DATASET_NOT_READY, TRAINER_UNAVAILABLE."""
-        violations = validate(request)
+        violations = _field_violations(request)
         violations += _prefixed(training_violations(request.spec)) if request.HasField("spec") else []
         if violations:
             return _estimate_of(violations)
@@ -115,10 +117,6 @@ class JobIntake:
             return _estimate_of([Violation(_AS_VIOLATIONS[error.reason], error.message)])
 
     async def _accept(self, job: job_pb2.Job, key: RequestKey | None, *, creates: bool = True) -> job_pb2.Job:
-        if job.ByteSize() > MAX_JOB_BYTES:
-            raise TuneyardError(
-                "MESSAGE_TOO_LARGE", f"a job's spec and labels have at most {MAX_JOB_BYTES} bytes"
-            )
         if made := await self._made_before(key):
             return made
         job.family = await self._family(job.spec)
@@ -173,6 +171,15 @@ class JobIntake:
         if spec.WhichOneof("kind") == "training":
             return _family_of_training(spec.training)
         return (await self._jobs.get(source_job(spec))).family
+
+
+def _field_violations(request: Message) -> list[Violation]:
+    """What is wrong with single fields. What no job could hold is not looked at: it would hold up others."""
+    if request.ByteSize() > MAX_JOB_BYTES:
+        raise TuneyardError(
+            "MESSAGE_TOO_LARGE", f"a job's spec and labels have at most {MAX_JOB_BYTES} bytes"
+        )
+    return validate(request)
 
 
 def _family_of_training(spec: training_pb2.TrainingSpec) -> "training_pb2.Family.ValueType":

@@ -31,7 +31,7 @@ def estimate(request: Request, devices: Sequence[system_pb2.Device]) -> Response
     if given.WhichOneof("task") != "image_classifier":
         return _refused(
             errors_pb2.ERROR_REASON_NOT_SUPPORTED,
-            Violation(field="spec", description="This trainer trains image classifiers only."),
+            Violation(field="spec", description="This release trains image classifiers only."),
         )
     name = request.model.architecture or given.base_model
     architecture = architectures().get(name)

@@ -80,8 +80,15 @@ async def test_a_spec_without_a_task_is_refused_with_everything_else(edge: Edge)
 async def test_a_spec_of_many_megabytes_is_refused_with_the_limit(edge: Edge) -> None:
     weights = {f"class {number:06d}": 1.0 for number in range(60_000)}
     task = training_pb2.ImageClassifier(class_weights=weights)
-    error = await refusal(edge.training.Train(pb.TrainRequest(spec=spec(image_classifier=task))))
-    assert error.reason == "MESSAGE_TOO_LARGE"
+    large = spec(image_classifier=task)
+    for call in (
+        edge.training.Train(pb.TrainRequest(spec=large)),
+        edge.training.Estimate(pb.EstimateRequest(spec=large)),
+        edge.training.RerunJob(
+            pb.RerunJobRequest(name="jobs/none", spec=job_pb2.JobSpec(training=large)),
+        ),
+    ):
+        assert (await refusal(call)).reason == "MESSAGE_TOO_LARGE"
 
 
 async def test_an_unknown_dataset_is_not_found(edge: Edge) -> None:
