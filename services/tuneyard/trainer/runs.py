@@ -37,7 +37,7 @@ class RunTimes:
     """From a request to cancel to SIGKILL."""
     poll: timedelta = timedelta(seconds=0.5)
     """How often a watched journal is looked at without a wake: a datagram may be lost."""
-    gather: timedelta = timedelta(milliseconds=3)
+    gather: timedelta = timedelta(milliseconds=1)
     """How long a watch waits after a wake: records that are written one after the other travel, and are
     committed, as one, which halves what a fast training costs its gateway."""
     keep_alive: timedelta = timedelta(seconds=5)
