@@ -1,9 +1,10 @@
 """A platform of real processes to measure: datasets go in, jobs run, their events say when what happened."""
 
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -160,10 +161,16 @@ def suspended(running: Platform) -> Iterator[None]:
     services = [*running.gateways, *running.trainers.values()]
     processes = [p for service in services for p in (psutil.Process(service.pid), *service.children())]
     for process in processes:
-        process.suspend()
+        _send(process, signal.SIGSTOP)
     try:
         yield
     finally:
         for process in processes:
-            process.resume()
+            _send(process, signal.SIGCONT)
         running.wait_ready()
+
+
+def _send(process: psutil.Process, what: signal.Signals) -> None:
+    # The worker of the job before may have been about to end.
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(what)
