@@ -21,13 +21,13 @@ IMAGE_SIZE, SIDE, BATCH_SIZE = 64, 73, 16
 def measure(settings: Settings) -> list[Row]:
     """Images a second between evaluations, job and bare run in turn."""
     data = digits_folder(settings.data / "digits-73", side=SIDE, classes=10, train=640, validation=320)
-    stretch = settings.times(100, 20)
+    stretch = settings.times(60, 20)
     ours: list[float] = []
     bare: list[float] = []
     events = 0
     with vision_platform(settings, "overhead") as running, jobs_of(running) as jobs:
         spec = classifier_spec(upload_folder(running, data), image_size=IMAGE_SIZE, batch_size=BATCH_SIZE)
-        spec.hyperparameters.max_steps = 4 * stretch
+        spec.hyperparameters.max_steps = 3 * stretch
         spec.hyperparameters.eval_steps = stretch
         spec.hyperparameters.precision = training_pb2.PRECISION_FP32
         for number in range(settings.times(4, 1)):
