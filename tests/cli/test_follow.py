@@ -67,7 +67,7 @@ def test_an_interrupt_leaves_the_job_and_says_how_to_come_back(
     assert json.loads(first)["sequence"] == "1" if json_output else "QUEUED" in first
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "jobs/1 goes on" in err
     assert f"tuneyard watch 1{' --after 5' if json_output else ''} --server {gateway.address}" in err
     assert "Traceback" not in err

@@ -5,8 +5,9 @@ import atexit
 import os
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -25,21 +26,15 @@ class Portal:
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise RuntimeError("a blocking client was called from its own callback")
-        ended = threading.Event()
-
-        async def supervised() -> T:
-            try:
-                return await coroutine
-            finally:
-                ended.set()
-
-        future = asyncio.run_coroutine_threadsafe(supervised(), self._loop)
+        call = _Call(coroutine, self._loop)
         try:
-            return future.result()
+            self._loop.call_soon_threadsafe(call.begin)
+            return call.outcome.result()
         except BaseException:
             # After an interrupt the work must be over before the caller cleans up after it.
-            if future.cancel():
-                ended.wait(2)
+            if not call.outcome.done():
+                self._loop.call_soon_threadsafe(call.abandon)
+                wait([call.outcome], timeout=2)
             raise
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
@@ -60,6 +55,40 @@ class Portal:
         """Ends the loop and its thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(2)
+
+
+class _Call(Generic[T]):
+    """A coroutine on its way to the loop. Its outcome exists before it is sent there.
+
+    An interrupt may strike between the sending and the sender's learning that it happened, as
+    `asyncio.run_coroutine_threadsafe` cannot tell: the work would go on unseen.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
+        self.outcome: Future[T] = Future()
+        self._coroutine = coroutine
+        self._loop = loop
+        self._task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._ended)
+
+    def abandon(self) -> None:
+        """Cancels the work. What was sent before this has begun, so that a call without a task never will."""
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._coroutine.close()
+            self.outcome.set_exception(CancelledError())
+
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.outcome.set_exception(CancelledError())
+        elif error := task.exception():
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(task.result())
 
 
 _lock = threading.Lock()
