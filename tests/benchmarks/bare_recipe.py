@@ -51,7 +51,7 @@ def main(spec: Path, data: Path, root: Path, device: str) -> None:
         root=root,
         training_files=DatasetFiles(data, "0" * 64, Report("image-folder", splits={"train": None})),  # type: ignore[dict-item]
         device=device,
-        cpu_threads=torch.get_num_threads(),
+        cpu_threads=request.spec.training.resources.cpu_threads or torch.get_num_threads(),
     )
     result = execute(request, run)
     precision = next((r["message"] for r in run.all_of("log")), "")

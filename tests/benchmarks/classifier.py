@@ -34,8 +34,8 @@ class Case:
 
 
 CASES = (
-    Case(image_size=64, side=73, classes=10, train=640, validation=320, epochs=4, wanted=1.3, bare_steps=40),
-    Case(image_size=224, side=256, classes=3, train=192, validation=96, epochs=3, wanted=1.5, bare_steps=10),
+    Case(image_size=64, side=73, classes=5, train=400, validation=200, epochs=4, wanted=1.3, bare_steps=40),
+    Case(image_size=224, side=256, classes=2, train=128, validation=64, epochs=3, wanted=1.5, bare_steps=10),
 )
 
 
