@@ -37,6 +37,7 @@ EXPORT_FORMATS: Final[Mapping[str, job_pb2.ExportFormat.ValueType]] = {
     "adapter": job_pb2.EXPORT_FORMAT_ADAPTER,
     "kohya": job_pb2.EXPORT_FORMAT_KOHYA,
     "openvino": job_pb2.EXPORT_FORMAT_OPENVINO,
+    "ultralytics": job_pb2.EXPORT_FORMAT_ULTRALYTICS,
 }
 
 

@@ -168,6 +168,7 @@ class JobEvent(_message.Message):
     OOM_RECOVERED_FIELD_NUMBER: _builtins.int
     ARTIFACT_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The place of the event in its job's log, from 1."""
     attempt: _builtins.int
@@ -224,6 +225,10 @@ class JobEvent(_message.Message):
     def result(self) -> Global___ResultEvent:
         """The work is done."""
 
+    @_builtins.property
+    def rolled_back(self) -> Global___RolledBackEvent:
+        """Training went back to an earlier step."""
+
     def __init__(
         self,
         *,
@@ -242,12 +247,13 @@ class JobEvent(_message.Message):
         oom_recovered: Global___OutOfMemoryRecoveredEvent | None = ...,
         artifact: Global___ArtifactEvent | None = ...,
         result: Global___ResultEvent | None = ...,
+        rolled_back: Global___RolledBackEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artifact", b"artifact", "body", b"body", "checkpoint", b"checkpoint", "log", b"log", "metrics", b"metrics", "oom_recovered", b"oom_recovered", "progress", b"progress", "result", b"result", "sample", b"sample", "stage", b"stage", "state_change", b"state_change", "time", b"time", "warning", b"warning"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artifact", b"artifact", "body", b"body", "checkpoint", b"checkpoint", "log", b"log", "metrics", b"metrics", "oom_recovered", b"oom_recovered", "progress", b"progress", "result", b"result", "rolled_back", b"rolled_back", "sample", b"sample", "stage", b"stage", "state_change", b"state_change", "time", b"time", "warning", b"warning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artifact", b"artifact", "attempt", b"attempt", "body", b"body", "checkpoint", b"checkpoint", "log", b"log", "metrics", b"metrics", "oom_recovered", b"oom_recovered", "progress", b"progress", "result", b"result", "sample", b"sample", "sequence", b"sequence", "stage", b"stage", "state_change", b"state_change", "time", b"time", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artifact", b"artifact", "attempt", b"attempt", "body", b"body", "checkpoint", b"checkpoint", "log", b"log", "metrics", b"metrics", "oom_recovered", b"oom_recovered", "progress", b"progress", "result", b"result", "rolled_back", b"rolled_back", "sample", b"sample", "sequence", b"sequence", "stage", b"stage", "state_change", b"state_change", "time", b"time", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state_change", "stage", "progress", "metrics", "checkpoint", "sample", "log", "warning", "advice", "oom_recovered", "artifact", "result"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state_change", "stage", "progress", "metrics", "checkpoint", "sample", "log", "warning", "advice", "oom_recovered", "artifact", "result", "rolled_back"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -464,7 +470,9 @@ class Checkpoint(_message.Message):
     best: _builtins.bool
     """True if it is the best so far by the watched metric."""
     available: _builtins.bool
-    """False once its bytes were deleted by the keep policy."""
+    """Output only. True while its bytes are kept. False once the keep policy gave it up, a run found it damaged, or training
+    went back to an earlier step. In an event it tells how things were then; ListCheckpoints tells how they are.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it was saved."""
@@ -747,6 +755,40 @@ class OutOfMemoryRecoveredEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OutOfMemoryRecoveredEvent: _TypeAlias = OutOfMemoryRecoveredEvent  # noqa: Y015
+
+@_typing.final
+class RolledBackEvent(_message.Message):
+    """Training went back to an earlier step of the same attempt, because it had diverged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_STEP_FIELD_NUMBER: _builtins.int
+    TO_STEP_FIELD_NUMBER: _builtins.int
+    LEARNING_RATE_FACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    from_step: _builtins.int
+    """The optimizer steps that had been done."""
+    to_step: _builtins.int
+    """The step that training goes on from. The job's points and checkpoints beyond it are void."""
+    learning_rate_factor: _builtins.float
+    """What the spec's learning rate is multiplied with from here on."""
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        from_step: _builtins.int = ...,
+        to_step: _builtins.int = ...,
+        learning_rate_factor: _builtins.float = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_step", b"from_step", "learning_rate_factor", b"learning_rate_factor", "reason", b"reason", "to_step", b"to_step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolledBackEvent: _TypeAlias = RolledBackEvent  # noqa: Y015
 
 @_typing.final
 class Artifact(_message.Message):

@@ -127,6 +127,8 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     """LoRA weights with kohya's key names."""
     EXPORT_FORMAT_OPENVINO: _ExportFormat.ValueType  # 6
     """OpenVINO."""
+    EXPORT_FORMAT_ULTRALYTICS: _ExportFormat.ValueType  # 7
+    """A checkpoint of Ultralytics (.pt), for detectors. It is a pickle: open it with Ultralytics only if you trust its source."""
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
     """A format to which a model can be converted."""
@@ -145,6 +147,8 @@ EXPORT_FORMAT_KOHYA: ExportFormat.ValueType  # 5
 """LoRA weights with kohya's key names."""
 EXPORT_FORMAT_OPENVINO: ExportFormat.ValueType  # 6
 """OpenVINO."""
+EXPORT_FORMAT_ULTRALYTICS: ExportFormat.ValueType  # 7
+"""A checkpoint of Ultralytics (.pt), for detectors. It is a pickle: open it with Ultralytics only if you trust its source."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final
@@ -258,9 +262,14 @@ class EvaluateSpec(_message.Message):
     source_job: _builtins.str
     """Required. The job that made the model, "jobs/{job}"."""
     dataset: _builtins.str
-    """The dataset to measure on. Default: the one that the job was trained on."""
+    """The dataset to measure on. Its classes are matched with the model's by name. Default: the one that the job was
+    trained on.
+    """
     split: _builtins.str
-    """The split to measure on: "test", "val" or "train". Default: the test split where there is one, else validation."""
+    """The split to measure on: "test", "val" or "train". Of the dataset that the job was trained on, "val" and "train" are
+    the very samples that the job validated and trained on. Default: the test split where there is one, else validation;
+    else, of another dataset, all of it.
+    """
     compare_with_base: _builtins.bool
     """Measure the base model beside the tuned one where a base exists. Default: true."""
     def __init__(

@@ -36,6 +36,8 @@ class _AvailabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Availabi
     """Can be fetched from a hub."""
     AVAILABILITY_IMPORT_NEEDED: _Availability.ValueType  # 3
     """Must be imported first."""
+    AVAILABILITY_CACHED: _Availability.ValueType  # 4
+    """On the trainer's machine, where it was fetched before; no network is needed."""
 
 class Availability(_Availability, metaclass=_AvailabilityEnumTypeWrapper):
     """Where a base model's weights are."""
@@ -48,6 +50,8 @@ AVAILABILITY_FETCHABLE: Availability.ValueType  # 2
 """Can be fetched from a hub."""
 AVAILABILITY_IMPORT_NEEDED: Availability.ValueType  # 3
 """Must be imported first."""
+AVAILABILITY_CACHED: Availability.ValueType  # 4
+"""On the trainer's machine, where it was fetched before; no network is needed."""
 Global___Availability: _TypeAlias = Availability  # noqa: Y015
 
 class _ModelState:
@@ -97,6 +101,7 @@ class BaseModel(_message.Message):
     AVAILABILITY_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     LICENSE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id to write into `TrainingSpec.base_model`."""
     display_name: _builtins.str
@@ -119,6 +124,8 @@ class BaseModel(_message.Message):
     """The pinned revision, where it comes from a hub."""
     license: _builtins.str
     """The licence of the weights or of the library, where it matters to the user."""
+    model: _builtins.str
+    """The model of the store that a job gets where it names this id, "models/{model}"; empty if there is none."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[_training_pb2.TaskKind.ValueType]:
         """What it can be trained for."""
@@ -143,10 +150,11 @@ class BaseModel(_message.Message):
         availability: Global___Availability.ValueType = ...,
         revision: _builtins.str = ...,
         license: _builtins.str = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recommended", b"recommended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "description", b"description", "display_name", b"display_name", "family", b"family", "id", b"id", "is_recommended", b"is_recommended", "license", b"license", "minimum_memory_bytes", b"minimum_memory_bytes", "parameter_count", b"parameter_count", "recommended", b"recommended", "recommended_memory_bytes", b"recommended_memory_bytes", "revision", b"revision", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "description", b"description", "display_name", b"display_name", "family", b"family", "id", b"id", "is_recommended", b"is_recommended", "license", b"license", "minimum_memory_bytes", b"minimum_memory_bytes", "model", b"model", "parameter_count", b"parameter_count", "recommended", b"recommended", "recommended_memory_bytes", b"recommended_memory_bytes", "revision", b"revision", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,6 +262,8 @@ class Model(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. "models/{model}"."""
     display_name: _builtins.str
@@ -276,6 +286,8 @@ class Model(_message.Message):
     """Output only. Why the import failed."""
     progress: _builtins.float
     """Output only. How far the import is, from 0 to 1."""
+    detail: _builtins.str
+    """Output only. What was found in its files, for people: "resnet50 of torchvision, 1000 classes"."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was created."""
@@ -287,6 +299,10 @@ class Model(_message.Message):
     @_builtins.property
     def job(self) -> _job_pb2.Job:
         """Output only. The job that imports or converts it, where one does."""
+
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_training_pb2.TaskKind.ValueType]:
+        """Output only. What it can be trained for."""
 
     def __init__(
         self,
@@ -305,10 +321,12 @@ class Model(_message.Message):
         error: _builtins.str = ...,
         progress: _builtins.float = ...,
         job: _job_pb2.Job | None = ...,
+        detail: _builtins.str = ...,
+        tasks: _abc.Iterable[_training_pb2.TaskKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "create_time", b"create_time", "display_name", b"display_name", "error", b"error", "family", b"family", "job", b"job", "labels", b"labels", "name", b"name", "progress", b"progress", "revision", b"revision", "sha256", b"sha256", "size_bytes", b"size_bytes", "source", b"source", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "create_time", b"create_time", "detail", b"detail", "display_name", b"display_name", "error", b"error", "family", b"family", "job", b"job", "labels", b"labels", "name", b"name", "progress", b"progress", "revision", b"revision", "sha256", b"sha256", "size_bytes", b"size_bytes", "source", b"source", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -488,7 +506,7 @@ Global___UploadModelRequest: _TypeAlias = UploadModelRequest  # noqa: Y015
 
 @_typing.final
 class UploadModelResponse(_message.Message):
-    """The received model."""
+    """The received model, IMPORTING."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -79,7 +79,8 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ImportModel(self, request, context):
-        """Imports a model into the store from a hub, a folder of the server below an allowed root, or an upload. Idempotent by
+        """Imports a model into the store from a hub or a path of the server below an allowed root. The model is IMPORTING until
+        a trainer of its family has checked its files and stored them in the form that jobs start from. Idempotent by
         `request_id`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -87,7 +88,8 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UploadModel(self, request_iterator, context):
-        """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks.
+        """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks. The model is
+        then IMPORTING, as with ImportModel.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

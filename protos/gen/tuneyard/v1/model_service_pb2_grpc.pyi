@@ -36,11 +36,14 @@ class ModelServiceStub:
     ListBaseModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListBaseModelsRequest, _model_service_pb2.ListBaseModelsResponse]
     """Lists the catalogue: what each family can start from, with recommended settings and memory."""
     ImportModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ImportModelRequest, _model_service_pb2.ImportModelResponse]
-    """Imports a model into the store from a hub, a folder of the server below an allowed root, or an upload. Idempotent by
+    """Imports a model into the store from a hub or a path of the server below an allowed root. The model is IMPORTING until
+    a trainer of its family has checked its files and stored them in the form that jobs start from. Idempotent by
     `request_id`.
     """
     UploadModel: _grpc.StreamUnaryMultiCallable[_model_service_pb2.UploadModelRequest, _model_service_pb2.UploadModelResponse]
-    """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks."""
+    """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks. The model is
+    then IMPORTING, as with ImportModel.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]
     """Returns one model of the store."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
@@ -56,11 +59,14 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListBaseModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListBaseModelsRequest, _model_service_pb2.ListBaseModelsResponse]  # type: ignore[assignment]
     """Lists the catalogue: what each family can start from, with recommended settings and memory."""
     ImportModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ImportModelRequest, _model_service_pb2.ImportModelResponse]  # type: ignore[assignment]
-    """Imports a model into the store from a hub, a folder of the server below an allowed root, or an upload. Idempotent by
+    """Imports a model into the store from a hub or a path of the server below an allowed root. The model is IMPORTING until
+    a trainer of its family has checked its files and stored them in the form that jobs start from. Idempotent by
     `request_id`.
     """
     UploadModel: _aio.StreamUnaryMultiCallable[_model_service_pb2.UploadModelRequest, _model_service_pb2.UploadModelResponse]  # type: ignore[assignment]
-    """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks."""
+    """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks. The model is
+    then IMPORTING, as with ImportModel.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Returns one model of the store."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -85,7 +91,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ImportModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ImportModelResponse, _abc.Awaitable[_model_service_pb2.ImportModelResponse]]:
-        """Imports a model into the store from a hub, a folder of the server below an allowed root, or an upload. Idempotent by
+        """Imports a model into the store from a hub or a path of the server below an allowed root. The model is IMPORTING until
+        a trainer of its family has checked its files and stored them in the form that jobs start from. Idempotent by
         `request_id`.
         """
 
@@ -95,7 +102,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_model_service_pb2.UploadModelRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.UploadModelResponse, _abc.Awaitable[_model_service_pb2.UploadModelResponse]]:
-        """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks."""
+        """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks. The model is
+        then IMPORTING, as with ImportModel.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(

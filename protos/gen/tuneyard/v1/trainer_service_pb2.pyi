@@ -15,6 +15,7 @@ from tuneyard.v1 import event_pb2 as _event_pb2
 from tuneyard.v1 import job_pb2 as _job_pb2
 from tuneyard.v1 import model_service_pb2 as _model_service_pb2
 from tuneyard.v1 import system_pb2 as _system_pb2
+from tuneyard.v1 import training_pb2 as _training_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -444,6 +445,7 @@ class RunRecord(_message.Message):
     ARTIFACT_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     PEAK_MEMORY_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_FIELD_NUMBER: _builtins.int
     run_sequence: _builtins.int
     """The place in the journal, from 1, without gaps."""
     @_builtins.property
@@ -518,6 +520,10 @@ class RunRecord(_message.Message):
     def peak_memory(self) -> _job_pb2.MemoryUse:
         """The highest memory so far."""
 
+    @_builtins.property
+    def rolled_back(self) -> _event_pb2.RolledBackEvent:
+        """Training went back to an earlier step."""
+
     def __init__(
         self,
         *,
@@ -540,12 +546,13 @@ class RunRecord(_message.Message):
         artifact: Global___StoredArtifact | None = ...,
         result: _event_pb2.ResultEvent | None = ...,
         peak_memory: _job_pb2.MemoryUse | None = ...,
+        rolled_back: _event_pb2.RolledBackEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artifact", b"artifact", "body", b"body", "cancelled", b"cancelled", "checkpoint", b"checkpoint", "failed", b"failed", "finalizing", b"finalizing", "log", b"log", "metrics", b"metrics", "oom_recovered", b"oom_recovered", "paused", b"paused", "peak_memory", b"peak_memory", "progress", b"progress", "result", b"result", "sample", b"sample", "stage", b"stage", "started", b"started", "time", b"time", "warning", b"warning"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artifact", b"artifact", "body", b"body", "cancelled", b"cancelled", "checkpoint", b"checkpoint", "failed", b"failed", "finalizing", b"finalizing", "log", b"log", "metrics", b"metrics", "oom_recovered", b"oom_recovered", "paused", b"paused", "peak_memory", b"peak_memory", "progress", b"progress", "result", b"result", "rolled_back", b"rolled_back", "sample", b"sample", "stage", b"stage", "started", b"started", "time", b"time", "warning", b"warning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artifact", b"artifact", "body", b"body", "cancelled", b"cancelled", "checkpoint", b"checkpoint", "failed", b"failed", "finalizing", b"finalizing", "log", b"log", "metrics", b"metrics", "oom_recovered", b"oom_recovered", "paused", b"paused", "peak_memory", b"peak_memory", "progress", b"progress", "result", b"result", "run_sequence", b"run_sequence", "sample", b"sample", "stage", b"stage", "started", b"started", "time", b"time", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "artifact", b"artifact", "body", b"body", "cancelled", b"cancelled", "checkpoint", b"checkpoint", "failed", b"failed", "finalizing", b"finalizing", "log", b"log", "metrics", b"metrics", "oom_recovered", b"oom_recovered", "paused", b"paused", "peak_memory", b"peak_memory", "progress", b"progress", "result", b"result", "rolled_back", b"rolled_back", "run_sequence", b"run_sequence", "sample", b"sample", "stage", b"stage", "started", b"started", "time", b"time", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["started", "finalizing", "paused", "cancelled", "failed", "stage", "progress", "metrics", "checkpoint", "sample", "log", "warning", "advice", "oom_recovered", "artifact", "result", "peak_memory"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["started", "finalizing", "paused", "cancelled", "failed", "stage", "progress", "metrics", "checkpoint", "sample", "log", "warning", "advice", "oom_recovered", "artifact", "result", "peak_memory", "rolled_back"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -797,6 +804,7 @@ class TrainerServiceEstimateRequest(_message.Message):
     DATASET_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     SOURCE_SPEC_FIELD_NUMBER: _builtins.int
+    SOURCE_DATASET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> _job_pb2.JobSpec:
         """The spec."""
@@ -813,6 +821,10 @@ class TrainerServiceEstimateRequest(_message.Message):
     def source_spec(self) -> _job_pb2.JobSpec:
         """The resolved spec of the source job, for merge, export and evaluate."""
 
+    @_builtins.property
+    def source_dataset(self) -> Global___DatasetSource:
+        """The dataset that the source job was trained on, where it is still there."""
+
     def __init__(
         self,
         *,
@@ -820,10 +832,11 @@ class TrainerServiceEstimateRequest(_message.Message):
         dataset: Global___DatasetSource | None = ...,
         model: Global___ModelSource | None = ...,
         source_spec: _job_pb2.JobSpec | None = ...,
+        source_dataset: Global___DatasetSource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "model", b"model", "source_spec", b"source_spec", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "model", b"model", "source_dataset", b"source_dataset", "source_spec", b"source_spec", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "model", b"model", "source_spec", b"source_spec", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "model", b"model", "source_dataset", b"source_dataset", "source_spec", b"source_spec", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -856,6 +869,74 @@ class TrainerServiceEstimateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainerServiceEstimateResponse: _TypeAlias = TrainerServiceEstimateResponse  # noqa: Y015
+
+@_typing.final
+class ConvertModelRequest(_message.Message):
+    """Which model to convert."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    HUB_ID_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    hub_id: _builtins.str
+    """The model's id on a hub, where it has no files yet; its revision stands in `model`."""
+    prefix: _builtins.str
+    """The prefix in the object store below which the converted files are stored."""
+    @_builtins.property
+    def model(self) -> Global___ModelSource:
+        """The files as they were received, and the architecture where the caller named it; without files, what to fetch is named
+        by `hub_id`.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: Global___ModelSource | None = ...,
+        hub_id: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hub_id", b"hub_id", "model", b"model", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConvertModelRequest: _TypeAlias = ConvertModelRequest  # noqa: Y015
+
+@_typing.final
+class ConvertModelResponse(_message.Message):
+    """The converted model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    detail: _builtins.str
+    """What was found in the files, for people."""
+    @_builtins.property
+    def model(self) -> Global___ModelSource:
+        """Its architecture, its converted files, and the revision that was fetched; its name and hash are not set."""
+
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_training_pb2.TaskKind.ValueType]:
+        """What it can be trained for."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___ModelSource | None = ...,
+        detail: _builtins.str = ...,
+        tasks: _abc.Iterable[_training_pb2.TaskKind.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "model", b"model", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConvertModelResponse: _TypeAlias = ConvertModelResponse  # noqa: Y015
 
 @_typing.final
 class InferRequest(_message.Message):

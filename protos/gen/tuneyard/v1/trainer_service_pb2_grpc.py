@@ -65,6 +65,11 @@ class TrainerServiceStub(object):
                 request_serializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateRequest.SerializeToString,
                 response_deserializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateResponse.FromString,
                 _registered_method=True)
+        self.ConvertModel = channel.unary_unary(
+                '/tuneyard.v1.TrainerService/ConvertModel',
+                request_serializer=tuneyard_dot_v1_dot_trainer__service__pb2.ConvertModelRequest.SerializeToString,
+                response_deserializer=tuneyard_dot_v1_dot_trainer__service__pb2.ConvertModelResponse.FromString,
+                _registered_method=True)
         self.Infer = channel.unary_stream(
                 '/tuneyard.v1.TrainerService/Infer',
                 request_serializer=tuneyard_dot_v1_dot_trainer__service__pb2.InferRequest.SerializeToString,
@@ -125,6 +130,15 @@ class TrainerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConvertModel(self, request, context):
+        """Checks the files of a model and stores them in the form that runs start from. Nothing in them is executed. Idempotent
+        by prefix. BASE_MODEL_UNAVAILABLE with what is wrong where they are no model of this family, or cannot be fetched;
+        NOT_SUPPORTED by a family that takes files as they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Infer(self, request, context):
         """Runs a finished model on single inputs.
         """
@@ -171,6 +185,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.Estimate,
                     request_deserializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateRequest.FromString,
                     response_serializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateResponse.SerializeToString,
+            ),
+            'ConvertModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConvertModel,
+                    request_deserializer=tuneyard_dot_v1_dot_trainer__service__pb2.ConvertModelRequest.FromString,
+                    response_serializer=tuneyard_dot_v1_dot_trainer__service__pb2.ConvertModelResponse.SerializeToString,
             ),
             'Infer': grpc.unary_stream_rpc_method_handler(
                     servicer.Infer,
@@ -346,6 +365,33 @@ class TrainerService(object):
             '/tuneyard.v1.TrainerService/Estimate',
             tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateRequest.SerializeToString,
             tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConvertModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tuneyard.v1.TrainerService/ConvertModel',
+            tuneyard_dot_v1_dot_trainer__service__pb2.ConvertModelRequest.SerializeToString,
+            tuneyard_dot_v1_dot_trainer__service__pb2.ConvertModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

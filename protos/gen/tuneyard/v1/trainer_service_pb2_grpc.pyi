@@ -49,6 +49,11 @@ class TrainerServiceStub:
     """Lists all runs that are at work or not released."""
     Estimate: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceEstimateRequest, _trainer_service_pb2.TrainerServiceEstimateResponse]
     """Resolves a spec and predicts what it needs."""
+    ConvertModel: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.ConvertModelRequest, _trainer_service_pb2.ConvertModelResponse]
+    """Checks the files of a model and stores them in the form that runs start from. Nothing in them is executed. Idempotent
+    by prefix. BASE_MODEL_UNAVAILABLE with what is wrong where they are no model of this family, or cannot be fetched;
+    NOT_SUPPORTED by a family that takes files as they are.
+    """
     Infer: _grpc.UnaryStreamMultiCallable[_trainer_service_pb2.InferRequest, _trainer_service_pb2.InferResponse]
     """Runs a finished model on single inputs."""
     GetTrainerInfo: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.GetTrainerInfoRequest, _trainer_service_pb2.GetTrainerInfoResponse]
@@ -75,6 +80,11 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     """Lists all runs that are at work or not released."""
     Estimate: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceEstimateRequest, _trainer_service_pb2.TrainerServiceEstimateResponse]  # type: ignore[assignment]
     """Resolves a spec and predicts what it needs."""
+    ConvertModel: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ConvertModelRequest, _trainer_service_pb2.ConvertModelResponse]  # type: ignore[assignment]
+    """Checks the files of a model and stores them in the form that runs start from. Nothing in them is executed. Idempotent
+    by prefix. BASE_MODEL_UNAVAILABLE with what is wrong where they are no model of this family, or cannot be fetched;
+    NOT_SUPPORTED by a family that takes files as they are.
+    """
     Infer: _aio.UnaryStreamMultiCallable[_trainer_service_pb2.InferRequest, _trainer_service_pb2.InferResponse]  # type: ignore[assignment]
     """Runs a finished model on single inputs."""
     GetTrainerInfo: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.GetTrainerInfoRequest, _trainer_service_pb2.GetTrainerInfoResponse]  # type: ignore[assignment]
@@ -134,6 +144,17 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_service_pb2.TrainerServiceEstimateResponse, _abc.Awaitable[_trainer_service_pb2.TrainerServiceEstimateResponse]]:
         """Resolves a spec and predicts what it needs."""
+
+    @_abc_1.abstractmethod
+    def ConvertModel(
+        self,
+        request: _trainer_service_pb2.ConvertModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.ConvertModelResponse, _abc.Awaitable[_trainer_service_pb2.ConvertModelResponse]]:
+        """Checks the files of a model and stores them in the form that runs start from. Nothing in them is executed. Idempotent
+        by prefix. BASE_MODEL_UNAVAILABLE with what is wrong where they are no model of this family, or cannot be fetched;
+        NOT_SUPPORTED by a family that takes files as they are.
+        """
 
     @_abc_1.abstractmethod
     def Infer(
