@@ -181,7 +181,9 @@ class Dataset(_message.Message):
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When its state last changed or bytes of its upload last arrived: an upload that rests for a day is deleted."""
+        """Output only. When its state last changed or, while it is UPLOADING, when somebody last worked at the upload (to the
+        minute): one that rests for a day is deleted.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
