@@ -6,13 +6,16 @@ import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
+from functools import partial
 
 import structlog
 import uvloop
 
 from tuneyard.rpc.log import configure_logging
 from tuneyard.rpc.server import ListenError, RpcServer
+from tuneyard.storage import ObjectStore, StoreUnavailable, open_store
 from tuneyard.trainer.config import TrainerConfig
+from tuneyard.trainer.conversions import Conversions
 from tuneyard.trainer.data_folder import DataFolder, DataFolderError
 from tuneyard.trainer.description import Description, store_problem
 from tuneyard.trainer.devices import DeviceError, Devices, usable_cores
@@ -82,9 +85,15 @@ async def _serve(family: TrainerFamily, config: TrainerConfig) -> None:
             store_url=config.store_url,
             boot_id=str(uuid.uuid4()),
         )
+        conversions = Conversions(
+            family.convert,
+            folder=data.path / "conversions",
+            open_store=partial(_open_store, config),
+            environment=config.worker_environment,
+        )
         server = RpcServer(listen=config.listen, token=config.token or None)
         add_TrainerServiceServicer_to_server(
-            Servicer(family, runs=runs, description=description), server.grpc
+            Servicer(family, runs=runs, conversions=conversions, description=description), server.grpc
         )
         address = await server.start([_SERVICE])
         # The runs end first: their watchers are to hear of it before their streams are cut.
@@ -96,6 +105,12 @@ async def _serve(family: TrainerFamily, config: TrainerConfig) -> None:
             _log.warning("no jobs until the store is there", problem=problem)
         await _stop_signal()
         _log.info("trainer stops")
+
+
+def _open_store(config: TrainerConfig) -> ObjectStore:
+    if problem := store_problem(config.store_url):
+        raise StoreUnavailable(problem)
+    return open_store(config.store_url, settings=config.store)
 
 
 def _orders(

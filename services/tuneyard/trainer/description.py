@@ -45,7 +45,6 @@ class Description:
         self._runs = runs
         self._store_url = store_url
         self._boot_id = boot_id
-        self._base_models = list(family.base_models())
         self._version = _version()
 
     def response(self) -> GetTrainerInfoResponse:
@@ -53,7 +52,7 @@ class Description:
         problem = store_problem(self._store_url)
         return GetTrainerInfoResponse(
             trainer=self._trainer(problem),
-            base_models=self._base_models,
+            base_models=self._family.base_models(),
             free_device_slots=self._slots.free(SlotKind.SLOT_KIND_DEVICE),
             free_cpu_slots=self._slots.free(SlotKind.SLOT_KIND_CPU),
             boot_id=self._boot_id,

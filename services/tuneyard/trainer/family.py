@@ -20,4 +20,6 @@ class TrainerFamily:
     estimate: Callable[[TrainerServiceEstimateRequest, Sequence[Device]], TrainerServiceEstimateResponse]
     """Resolves a spec and predicts what it needs on one of the devices; called in a thread."""
     base_models: Callable[[], Sequence[BaseModel]]
-    """The catalogue."""
+    """The catalogue; asked anew for each answer, since weights may have been fetched meanwhile."""
+    convert: str = ""
+    """The module with `convert(files)` for imported models; "" if their files are taken as they are."""

@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 from tuneyard.rpc.errors import TuneyardError, invalid
 from tuneyard.rpc.interceptors import Context
+from tuneyard.trainer.conversions import Conversions
 from tuneyard.trainer.description import Description
 from tuneyard.trainer.family import TrainerFamily
 from tuneyard.trainer.run_folder import RunKey
@@ -17,9 +18,12 @@ from tuneyard.v1.trainer_service_pb2_grpc import TrainerServiceServicer
 class Servicer(TrainerServiceServicer):
     """Serves a trainer's runs and what it knows."""
 
-    def __init__(self, family: TrainerFamily, *, runs: Runs, description: Description) -> None:
+    def __init__(
+        self, family: TrainerFamily, *, runs: Runs, conversions: Conversions, description: Description
+    ) -> None:
         self._family = family
         self._runs = runs
+        self._conversions = conversions
         self._description = description
 
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
@@ -52,6 +56,11 @@ class Servicer(TrainerServiceServicer):
         self, request: pb.TrainerServiceEstimateRequest, context: Context
     ) -> pb.TrainerServiceEstimateResponse:
         return await asyncio.to_thread(self._family.estimate, request, self._description.devices())
+
+    async def ConvertModel(
+        self, request: pb.ConvertModelRequest, context: Context
+    ) -> pb.ConvertModelResponse:
+        return await self._conversions.convert(request)
 
     async def Infer(self, request: pb.InferRequest, context: Context) -> AsyncIterator[pb.InferResponse]:
         for response in _infer(request):
