@@ -1,12 +1,8 @@
 """Attempts: opened, fed by a journal, closed. On SQLite and on PostgreSQL."""
 
-from datetime import timedelta
-
 import pytest
 
 from tests.support.ledger import LedgerDriver
-from tuneyard.gateway.db import Database
-from tuneyard.gateway.garbage import GarbageRepository
 from tuneyard.gateway.jobs import RunSequenceGap
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import errors_pb2, event_pb2, job_pb2, trainer_service_pb2
@@ -190,215 +186,6 @@ async def test_a_finalizing_job_takes_a_pause_and_succeeds_all_the_same(ledger: 
     assert (await ledger.states(name))[-2:] == ["FINALIZING", "SUCCEEDED"]
 
 
-async def test_a_lost_attempt_queues_the_job_again_from_its_newest_checkpoint(ledger: LedgerDriver) -> None:
-    name, attempt = await ledger.running()
-    await ledger.write(name, attempt, ledger.checkpoint(10), ledger.checkpoint(20, superseded=((1, 10),)))
-    await ledger.lose(name, attempt)
-    newest = (await ledger.jobs.kept_checkpoints(name))[-1]
-    assert (newest.attempt, newest.step) == (1, 20)
-    await ledger.open(name)
-    change = (await ledger.log(name))[-1].state_change
-    assert (change.to, change.resumed_from_step) == (job_pb2.JOB_STATE_STARTING, 20)
-
-
-async def test_a_second_attempt_without_a_checkpoint_says_that_it_begins_at_0(ledger: LedgerDriver) -> None:
-    name, attempt = await ledger.running()
-    await ledger.lose(name, attempt)
-    await ledger.open(name)
-    change = (await ledger.log(name))[-1].state_change
-    assert change.HasField("resumed_from_step") and change.resumed_from_step == 0
-    assert not (await ledger.jobs.get(name)).HasField("resumed_from")
-
-
-async def _damaged(ledger: LedgerDriver, name: str, attempt: int) -> job_pb2.Job:
-    """The job after its attempt found its checkpoint damaged."""
-    error = errors_pb2.JobError(reason=errors_pb2.ERROR_REASON_CHECKPOINT_CORRUPT, message="bytes differ")
-    await ledger.write(name, attempt, ledger.started(), {"failed": error})
-    return await ledger.jobs.get(name)
-
-
-async def _resumed(ledger: LedgerDriver, *steps: int) -> tuple[str, int]:
-    """A job whose second attempt goes on from the last of these checkpoints."""
-    name, attempt = await ledger.running()
-    await ledger.write(name, attempt, *(ledger.checkpoint(step) for step in steps))
-    await ledger.lose(name, attempt)
-    return name, await ledger.open(name)
-
-
-async def test_a_damaged_checkpoint_is_given_up_for_the_next_older_one(ledger: LedgerDriver) -> None:
-    name, attempt = await _resumed(ledger, 10, 20)
-    job = await _damaged(ledger, name, attempt)
-    assert (job.state, job.HasField("error")) == (job_pb2.JOB_STATE_QUEUED, False)
-    assert [each.step for each in await ledger.jobs.kept_checkpoints(name)] == [10]
-    warning, change = (await ledger.log(name))[-2:]
-    assert warning.warning.code == "checkpoint_damaged"
-    assert "step 20" in warning.warning.message and "step 10" in warning.warning.message
-    assert warning.warning.message in job.warnings
-    assert change.state_change.reason == "bytes differ"
-    await ledger.open(name)
-    assert (await ledger.jobs.get(name)).resumed_from == job_pb2.ResumePoint(attempt=1, step=10)
-
-
-async def test_a_job_fails_when_its_last_checkpoint_is_damaged(ledger: LedgerDriver) -> None:
-    name, attempt = await _resumed(ledger, 10, 20)
-    await _damaged(ledger, name, attempt)
-    job = await _damaged(ledger, name, await ledger.open(name))
-    assert job.state == job_pb2.JOB_STATE_FAILED
-    assert job.error.reason == errors_pb2.ERROR_REASON_CHECKPOINT_CORRUPT
-    assert await ledger.jobs.open_attempts() == []
-
-
-async def test_damaged_checkpoints_are_no_crash_loop(ledger: LedgerDriver) -> None:
-    name, attempt = await _resumed(ledger, 10, 20, 30, 40, 50)
-    for _ in range(4):
-        assert (await _damaged(ledger, name, attempt)).state == job_pb2.JOB_STATE_QUEUED
-        attempt = await ledger.open(name)
-    await ledger.lose(name, attempt)
-    assert (await ledger.states(name))[-1] == "QUEUED"
-
-
-@pytest.mark.parametrize(("wish", "expected"), [("pause", "PAUSED"), ("cancel", "CANCELLED")])
-async def test_a_damaged_checkpoint_meets_what_the_user_wanted(
-    ledger: LedgerDriver, wish: str, expected: str
-) -> None:
-    name, attempt = await _resumed(ledger, 10, 20)
-    await getattr(ledger.jobs, f"request_{wish}")(name)
-    job = await _damaged(ledger, name, attempt)
-    assert job_pb2.JobState.Name(job.state) == f"JOB_STATE_{expected}"
-    assert [each.step for each in await ledger.jobs.kept_checkpoints(name)] == [10]
-
-
-async def test_damage_in_a_first_attempt_fails_the_job(ledger: LedgerDriver) -> None:
-    name, attempt = await ledger.running()
-    assert (await _damaged(ledger, name, attempt)).state == job_pb2.JOB_STATE_FAILED
-
-
-async def test_damage_found_by_a_run_that_got_further_fails_the_job(ledger: LedgerDriver) -> None:
-    name, attempt = await _resumed(ledger, 10, 20)
-    await ledger.write(name, attempt, ledger.started(), ledger.checkpoint(30))
-    assert (await _damaged(ledger, name, attempt)).state == job_pb2.JOB_STATE_FAILED
-    assert [each.step for each in await ledger.jobs.kept_checkpoints(name)] == [10, 20, 30]
-
-
-async def test_the_bytes_of_a_damaged_checkpoint_are_kept_for_a_day(ledger: LedgerDriver) -> None:
-    name, attempt = await _resumed(ledger, 10, 20)
-    await _damaged(ledger, name, attempt)
-    prefix, garbage = f"{name}/attempts/1/checkpoints/{20:010d}/", GarbageRepository(ledger.db)
-    ledger.clock.advance(timedelta(hours=23))
-    assert await garbage.due(ledger.clock()) == []
-    ledger.clock.advance(timedelta(hours=2))
-    assert prefix in await garbage.due(ledger.clock())
-
-
-async def test_superseded_checkpoints_become_garbage_and_the_best_moves_on(ledger: LedgerDriver) -> None:
-    name, attempt = await ledger.running()
-    await ledger.write(name, attempt, ledger.checkpoint(1, best=True), ledger.checkpoint(2))
-    await ledger.write(name, attempt, ledger.checkpoint(3, superseded=((1, 1), (1, 2)), best=True))
-    found = [(each.step, each.available, each.best) for each in await ledger.jobs.checkpoints(name)]
-    assert found == [(1, False, False), (2, False, False), (3, True, True)]
-    assert [each.step for each in await ledger.jobs.kept_checkpoints(name)] == [3]
-    garbage = GarbageRepository(ledger.db)
-    assert await garbage.due(ledger.clock()) == []
-    ledger.clock.advance(timedelta(minutes=2))
-    due = await garbage.due(ledger.clock())
-    assert due == [f"{name}/attempts/1/checkpoints/{step:010d}/" for step in (1, 2)]
-    await garbage.forget(due[0])
-    assert await garbage.due(ledger.clock()) == due[1:]
-
-
-async def test_a_checkpoint_saved_again_is_no_garbage(ledger: LedgerDriver) -> None:
-    name, attempt = await ledger.running()
-    await ledger.write(name, attempt, ledger.checkpoint(1), ledger.checkpoint(2, superseded=((1, 1),)))
-    await ledger.write(name, attempt, ledger.checkpoint(1))
-    ledger.clock.advance(timedelta(minutes=2))
-    assert await GarbageRepository(ledger.db).due(ledger.clock()) == []
-    assert [each.step for each in await ledger.jobs.kept_checkpoints(name)] == [1, 2]
-
-
-async def test_an_artifact_of_a_later_attempt_replaces_the_one_at_its_path(ledger: LedgerDriver) -> None:
-    name, attempt = await ledger.running()
-    await ledger.write(name, attempt, ledger.artifact("model/a", key="jobs/1/a"))
-    await ledger.lose(name, attempt)
-    second = await ledger.open(name)
-    await ledger.write(name, second, ledger.started(), ledger.artifact("model/a", key="jobs/2/a"))
-    artifact, file = await ledger.jobs.artifact(name, "model/a")
-    assert (artifact.name, artifact.attempt) == (f"{name}/artifacts/model/a", 2)
-    assert (file.key, len(await ledger.jobs.artifacts(name))) == ("jobs/2/a", 1)
-    (stored,) = await ledger.jobs.stored_artifacts(name)
-    assert (stored.path, stored.key) == ("model/a", "jobs/2/a")
-    ledger.clock.advance(timedelta(minutes=2))
-    assert await GarbageRepository(ledger.db).due(ledger.clock()) == ["jobs/1/a"]
-    with pytest.raises(TuneyardError, match="ARTIFACT_NOT_FOUND"):
-        await ledger.jobs.artifact(name, "model/b")
-
-
-async def _lose_again(ledger: LedgerDriver, name: str, *bodies: dict[str, object]) -> str:
-    attempt = await ledger.open(name)
-    await ledger.write(name, attempt, ledger.started(), *bodies)
-    await ledger.lose(name, attempt, exit_code=1)
-    return (await ledger.states(name))[-1]
-
-
-async def test_three_losses_in_a_row_without_a_checkpoint_are_a_crash_loop(ledger: LedgerDriver) -> None:
-    name = await ledger.create()
-    assert [await _lose_again(ledger, name) for _ in range(3)] == ["QUEUED", "QUEUED", "FAILED"]
-    error = (await ledger.jobs.get(name)).error
-    assert error.reason == errors_pb2.ERROR_REASON_CRASH_LOOP
-    assert "it was lost" in error.message
-
-
-async def test_a_new_checkpoint_ends_the_count_of_losses(ledger: LedgerDriver) -> None:
-    name = await ledger.create()
-    states = [await _lose_again(ledger, name) for _ in range(2)]
-    states += [await _lose_again(ledger, name, ledger.checkpoint(5))]
-    states += [await _lose_again(ledger, name) for _ in range(3)]
-    assert states == ["QUEUED"] * 5 + ["FAILED"]
-
-
-async def test_a_checkpoint_that_repeats_an_old_step_is_no_progress(ledger: LedgerDriver) -> None:
-    name = await ledger.create()
-    states = [await _lose_again(ledger, name, ledger.checkpoint(5)) for _ in range(4)]
-    assert states == ["QUEUED", "QUEUED", "QUEUED", "FAILED"]
-
-
-async def test_resuming_a_paused_job_begins_the_count_anew(ledger: LedgerDriver) -> None:
-    name = await ledger.create()
-    states = [await _lose_again(ledger, name) for _ in range(2)]
-    await ledger.jobs.request_pause(name)
-    await ledger.jobs.request_resume(name)
-    states += [await _lose_again(ledger, name) for _ in range(3)]
-    assert states == ["QUEUED"] * 4 + ["FAILED"]
-
-
-async def test_the_number_of_losses_is_a_setting(db: Database) -> None:
-    driver = LedgerDriver(db, max_lost_attempts=1)
-    await driver.lead()
-    name, attempt = await driver.running()
-    await driver.lose(name, attempt)
-    assert (await driver.states(name))[-1] == "FAILED"
-
-
-async def test_out_of_memory_halves_the_micro_batch_until_it_is_one_sample(ledger: LedgerDriver) -> None:
-    name = await ledger.create(batch_size=4)
-    for halvings, expected in ((1, "QUEUED"), (2, "QUEUED"), (2, "FAILED")):
-        attempt = await ledger.open(name)
-        await ledger.lose(name, attempt, signal=9, out_of_memory=True)
-        assert (await ledger.states(name))[-1] == expected
-        assert (await ledger.jobs.get(name)).micro_batch_halvings == halvings
-    error = (await ledger.jobs.get(name)).error
-    assert error.reason == errors_pb2.ERROR_REASON_OUT_OF_MEMORY
-    words = ["batch_size", "gradient checkpointing", "image size", "base model"]
-    assert [word in remedy for word, remedy in zip(words, error.remedies, strict=True)] == [True] * 4
-
-
-async def test_out_of_memory_while_pausing_leaves_the_job_paused(ledger: LedgerDriver) -> None:
-    name, attempt = await ledger.running(batch_size=1)
-    await ledger.jobs.request_pause(name)
-    await ledger.lose(name, attempt, signal=9, out_of_memory=True)
-    job = await ledger.jobs.get(name)
-    assert (job.state, job.HasField("error")) == (job_pb2.JOB_STATE_PAUSED, False)
-
-
 async def test_a_job_that_the_gateway_cannot_run_fails_wherever_it_is(ledger: LedgerDriver) -> None:
     error = errors_pb2.JobError(reason=errors_pb2.ERROR_REASON_DATASET_INVALID, message="no images")
     queued = await ledger.create()
@@ -431,3 +218,10 @@ async def test_metric_events_are_read_with_the_starts_that_void_them(ledger: Led
         job_pb2.JOB_STATE_QUEUED,
         job_pb2.JOB_STATE_STARTING,
     ]
+
+
+async def test_metric_events_are_read_with_the_rollbacks_that_void_them(ledger: LedgerDriver) -> None:
+    name, attempt = await ledger.running()
+    await ledger.write(name, attempt, ledger.metrics(2, train_loss=2.0), ledger.rolled_back(2, 1))
+    events = await ledger.jobs.metric_events_after(name.removeprefix("jobs/"), 3, 10)
+    assert [event.WhichOneof("body") for event in events] == ["metrics", "rolled_back"]

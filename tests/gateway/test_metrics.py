@@ -66,6 +66,16 @@ async def test_points_that_a_later_attempt_repeats_are_left_out() -> None:
     assert list(column.attempts) == [1] * 4 + [2] * 5
 
 
+async def test_points_beyond_a_rollback_are_left_out() -> None:
+    log = Log()
+    for step in range(1, 8):
+        log.point(step, step)
+    log.add(rolled_back=event_pb2.RolledBackEvent(from_step=7, to_step=4))
+    log.point(5, -5)
+    column = (await Metrics(log).columns("jobs/a", [], 0)).columns[0]
+    assert list(column.values) == [1, 2, 3, 4, -5]
+
+
 @pytest.mark.parametrize("max_points", [10, 101, 1000])
 async def test_a_single_spike_survives_downsampling(max_points: int) -> None:
     log = Log()

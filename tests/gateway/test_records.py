@@ -96,6 +96,14 @@ def test_a_recovered_out_of_memory_halves_the_micro_batch_for_later_attempts(bat
     assert batch.edit.job.micro_batch_halvings == 1
 
 
+def test_a_best_value_that_was_measured_beyond_a_rollback_is_none(batch: Batch) -> None:
+    _metrics(batch, 4, eval_loss=0.5)
+    _metrics(batch, 8, eval_accuracy=0.9)
+    _apply(batch, rolled_back=event_pb2.RolledBackEvent(from_step=9, to_step=4))
+    assert set(batch.edit.job.metrics) == {"eval/loss"}
+    assert batch.edit.new_events[-1].rolled_back.to_step == batch.edit.job.progress.step == 4
+
+
 def test_warnings_and_advice_are_kept_once_each_and_not_without_end(batch: Batch) -> None:
     for number in (1, 1, *range(2, MAX_WARNINGS + 5)):
         _apply(batch, warning=event_pb2.WarningEvent(code="c", message=f"warning {number}"))

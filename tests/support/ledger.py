@@ -94,6 +94,10 @@ class LedgerDriver:
     async def write(self, name: str, attempt: int, *bodies: dict[str, Any]) -> Committed | None:
         """Commit the next records of an attempt's journal."""
         numbers = self._written.setdefault((name, attempt), itertools.count(1))
+        for event in (body["checkpoint"] for body in bodies if "checkpoint" in body):
+            if not event.checkpoint.files:
+                folder = f"{name}/attempts/{attempt}/checkpoints/{event.checkpoint.step:010d}"
+                event.checkpoint.files.add(path="state", key=f"{folder}/state")
         records = [self.record(next(numbers), **body) for body in bodies]
         return await self.jobs.commit_records(self.epoch, name, attempt, records)
 
@@ -142,11 +146,17 @@ class LedgerDriver:
         return {"metrics": event_pb2.MetricsEvent(step=step, values=named)}
 
     @staticmethod
+    def rolled_back(from_step: int, to_step: int) -> dict[str, Any]:
+        return {"rolled_back": event_pb2.RolledBackEvent(from_step=from_step, to_step=to_step)}
+
+    @staticmethod
     def checkpoint(
-        step: int, *, superseded: tuple[tuple[int, int], ...] = (), best: bool = False
+        step: int, *, superseded: tuple[tuple[int, int], ...] = (), best: bool = False, key: str = ""
     ) -> dict[str, Any]:
+        """`write` gives it a file where no key is named."""
         given_up = [job_pb2.ResumePoint(attempt=attempt, step=old) for attempt, old in superseded]
-        stored = event_pb2.Checkpoint(step=step, best=best)
+        files = [event_pb2.StoredFile(path="state", key=key)] if key else []
+        stored = event_pb2.Checkpoint(step=step, best=best, files=files)
         return {"checkpoint": event_pb2.CheckpointEvent(checkpoint=stored, superseded=given_up)}
 
     @staticmethod

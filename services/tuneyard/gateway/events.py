@@ -28,7 +28,7 @@ _METRICS_AFTER = (
     select(events.c.blob)
     .where(
         events.c.job_id == bindparam("job_id"),
-        events.c.kind.in_((_KINDS["metrics"], _KINDS["state_change"])),
+        events.c.kind.in_([_KINDS[name] for name in ("metrics", "state_change", "rolled_back")]),
         events.c.sequence > bindparam("after"),
     )
     .order_by(events.c.sequence)
@@ -79,6 +79,6 @@ async def read_after(
 async def read_metrics_after(
     connection: AsyncConnection, job_id: str, sequence: int, limit: int
 ) -> list[bytes]:
-    """At most `limit` serialized JobEvents with metrics or a state change beyond a sequence, in order."""
+    """At most `limit` serialized JobEvents with metrics, or with what voids some, beyond a sequence."""
     parameters = {"job_id": job_id, "after": sequence, "row_limit": limit}
     return [blob for (blob,) in await connection.execute(_METRICS_AFTER, parameters)]

@@ -17,6 +17,10 @@ def attempt_prefix(job_id: str, attempt: int) -> str:
     return f"jobs/{job_id}/attempts/{attempt}/"
 
 
-def checkpoint_prefix(job_id: str, attempt: int, step: int) -> str:
-    """The prefix of a checkpoint's files."""
-    return f"{attempt_prefix(job_id, attempt)}checkpoints/{step:010d}/"
+def checkpoint_prefix(key: str) -> str:
+    """The prefix of a checkpoint's files, from the key of one of them.
+
+    A step that is saved twice in an attempt has two of them, so that neither gets the other's bytes.
+    """
+    attempt, collection, rest = key.partition("/checkpoints/")
+    return f"{attempt}{collection}{rest.partition('/')[0]}/"

@@ -21,7 +21,7 @@ class MetricLog(Protocol):
     async def metric_events_after(
         self, job_id: str, sequence: int, limit: int
     ) -> Sequence[event_pb2.JobEvent]:
-        """Returns at most `limit` committed metrics and state changes beyond `sequence`, in order."""
+        """Returns at most `limit` committed metrics, and what may void some, beyond `sequence`, in order."""
         ...
 
     async def last_sequence(self, job_id: str) -> int:
@@ -47,7 +47,7 @@ class Curve:
         self.attempts.append(attempt)
 
     def cut(self, after_step: int) -> None:
-        """Drops the points beyond a step, which a later attempt repeats."""
+        """Drops the points beyond a step from which the work was taken up again."""
         keep = len(self.steps)
         while keep and self.steps[keep - 1] > after_step:
             keep -= 1
@@ -103,8 +103,9 @@ class JobCurves:
         for event in events:
             if event.HasField("state_change"):
                 if event.state_change.HasField("resumed_from_step"):
-                    for curve in self.curves.values():
-                        curve.cut(event.state_change.resumed_from_step)
+                    self._cut(event.state_change.resumed_from_step)
+            elif event.HasField("rolled_back"):
+                self._cut(event.rolled_back.to_step)
             elif event.HasField("metrics"):
                 time_ms = event.time.ToMilliseconds()
                 for name, value in event.metrics.values.items():
@@ -115,6 +116,10 @@ class JobCurves:
                         time_ms=time_ms,
                         attempt=event.attempt,
                     )
+
+    def _cut(self, after_step: int) -> None:
+        for curve in self.curves.values():
+            curve.cut(after_step)
 
 
 class Metrics:

@@ -114,7 +114,7 @@ class JobQueries(Ledger):
     async def metric_events_after(
         self, job_id: str, sequence: int, limit: int
     ) -> builtins.list[event_pb2.JobEvent]:
-        """At most `limit` committed events with metrics or a state change beyond `sequence`, in order."""
+        """At most `limit` committed events with metrics, or what may void some, beyond `sequence`."""
         async with self._db.read() as connection:
             blobs = await events.read_metrics_after(connection, job_id, sequence, limit)
         return [event_pb2.JobEvent.FromString(blob) for blob in blobs]

@@ -188,6 +188,15 @@ def _apply_oom_recovered(batch: Batch, record: trainer_service_pb2.RunRecord) ->
     batch.edit.emit(at=record.time, oom_recovered=record.oom_recovered)
 
 
+def _apply_rolled_back(batch: Batch, record: trainer_service_pb2.RunRecord) -> None:
+    """What was measured beyond the step is void: a best value among it is none."""
+    metrics, back = batch.edit.job.metrics, record.rolled_back
+    for name in [name for name in metrics if metrics[name].best_step > back.to_step]:
+        del metrics[name]
+    batch.edit.job.progress.step = back.to_step
+    batch.edit.emit(at=record.time, rolled_back=back)
+
+
 def _apply_peak_memory(batch: Batch, record: trainer_service_pb2.RunRecord) -> None:
     peak, seen = batch.edit.job.peak_memory, record.peak_memory
     peak.device_bytes = max(peak.device_bytes, seen.device_bytes)
@@ -202,6 +211,7 @@ _APPLY: Final = {
     "warning": _apply_warning,
     "advice": _apply_advice,
     "oom_recovered": _apply_oom_recovered,
+    "rolled_back": _apply_rolled_back,
     "artifact": _apply_artifact,
     "peak_memory": _apply_peak_memory,
 }

@@ -48,8 +48,13 @@ async def _save_checkpoint(
             update(checkpoints).where(checkpoints.c.job_id == job_id, checkpoints.c.best).values(best=False)
         )
     values = {"best": checkpoint.best, "available": True, "blob": checkpoint.SerializeToString()}
+    before = await _checkpoint(connection, job_id, **key)
     await _replace(connection, checkpoints, {"job_id": job_id, **key}, values)
-    await garbage.reclaim(connection, checkpoint_prefix(job_id, checkpoint.attempt, checkpoint.step))
+    stored = _prefixes(checkpoint)
+    for prefix in stored:
+        await garbage.reclaim(connection, prefix)
+    if before is not None:
+        await garbage.discard(connection, _prefixes(before) - stored, batch.edit.now)
 
 
 async def _drop_checkpoint(
@@ -67,9 +72,23 @@ async def _drop_checkpoint(
         )
         .values(available=False)
     )
-    if dropped.rowcount:
-        prefix = checkpoint_prefix(job_id, attempt, step)
-        await garbage.discard(connection, [prefix], batch.edit.now, keep_for=keep_for)
+    checkpoint = await _checkpoint(connection, job_id, attempt=attempt, step=step)
+    if dropped.rowcount and checkpoint is not None:
+        await garbage.discard(connection, _prefixes(checkpoint), batch.edit.now, keep_for=keep_for)
+
+
+async def _checkpoint(
+    connection: AsyncConnection, job_id: str, *, attempt: int, step: int
+) -> event_pb2.Checkpoint | None:
+    query = select(checkpoints.c.blob).where(
+        checkpoints.c.job_id == job_id, checkpoints.c.attempt == attempt, checkpoints.c.step == step
+    )
+    blob = (await connection.execute(query)).scalar_one_or_none()
+    return None if blob is None else event_pb2.Checkpoint.FromString(blob)
+
+
+def _prefixes(checkpoint: event_pb2.Checkpoint) -> frozenset[str]:
+    return frozenset(checkpoint_prefix(file.key) for file in checkpoint.files)
 
 
 async def _save_artifact(
