@@ -176,7 +176,7 @@ def test_a_torn_line_of_the_part_log_spoils_only_itself(store: FolderStore, root
     upload = store.create_upload("k", part_size_bytes=PART)
     one = store.put_part("k", upload, 1, b"x" * PART)
     with (root / "uploads" / upload / "parts").open("ab") as log:
-        log.write(b'\n{"boot": "x", "crc32": 1, "numb')
+        log.write(b'\n{"boot": "x", "xxh3": 1, "numb')
     two = reopen(root).put_part("k", upload, 2, b"y")
     assert reopen(root).list_parts("k", upload) == [one, two]
 

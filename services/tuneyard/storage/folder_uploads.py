@@ -8,7 +8,8 @@
 A part is logged after its bytes are written, and struck out before it is overwritten: when processes are
 killed, the log lists only whole parts. Waiting for the disk at each part would halve the speed, so a
 machine that goes down may keep a line and lose its bytes. Each line therefore names the machine's boot
-and the part's CRC-32: lines of an earlier boot are believed only if the CRC fits what is on the disk.
+and the part's XXH3: lines of an earlier boot are believed only if it fits what is on the disk. (Against
+accidents alone, and five times as fast as a CRC-32, which took a tenth of an upload's time.)
 """
 
 import json
@@ -16,13 +17,14 @@ import os
 import re
 import secrets
 import shutil
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import xxhash
 
 from tuneyard.storage.digests import UploadDigests
 from tuneyard.storage.errors import ChecksumMismatch, UploadNotFound
@@ -105,20 +107,21 @@ class FolderUploads:
                 if number in _read_log(upload.log):
                     _append(upload.log, {"number": number})
             digest = self._digests.before(upload_id, number)
-            size_bytes = crc = 0
+            size_bytes = 0
+            check = xxhash.xxh3_64()
             for block in blocks:
                 check_part(number, size_bytes + len(block), part_size_bytes=upload.part_size_bytes)
                 with storage_errors():
                     write_all(descriptor, block, offset=start + size_bytes)
                 if digest is not None:
                     digest.hash.update(block)
-                crc = zlib.crc32(block, crc)
+                check.update(block)
                 size_bytes += len(block)
             check_part(number, size_bytes, part_size_bytes=upload.part_size_bytes)
             begin_writeback(descriptor, offset=start, length=size_bytes)
             part = UploadPart(number, size_bytes, secrets.token_hex(8))
             with storage_errors():
-                _append(upload.log, {"boot": self._boot, "crc32": crc, **asdict(part)})
+                _append(upload.log, {"boot": self._boot, "xxh3": check.hexdigest(), **asdict(part)})
         self._digests.keep(upload_id, digest, part)
         return part
 
@@ -210,7 +213,7 @@ class FolderUploads:
         parts = []
         for number, line in sorted(_read_log(upload.log).items()):
             start, size_bytes = (number - 1) * upload.part_size_bytes, line["size_bytes"]
-            if line["boot"] == self._boot or line["crc32"] == _crc(descriptor, start, size_bytes):
+            if line["boot"] == self._boot or line["xxh3"] == _xxh3(descriptor, start, size_bytes):
                 parts.append(UploadPart(number, size_bytes, line["etag"]))
         return parts
 
@@ -266,10 +269,10 @@ def _read_log(log: Path) -> dict[int, dict[str, Any]]:
     return lines
 
 
-def _crc(descriptor: int, position: int, size_bytes: int) -> int:
-    crc = 0
+def _xxh3(descriptor: int, position: int, size_bytes: int) -> str:
+    check = xxhash.xxh3_64()
     while size_bytes and (block := os.pread(descriptor, min(CHUNK_BYTES, size_bytes), position)):
-        crc = zlib.crc32(block, crc)
+        check.update(block)
         position += len(block)
         size_bytes -= len(block)
-    return crc
+    return check.hexdigest()
