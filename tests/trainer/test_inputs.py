@@ -138,3 +138,39 @@ def test_a_stored_model_with_wrong_names_or_bytes_is_refused(
         run.model_files()
     assert caught.value.reason == "BASE_MODEL_UNAVAILABLE"
     run.close()
+
+
+def artifacts(*files: tuple[str, bytes]) -> list[StoredFile]:
+    return [
+        StoredFile(
+            path=path,
+            key=f"jobs/source/attempts/1/artifacts/{path}",
+            size_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+        for path, content in files
+    ]
+
+
+def test_a_source_jobs_artifacts_are_a_folder_fetched_once(worker_folder: MakeFolder) -> None:
+    stored = artifacts(("model.safetensors", b"weights"), ("samples/1.png", b"picture"))
+    folder = worker_folder("fake:", source_artifacts=stored)
+    for file, content in zip(stored, (b"weights", b"picture"), strict=True):
+        folder.store().put(file.key, content)
+    run = folder.run()
+    files = run.source_artifacts()
+    assert (files / "samples/1.png").read_bytes() == b"picture"
+    folder.store().delete(stored[0].key)
+    assert run.source_artifacts() == files
+    run.close()
+
+
+@pytest.mark.parametrize("stored", [artifacts(), artifacts(("model.safetensors", b"weights"))])
+def test_without_a_source_jobs_artifacts_there_is_no_model(
+    worker_folder: MakeFolder, stored: list[StoredFile]
+) -> None:
+    run = worker_folder("fake:", source_artifacts=stored).run()
+    with pytest.raises(RecipeError) as caught:
+        run.source_artifacts()
+    assert caught.value.reason == "MODEL_NOT_FOUND" and caught.value.remedies
+    run.close()

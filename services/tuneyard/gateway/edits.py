@@ -178,7 +178,8 @@ def _new_row(job: job_pb2.Job, now: datetime) -> dict[str, Any]:
         "state": job.state,
         "desired": job.desired,
         "priority": job.priority,
-        "dataset": training.dataset or job.spec.evaluate.dataset,
+        # Where an evaluation names none, it is the source job's, which stands in the resolved spec.
+        "dataset": training.dataset or job.spec.evaluate.dataset or job.resolved_spec.evaluate.dataset,
         "validation_dataset": training.data_split.validation_dataset,
         "base_model": training.base_model,
         "create_time": job.create_time.ToMicroseconds(),

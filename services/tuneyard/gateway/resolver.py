@@ -5,7 +5,7 @@ answer was not to be had then. Changes nothing.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -62,6 +62,8 @@ class Sources:
     dataset: trainer_service_pb2.DatasetSource | None = None
     validation_dataset: trainer_service_pb2.DatasetSource | None = None
     model: trainer_service_pb2.ModelSource | None = None
+    source_dataset: trainer_service_pb2.DatasetSource | None = None
+    """What the source job was trained on, where it is still there."""
     source_spec: job_pb2.JobSpec | None = None
     source_artifacts: tuple[event_pb2.StoredFile, ...] = ()
 
@@ -133,7 +135,11 @@ class Resolver:
         if isinstance(sources, Waiting):
             return sources, ""
         request = trainer_service_pb2.TrainerServiceEstimateRequest(
-            spec=spec, dataset=sources.dataset, model=sources.model, source_spec=sources.source_spec
+            spec=spec,
+            dataset=sources.dataset,
+            model=sources.model,
+            source_spec=sources.source_spec,
+            source_dataset=sources.source_dataset,
         )
         response = await self._trainers.estimate(family, request, within=within)
         return response.estimate, reason_name(response.reason)
@@ -159,18 +165,58 @@ class Resolver:
         job = await self._jobs.get(name)
         if job.state != job_pb2.JOB_STATE_SUCCEEDED:
             raise TuneyardError("JOB_STATE_CONFLICT", f"{name} has not succeeded", resource=name)
-        dataset = None
-        wanted = spec.evaluate.dataset or job.spec.training.dataset
-        if spec.WhichOneof("kind") == "evaluate" and wanted:
-            found = await self._dataset(wanted)
-            if isinstance(found, Waiting):
-                return found
-            dataset = found
-        return Sources(
-            dataset=dataset,
+        training = job.resolved_spec.training
+        found = await self._derived_datasets(spec, training)
+        if isinstance(found, Waiting):
+            return found
+        return replace(
+            found,
+            model=await self._base_model_if_there(training.base_model),
             source_spec=job.resolved_spec,
             source_artifacts=tuple(await self._jobs.stored_artifacts(name)),
         )
+
+    async def _derived_datasets(
+        self, spec: job_pb2.JobSpec, training: training_pb2.TrainingSpec
+    ) -> Sources | Waiting:
+        """What a model is measured on, and what it was trained on where that is still there."""
+        if not training.dataset or spec.WhichOneof("kind") == "merge":
+            return Sources()
+        if spec.WhichOneof("kind") == "export":
+            # A converted model is tried on real samples; generated ones do where these are gone.
+            return Sources(dataset=await self._dataset_if_there(training.dataset))
+        name = spec.evaluate.dataset or training.dataset
+        dataset = await self._dataset(name)
+        if isinstance(dataset, Waiting):
+            return dataset
+        if name != training.dataset:
+            return Sources(dataset=dataset, source_dataset=await self._dataset_if_there(training.dataset))
+        found = Sources(dataset=dataset, source_dataset=dataset)
+        if training.data_split.validation_dataset and spec.evaluate.split == "val":
+            validation = await self._dataset(training.data_split.validation_dataset)
+            if isinstance(validation, Waiting):
+                return validation
+            found = replace(found, validation_dataset=validation)
+        return found
+
+    async def _dataset_if_there(self, name: str) -> trainer_service_pb2.DatasetSource | None:
+        try:
+            found = await self._dataset(name)
+        except TuneyardError as error:
+            if error.reason not in {"DATASET_NOT_FOUND", "DATASET_INVALID"}:
+                raise
+            return None
+        return None if isinstance(found, Waiting) else found
+
+    async def _base_model_if_there(self, name: str) -> trainer_service_pb2.ModelSource | None:
+        if not name.startswith("models/"):
+            return None
+        try:
+            return await self._models.source(name)
+        except TuneyardError as error:
+            if error.reason != "MODEL_NOT_FOUND":
+                raise
+            return None
 
 
 def refusal(violations: Iterable[errors_pb2.FieldViolation], reason: str) -> TuneyardError:

@@ -76,3 +76,12 @@ class RecipeError(Exception):
         self.reason: Reason = reason
         self.remedies = remedies
         self.retryable = retryable
+
+
+def no_source_artifacts() -> RecipeError:
+    """The error of a run that works on a finished job whose model is not there."""
+    return RecipeError(
+        "The source job left no artifacts.",
+        reason="MODEL_NOT_FOUND",
+        remedies=("Name a training job that has succeeded and whose artifacts were not deleted.",),
+    )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.errors import Stop, Stopped, no_source_artifacts
 from tuneyard.trainer.faults import Faults
 from tuneyard.trainer.manifest import machine, package_versions
 from tuneyard.trainer.run import AdviceKind, ArtifactKind, DatasetFiles, LoadedCheckpoint, LogLevel
@@ -59,6 +59,7 @@ class FakeRun:
     training_files: DatasetFiles | None = None
     validation_files: DatasetFiles | None = None
     base_model_files: Path | None = None
+    source_files: Path | None = None
     resume_from: LoadedCheckpoint | None = None
     job: str = "jobs/fake"
     attempt: int = 1
@@ -109,6 +110,7 @@ class FakeRun:
             "training_files": self.training_files,
             "validation_files": self.validation_files,
             "base_model_files": self.base_model_files,
+            "source_files": self.source_files,
             "resume_from": self.checkpoints[-1] if self.checkpoints else self.resume_from,
             "job": self.job,
             "attempt": self.attempt + 1,
@@ -131,6 +133,11 @@ class FakeRun:
 
     def model_files(self) -> Path | None:
         return self.base_model_files
+
+    def source_artifacts(self) -> Path:
+        if self.source_files is None:
+            raise no_source_artifacts()
+        return self.source_files
 
     def checkpoint(self) -> LoadedCheckpoint | None:
         return self.resume_from

@@ -1,19 +1,20 @@
-"""What a run starts from, as local files: datasets, the base model's files, the checkpoint to resume from.
+"""What a run starts from, as local files: datasets, the base model's files, a finished job's artifacts.
 
 Everything is named by key and SHA-256 in the request, and proved by it here.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tuneyard.datasets import ArchiveError, Cancelled, FormatNotSupported, prepare
 from tuneyard.storage import ChecksumMismatch, ObjectNotFound
 from tuneyard.trainer.cache import Cache
-from tuneyard.trainer.errors import Reason, RecipeError
+from tuneyard.trainer.errors import Reason, RecipeError, no_source_artifacts
 from tuneyard.trainer.records import dataset_format, dataset_report
 from tuneyard.trainer.run import DatasetFiles
 from tuneyard.trainer.transfers import TransferCancelled, Transfers, local_path
+from tuneyard.v1.event_pb2 import StoredFile
 from tuneyard.v1.trainer_service_pb2 import DatasetSource, ModelSource
 
 
@@ -63,34 +64,44 @@ class Inputs:
 
     def model_files(self, source: ModelSource) -> Path:
         """The folder with a stored model's files; raises RecipeError, TransferCancelled."""
+        return self._files(
+            "models", source.sha256, source.files, what="base model", reason="BASE_MODEL_UNAVAILABLE"
+        )
 
+    def source_artifacts(self, files: Sequence[StoredFile]) -> Path:
+        """The folder with a finished job's artifacts; raises RecipeError, TransferCancelled."""
+        if not files:
+            raise no_source_artifacts()
+        key = "\n".join(sorted(f"{file.path} {file.sha256}" for file in files))
+        return self._files("artifacts", key, files, what="source job", reason="MODEL_NOT_FOUND")
+
+    def _files(self, kind: str, key: str, files: Sequence[StoredFile], *, what: str, reason: Reason) -> Path:
         def build(folder: Path) -> None:
-            for file in source.files:
+            for file in files:
                 try:
                     path = local_path(folder, file.path)
                 except ValueError as error:
-                    raise RecipeError(str(error), reason="BASE_MODEL_UNAVAILABLE") from error
-                self._fetch(
-                    file.key, path, sha256=file.sha256, what="base model", reason="BASE_MODEL_UNAVAILABLE"
-                )
+                    raise RecipeError(str(error), reason=reason) from error
+                self._fetch(file.key, path, sha256=file.sha256, what=what, reason=reason)
 
-        size_bytes = sum(file.size_bytes for file in source.files)
-        return self._cache.entry("models", source.sha256, build, expected_bytes=size_bytes)
+        size_bytes = sum(file.size_bytes for file in files)
+        return self._cache.entry(kind, key, build, expected_bytes=size_bytes)
 
     def _fetch(self, key: str, path: Path, *, sha256: str, what: str, reason: Reason) -> None:
+        remedy = f"Upload or import the {what} again."
+        if reason == "MODEL_NOT_FOUND":
+            remedy = "Run the source job again, then repeat this one."
         try:
             self._transfers.download(key, path, sha256=sha256)
         except ObjectNotFound as error:
             raise RecipeError(
-                f"The {what}'s bytes are not in the object store.",
-                reason=reason,
-                remedies=(f"Upload or import the {what} again.",),
+                f"The {what}'s bytes are not in the object store.", reason=reason, remedies=(remedy,)
             ) from error
         except ChecksumMismatch as error:
             raise RecipeError(
                 f"The {what}'s bytes in the object store are not those that were uploaded.",
                 reason=reason,
-                remedies=(f"Upload or import the {what} again.", "Check the object store's disks."),
+                remedies=(remedy, "Check the object store's disks."),
             ) from error
 
 

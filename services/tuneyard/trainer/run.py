@@ -178,6 +178,14 @@ class Run(Protocol):
         """
         ...
 
+    def source_artifacts(self) -> Path:
+        """The folder with the artifacts of the finished job that this one works on, verified, read-only.
+
+        For merge, export and evaluate; fetched once per trainer. Raises RecipeError: MODEL_NOT_FOUND where
+        there are none or their bytes are gone, STORE_UNAVAILABLE, STORAGE_FULL.
+        """
+        ...
+
     def checkpoint(self) -> LoadedCheckpoint | None:
         """The checkpoint to resume from, fetched and verified once; None at a fresh start.
 

@@ -134,6 +134,10 @@ class WorkerRun:
         with self._stop_ends_it():
             return self._inputs.model_files(self._request.model)
 
+    def source_artifacts(self) -> Path:
+        with self._stop_ends_it():
+            return self._inputs.source_artifacts(self._request.source_artifacts)
+
     def checkpoint(self) -> LoadedCheckpoint | None:
         if not self._request.HasField("checkpoint"):
             return None

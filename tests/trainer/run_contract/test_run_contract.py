@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.run import AdviceKind, ArtifactKind
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ def test_a_first_attempt_has_no_checkpoint(contract: "ContractRun") -> None:
     assert contract.run.checkpoint() is None
     assert contract.run.best_metric is None
     assert contract.run.attempt == 1
+
+
+def test_a_run_of_its_own_has_no_source_artifacts(contract: "ContractRun") -> None:
+    with pytest.raises(RecipeError) as caught:
+        contract.run.source_artifacts()
+    assert caught.value.reason == "MODEL_NOT_FOUND"
 
 
 def test_the_work_folder_is_empty(contract: "ContractRun") -> None:
