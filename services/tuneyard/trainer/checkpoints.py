@@ -7,6 +7,7 @@ are deleted by the gateway.
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,6 +97,8 @@ class CheckpointSaver:
         self._record = record
         self._policy = policy
         self._kept = list(kept)
+        self._void: list[KeptCheckpoint] = []
+        self._saves: Counter[int] = Counter()
         self._latest: StoredCheckpoint | None = None
         self._upload: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -134,6 +137,17 @@ class CheckpointSaver:
             if wait:
                 self.drain()
 
+    def go_back(self, step: int) -> None:
+        """Makes the checkpoints beyond a step void: the next one that is stored takes their place.
+
+        The step itself may be saved again, with other bytes than before. Raises what `drain` does.
+        """
+        with self._saving:
+            self.drain()
+            self._void += [checkpoint for checkpoint in self._kept if checkpoint.key.step > step]
+            self._kept = [checkpoint for checkpoint in self._kept if checkpoint.key.step <= step]
+            self._latest = None
+
     def drain(self, *, timeout_seconds: float | None = None) -> bool:
         """Waits for the upload under way; raises what it, or the one before it, failed with.
 
@@ -166,9 +180,13 @@ class CheckpointSaver:
     def _store(self, checkpoint: StoredCheckpoint, folder: Path) -> None:
         try:
             files = []
+            step = checkpoint.key.step
+            self._saves[step] += 1
+            # What is recorded keeps its bytes until the record of the new ones is there.
+            again = f"-{self._saves[step]}" if self._saves[step] > 1 else ""
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
                 name = path.relative_to(folder).as_posix()
-                key = f"{self._prefix}checkpoints/{checkpoint.key.step:010d}/{name}"
+                key = f"{self._prefix}checkpoints/{step:010d}{again}/{name}"
                 files.append(CheckpointFile(name, self._transfers.upload(path, key)))
             self._finish(replace(checkpoint, files=tuple(files)))
         except BaseException as error:
@@ -179,9 +197,11 @@ class CheckpointSaver:
     def _finish(self, checkpoint: StoredCheckpoint) -> None:
         kept = [k for k in self._kept if k.key != checkpoint.key]
         kept.append(KeptCheckpoint(checkpoint.key, checkpoint.best))
-        superseded = self._policy.superseded(kept)
+        void = [k for k in self._void if k.key != checkpoint.key]
+        superseded = void + self._policy.superseded(kept)
         self._record(replace(checkpoint, superseded=tuple(old.key for old in superseded)))
         self._kept = [k for k in kept if k not in superseded]
+        self._void = []
         self._latest = checkpoint
 
 

@@ -269,6 +269,17 @@ class FakeRun:
             gradient_accumulation_steps=gradient_accumulation_steps,
         )
 
+    def rolled_back(self, *, from_step: int, to_step: int, learning_rate_factor: float, reason: str) -> None:
+        self.checkpoints = [saved for saved in self.checkpoints if saved.step <= to_step]
+        self._report(
+            "rolled_back",
+            from_step=from_step,
+            to_step=to_step,
+            learning_rate_factor=learning_rate_factor,
+            reason=reason,
+        )
+        self.warn("rolled_back", reason)
+
     def finalizing(self) -> None:
         if self._first("finalizing"):
             self._report("finalizing")

@@ -302,6 +302,15 @@ class Run(Protocol):
         """Records that `step` (from 1: the one being made) was repeated with a smaller micro-batch."""
         ...
 
+    def rolled_back(self, *, from_step: int, to_step: int, learning_rate_factor: float, reason: str) -> None:
+        """Tells that training, which had come to `from_step`, goes on from `to_step` as it was there.
+
+        What was measured and saved beyond it is void; the step may be saved again, with other bytes, and is
+        to be, so that a later attempt knows of the factor by which the learning rate was cut. `reason` is
+        for people, and becomes the warning "rolled_back" beside the event. Raises as `save_checkpoint`.
+        """
+        ...
+
     def finalizing(self) -> None:
         """Tells that training is over and what follows is saving. Later calls do nothing."""
         ...

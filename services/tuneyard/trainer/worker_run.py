@@ -38,6 +38,7 @@ from tuneyard.trainer.transfers import TransferCancelled, Transfers, local_path
 from tuneyard.v1.event_pb2 import (
     AdviceEvent,
     OutOfMemoryRecoveredEvent,
+    RolledBackEvent,
     SampleEvent,
     StageEvent,
     TextSample,
@@ -238,6 +239,20 @@ class WorkerRun:
             gradient_accumulation_steps=gradient_accumulation_steps,
         )
         self.reporter.record(oom_recovered=event)
+
+    def rolled_back(self, *, from_step: int, to_step: int, learning_rate_factor: float, reason: str) -> None:
+        try:
+            self._saver.go_back(to_step)
+        except TransferCancelled:
+            raise Stopped(Stop.CANCEL, to_step) from None
+        event = RolledBackEvent(
+            from_step=from_step,
+            to_step=to_step,
+            learning_rate_factor=learning_rate_factor,
+            reason=clean(reason),
+        )
+        self.reporter.record(rolled_back=event)
+        self.reporter.warn("rolled_back", reason)
 
     def finalizing(self) -> None:
         if self.reporter.once("finalizing"):

@@ -156,6 +156,30 @@ def test_an_advice_and_a_warning_are_told_once(contract: "ContractRun") -> None:
     assert contract.advice() == ["overfitting"]
 
 
+def test_a_rollback_voids_what_was_saved_beyond_it(contract: "ContractRun") -> None:
+    for step in (10, 20, 30):
+        save(contract, step, best=step == 10)
+    contract.run.rolled_back(from_step=35, to_step=10, learning_rate_factor=0.5, reason="It diverged.")
+    contract.run.save_checkpoint(
+        step=10, epoch=1.0, write=text("state with half the rate"), metrics={}, best=True, wait=True
+    )
+    assert contract.checkpoints() == [(10, True)]
+    assert (contract.count("rolled_back"), contract.warnings()) == (1, ["rolled_back"])
+    loaded = contract.next().run.checkpoint()
+    assert loaded is not None and (loaded.dir / "state.txt").read_text() == "state with half the rate"
+
+
+def test_steps_are_saved_anew_after_a_rollback(contract: "ContractRun") -> None:
+    save(contract, 10)
+    save(contract, 20)
+    contract.run.rolled_back(from_step=25, to_step=10, learning_rate_factor=0.5, reason="It diverged.")
+    save(contract, 10)
+    contract.run.save_checkpoint(step=20, epoch=2.0, write=text("other"), metrics={}, best=False, wait=True)
+    assert contract.checkpoints() == [(10, False), (20, False)]
+    loaded = contract.next().run.checkpoint()
+    assert loaded is not None and (loaded.dir / "state.txt").read_text() == "other"
+
+
 def test_finalizing_is_told_once(contract: "ContractRun") -> None:
     contract.run.finalizing()
     contract.run.finalizing()
