@@ -10,6 +10,7 @@ from dataclasses import replace
 from google.protobuf.message import Message
 
 from tuneyard.v1 import errors_pb2, job_pb2, system_pb2, trainer_service_pb2, training_pb2
+from tuneyard.vision import derived
 from tuneyard.vision.architectures import Architecture, architectures
 from tuneyard.vision.checks import Violation, unknown_model, violations, warnings, wrong_format
 from tuneyard.vision.facts import DataFacts, data_facts
@@ -27,6 +28,8 @@ Response = trainer_service_pb2.TrainerServiceEstimateResponse
 
 def estimate(request: Request, devices: Sequence[system_pb2.Device]) -> Response:
     """Resolves the spec of an image classifier and predicts what it needs on the largest of the devices."""
+    if request.spec.WhichOneof("kind") != "training":
+        return derived.estimate(request)
     given = request.spec.training
     if given.WhichOneof("task") != "image_classifier":
         return _refused(
