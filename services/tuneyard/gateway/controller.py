@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -176,9 +176,10 @@ class _Leader:
     async def attend(self, bell: Bell) -> None:
         while True:
             self._forgive_standstill()
-            await self._adopt()
+            attempts = await self._jobs.open_attempts()
+            await self._adopt(attempts)
             self._reconcile()
-            await self._carry_out_intents()
+            await self._carry_out_intents(attempts)
             await self._expire_leases()
             await bell.wait(self._settings.poll.total_seconds())
 
@@ -194,9 +195,9 @@ class _Leader:
             self._began = now
         self._attended = now
 
-    async def _adopt(self) -> None:
+    async def _adopt(self, attempts: Sequence[OpenAttempt]) -> None:
         """Follows every open attempt that nobody follows yet."""
-        for attempt in await self._jobs.open_attempts():
+        for attempt in attempts:
             if (attempt.job, attempt.attempt) in self._followers or attempt.job in self._dispatcher.opening:
                 continue
             link = self._link_of(attempt.trainer_id) or self._link_at(attempt.trainer_address)
@@ -332,9 +333,9 @@ class _Leader:
         self._disposing[key] = task
         task.add_done_callback(lambda _: self._disposing.pop(key, None))
 
-    async def _carry_out_intents(self) -> None:
+    async def _carry_out_intents(self, attempts: Sequence[OpenAttempt]) -> None:
         """Passes on what users want of runs, and closes cancelled attempts that nobody confirms."""
-        for attempt in await self._jobs.open_attempts():
+        for attempt in attempts:
             follower = self._followers.get((attempt.job, attempt.attempt))
             if follower is None or attempt.desired == job_pb2.DESIRED_STATE_RUN:
                 continue

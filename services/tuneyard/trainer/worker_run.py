@@ -31,7 +31,13 @@ from tuneyard.trainer.records import (
     stored_artifact,
     stored_checkpoint,
 )
-from tuneyard.trainer.reporting import Reporter, Wake, duration
+from tuneyard.trainer.reporting import (
+    CPU_WRITE_INTERVAL_SECONDS,
+    WRITE_INTERVAL_SECONDS,
+    Reporter,
+    Wake,
+    duration,
+)
 from tuneyard.trainer.run import AdviceKind, ArtifactKind, DatasetFiles, LoadedCheckpoint, LogLevel
 from tuneyard.trainer.settings import WorkerSettings
 from tuneyard.trainer.transfers import TransferCancelled, Transfers, local_path
@@ -68,7 +74,8 @@ class WorkerRun:
         self._scratch = empty_folder(run_dir / "scratch")
         self.work_dir = empty_folder(self._scratch / "work")
         self._wake = Wake(settings.wake_socket, name=run_dir.name)
-        self.reporter = Reporter(journal, wake=self._wake)
+        interval = CPU_WRITE_INTERVAL_SECONDS if self.device == "cpu" else WRITE_INTERVAL_SECONDS
+        self.reporter = Reporter(journal, wake=self._wake, write_interval_seconds=interval)
         self._control = os.open(run_dir / "control", os.O_RDONLY | os.O_CLOEXEC)
         self._faults = Faults(settings.faults, attempt=request.attempt)
         self._stages: list[str] = []
