@@ -1,0 +1,177 @@
+"""A JSONL dataset that is one file, plain or gzipped, in the shape in which folders and ZIP files are read.
+
+What stands in the file is of no interest here; ZIP files and folders have sources of their own.
+"""
+
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tuneyard.datasets.archive import CHUNK_BYTES, Archive, ArchiveSummary
+from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveError, ArchiveLimits
+from tuneyard.datasets.codes import Code
+from tuneyard.datasets.names import extension
+from tuneyard.datasets.progress import Cancelled
+from tuneyard.datasets.source import FolderSource, Source
+
+DATA_EXTENSIONS = (".jsonl", ".json", ".ndjson")
+UNNAMED = "data.jsonl"
+"""The name of a file whose own name does not tell what it is, such as that of an upload."""
+
+_GZIP = b"\x1f\x8b"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_OTHER_ARCHIVES = {
+    b"Rar!\x1a\x07": "RAR",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"BZh": "bzip2",
+}
+_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS
+
+
+class SingleFile:
+    """One file as a dataset; a gzipped one is inflated on the way and named without its `.gz`."""
+
+    folders: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    ignored = 0
+
+    def __init__(self, path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
+        """Raises `ArchiveError` for what is compressed in another way, damaged, or inflates to too much."""
+        self._path = path
+        self._limits = limits
+        with path.open("rb") as file:
+            start = file.read(16)
+        self._gzipped = start.startswith(_GZIP)
+        self.name = _name_of(path, gzipped=self._gzipped)
+        for magic, what in _OTHER_ARCHIVES.items():
+            if start.startswith(magic):
+                raise ArchiveError(
+                    Code.ARCHIVE_COMPRESSION_UNSUPPORTED, f"The file is compressed with {what}."
+                )
+        # A gzipped file does not tell its size, and whether it is whole shows only at its end.
+        self._size = sum(map(len, self._inflated())) if self._gzipped else path.stat().st_size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def size(self, name: str) -> int:
+        return self._size
+
+    def read(self, name: str) -> bytes:
+        return b"".join(self.chunks(name))
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        return self._inflated() if self._gzipped else self._stored()
+
+    def _stored(self) -> Iterator[bytes]:
+        with self._path.open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+    def _inflated(self) -> Iterator[bytes]:
+        total = 0
+        for chunk in _gunzip(self._stored()):
+            if not total and chunk[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC):
+                raise ArchiveError(Code.ARCHIVE_NESTED, "The gzipped file is a tar archive.")
+            total += len(chunk)
+            self._refuse_bomb(total)
+            yield chunk
+
+    def _refuse_bomb(self, total: int) -> None:
+        limits, compressed = self._limits, self._path.stat().st_size
+        if total > limits.max_member_bytes:
+            seen = f"The file inflates to more than {limits.max_member_bytes} bytes, which is the limit."
+            raise ArchiveError(Code.ARCHIVE_TOO_LARGE, seen)
+        if total > limits.ratio_floor_bytes and total > limits.max_ratio * compressed:
+            seen = f"The file inflates from {compressed} to more than {limits.max_ratio} times as many bytes."
+            raise ArchiveError(Code.ARCHIVE_BOMB, seen)
+
+
+def is_single_file(path: Path) -> bool:
+    """Whether a path is a file that is read as it is, neither a folder nor a ZIP file."""
+    if path.is_dir():
+        return False
+    with path.open("rb") as file:
+        return not file.read(4).startswith(_ZIP)
+
+
+def open_examples(path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> Source:
+    """The dataset in a folder, a ZIP file or a single file; raises FileNotFoundError or `ArchiveError`."""
+    if path.is_dir():
+        return FolderSource(path)
+    if is_single_file(path):
+        return SingleFile(path, limits=limits)
+    return Archive(path, limits=limits)
+
+
+def unpack_single_file(
+    path: Path,
+    destination: Path,
+    *,
+    limits: ArchiveLimits = DEFAULT_LIMITS,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> ArchiveSummary:
+    """Writes the file, inflated, below `destination`, which must not exist: `unpack` for single files."""
+    if destination.exists():
+        raise FileExistsError(f"{destination} exists already")
+    source = SingleFile(path, limits=limits)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent, ignore_cleanup_errors=True
+    ) as work:
+        content = Path(work) / "content"
+        content.mkdir()
+        with (content / source.name).open("xb") as file:
+            for chunk in source.chunks(source.name):
+                if should_stop():
+                    raise Cancelled
+                file.write(chunk)
+        content.rename(destination)
+    return ArchiveSummary(files=1, total_bytes=source.size(source.name), ignored=0)
+
+
+def _name_of(path: Path, *, gzipped: bool) -> str:
+    name = path.name[:-3] if gzipped and path.name.lower().endswith(".gz") else path.name
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return UNNAMED
+    return name if extension(name) in DATA_EXTENSIONS else UNNAMED
+
+
+def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The content of all members of a gzip file, in pieces of bounded size; raises `ArchiveError`."""
+    inflater = None
+    for chunk in chunks:
+        data = chunk
+        while data:
+            if inflater is None:
+                # Padding with zeros after the last member is common and harmless.
+                data = data.lstrip(b"\0")
+                inflater = zlib.decompressobj(_GZIP_WINDOW) if data else None
+                continue
+            try:
+                piece = inflater.decompress(data, CHUNK_BYTES)
+            except zlib.error as error:
+                raise ArchiveError(Code.ARCHIVE_CORRUPT, f"The gzipped file is damaged: {error}.") from error
+            if piece:
+                yield piece
+            data = inflater.unused_data or inflater.unconsumed_tail
+            if inflater.eof:
+                inflater = None
+    if inflater is not None:
+        raise ArchiveError(Code.ARCHIVE_CORRUPT, "The gzipped file ends in the middle.")
