@@ -22,6 +22,7 @@ class FakeWorker:
     run_dir: Path
     env: Mapping[str, str]
     worker: Worker
+    module: str = ""
 
     def record(self, *records: RunRecord) -> None:
         with JournalWriter(self.run_dir / "journal") as writer:
@@ -61,7 +62,9 @@ class FakeLauncher:
     async def wait_ready(self) -> None:
         await self._ready.wait()
 
-    async def launch(self, run_dir: Path, *, env: Mapping[str, str], prepare: Prepare) -> Worker:
+    async def launch(
+        self, run_dir: Path, *, env: Mapping[str, str], prepare: Prepare, worker: str = ""
+    ) -> Worker:
         prepare(1)
         self.asked.set()
         if self.hangs:
@@ -69,9 +72,9 @@ class FakeLauncher:
         if self.failures:
             raise self.failures.pop(0)
         ended: asyncio.Future[WorkerExit] = asyncio.get_running_loop().create_future()
-        worker = Worker(process=ProcessIdentity(next(self._pids), 1), ended=ended)
-        self._launched.put_nowait(FakeWorker(run_dir, env, worker))
-        return worker
+        launched = Worker(process=ProcessIdentity(next(self._pids), 1), ended=ended)
+        self._launched.put_nowait(FakeWorker(run_dir, env, launched, worker))
+        return launched
 
     async def close(self) -> None:
         """Nothing to end."""

@@ -20,7 +20,9 @@ from tuneyard.trainer.data_folder import DataFolder, DataFolderError
 from tuneyard.trainer.description import Description, store_problem
 from tuneyard.trainer.devices import DeviceError, Devices, usable_cores
 from tuneyard.trainer.family import TrainerFamily
+from tuneyard.trainer.inference import Inference
 from tuneyard.trainer.launcher import WORKER_MODULE
+from tuneyard.trainer.loaded_model import INFERENCE_WORKER_MODULE, InferenceTimes
 from tuneyard.trainer.runs import Runs
 from tuneyard.trainer.served_run import WorkOrder
 from tuneyard.trainer.servicer import Servicer
@@ -28,7 +30,6 @@ from tuneyard.trainer.settings import WorkerSettings
 from tuneyard.trainer.slots import Slots
 from tuneyard.trainer.wakes import Wakes
 from tuneyard.trainer.warm_launcher import WarmLauncher
-from tuneyard.v1.trainer_service_pb2 import StartRunRequest
 from tuneyard.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
 
 _log = structlog.get_logger(__name__)
@@ -59,19 +60,32 @@ async def _serve(family: TrainerFamily, config: TrainerConfig) -> None:
         wakes = Wakes(data.wake_socket())
         stack.callback(wakes.close)
         launcher = WarmLauncher(
-            preload=(WORKER_MODULE, family.entry),
+            preload=(WORKER_MODULE, INFERENCE_WORKER_MODULE, family.entry),
             log_path=data.warm_log,
             environment=config.worker_environment,
         )
         stack.push_async_callback(launcher.close)
         order = _orders(family, config, data=data, devices=devices, wakes=wakes)
+
+        def problem_of_store() -> str:
+            return store_problem(config.store_url)
+
         runs = Runs(
             data,
             slots=slots,
             launcher=launcher,
             wakes=wakes,
-            order=order,
-            store_problem=lambda: store_problem(config.store_url),
+            order=lambda request, device: order(device, request.spec.training.resources.cpu_threads),
+            store_problem=problem_of_store,
+        )
+        inference = Inference(
+            data.path / "inference",
+            methods=family.methods,
+            slots=slots,
+            launcher=launcher,
+            order=lambda device: order(device, 0),
+            store_problem=problem_of_store,
+            times=InferenceTimes(idle=config.inference_idle),
         )
         await runs.recover()
         await launcher.start()
@@ -93,15 +107,23 @@ async def _serve(family: TrainerFamily, config: TrainerConfig) -> None:
         )
         server = RpcServer(listen=config.listen, token=config.token or None)
         add_TrainerServiceServicer_to_server(
-            Servicer(family, runs=runs, conversions=conversions, description=description), server.grpc
+            Servicer(
+                family,
+                runs=runs,
+                inference=inference,
+                conversions=conversions,
+                description=description,
+            ),
+            server.grpc,
         )
         address = await server.start([_SERVICE])
         # The runs end first: their watchers are to hear of it before their streams are cut.
         stack.push_async_callback(server.stop, grace=_STOP_GRACE)
         stack.push_async_callback(runs.close)
+        stack.push_async_callback(inference.close)
         stack.callback(asyncio.create_task(_refresh(devices)).cancel)
         _log.info("trainer ready", address=address, trainer=data.trainer_id, devices=list(devices.names))
-        if problem := store_problem(config.store_url):
+        if problem := problem_of_store():
             _log.warning("no jobs until the store is there", problem=problem)
         await _stop_signal()
         _log.info("trainer stops")
@@ -115,11 +137,12 @@ def _open_store(config: TrainerConfig) -> ObjectStore:
 
 def _orders(
     family: TrainerFamily, config: TrainerConfig, *, data: DataFolder, devices: Devices, wakes: Wakes
-) -> Callable[[StartRunRequest, str], WorkOrder]:
+) -> Callable[[str, int], WorkOrder]:
+    """Tells what a worker on a device is launched with, and with how many threads if that was asked for."""
     share = max(1, usable_cores() // len(devices.names))
 
-    def order(request: StartRunRequest, device: str) -> WorkOrder:
-        threads = request.spec.training.resources.cpu_threads or share
+    def order(device: str, asked_threads: int) -> WorkOrder:
+        threads = asked_threads or share
         settings = WorkerSettings(
             family_entry=family.entry,
             device=device,

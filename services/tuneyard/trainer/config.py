@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import cast, get_args
 
@@ -46,6 +47,9 @@ class TrainerConfig:
     cache_limit_bytes: int = 50 << 30
     """TUNEYARD_CACHE_LIMIT_BYTES. Above it the entries unused for longest are removed; 0 means never.
     Default 50 GiB: several image datasets."""
+    inference_idle: timedelta = timedelta(minutes=5)
+    """TUNEYARD_INFERENCE_IDLE_SECONDS. A model that nobody tries for so long is unloaded. Default 300: long
+    enough to look at a picture and try the next one."""
     store_url: str = ""
     """TUNEYARD_STORE: s3://bucket/prefix, or file:///folder on the gateway's machine. Default: the folder
     that a gateway of the same environment uses."""
@@ -81,6 +85,7 @@ def load_config(family: str, environment: Mapping[str, str] = os.environ) -> Tra
         devices=get("TUNEYARD_DEVICES") or "auto",
         cpu_slots=_count(environment, "TUNEYARD_CPU_SLOTS", TrainerConfig.cpu_slots),
         cache_limit_bytes=_count(environment, "TUNEYARD_CACHE_LIMIT_BYTES", TrainerConfig.cache_limit_bytes),
+        inference_idle=timedelta(seconds=_count(environment, "TUNEYARD_INFERENCE_IDLE_SECONDS", 300)),
         store_url=get("TUNEYARD_STORE") or (data / "store").as_uri(),
         store=StoreSettings(
             s3_endpoint=get("TUNEYARD_S3_ENDPOINT", ""),

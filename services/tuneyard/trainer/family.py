@@ -21,5 +21,8 @@ class TrainerFamily:
     """Resolves a spec and predicts what it needs on one of the devices; called in a thread."""
     base_models: Callable[[], Sequence[BaseModel]]
     """The catalogue; asked anew for each answer, since weights may have been fetched meanwhile."""
+    methods: tuple[str, ...] = ()
+    """The methods of the inference service that its finished models answer, such as "Classify"; with any, the
+    entry has `open_model`, as `finished_model` describes it."""
     convert: str = ""
     """The module with `convert(files)` for imported models; "" if their files are taken as they are."""

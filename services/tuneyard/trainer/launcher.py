@@ -76,11 +76,14 @@ class Launcher(Protocol):
         """Return once workers can be launched."""
         ...
 
-    async def launch(self, run_dir: Path, *, env: Mapping[str, str], prepare: Prepare) -> Worker:
+    async def launch(
+        self, run_dir: Path, *, env: Mapping[str, str], prepare: Prepare, worker: str = ""
+    ) -> Worker:
         """Start a worker for a run folder, its output going to stderr.log there. Raises LaunchError.
 
-        `prepare` is called just before, with the id of the process that will be the worker's parent. A launch
-        that is cancelled leaves no worker; it may end those of other runs.
+        `prepare` is called just before, with the id of the process that will be the worker's parent. `worker`
+        names another module with `run_worker` than that of runs. A launch that is cancelled leaves no worker;
+        it may end those of other runs.
         """
         ...
 
@@ -108,11 +111,13 @@ class ExecLauncher:
     async def wait_ready(self) -> None:
         """Always ready."""
 
-    async def launch(self, run_dir: Path, *, env: Mapping[str, str], prepare: Prepare) -> Worker:
+    async def launch(
+        self, run_dir: Path, *, env: Mapping[str, str], prepare: Prepare, worker: str = ""
+    ) -> Worker:
         prepare(os.getpid())
         kills = self._kills.count()
         process = spawn(
-            [sys.executable, "-P", "-m", self._worker, str(run_dir)],
+            [sys.executable, "-P", "-m", worker or self._worker, str(run_dir)],
             env={**self._environment, **env},
             output=run_dir / "stderr.log",
         )

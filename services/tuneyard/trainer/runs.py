@@ -248,6 +248,8 @@ class Runs:
 
     async def _conduct(self, run: ServedRun, order: WorkOrder) -> None:
         with structlog.contextvars.bound_contextvars(job=run.key.job, attempt=run.key.attempt):
+            if guest := self._slots.guest_of(run.key):
+                await guest.leave()
             await run.conduct(self._launcher, order)
         self._slots.release(run.key)
         self._wakes.wake(run.folder.name)

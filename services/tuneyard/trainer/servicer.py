@@ -1,14 +1,15 @@
 """The TrainerService: each method checks the request, makes one call and wraps the answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from tuneyard.rpc.errors import TuneyardError, invalid
+from tuneyard.rpc.errors import invalid
 from tuneyard.rpc.interceptors import Context
 from tuneyard.trainer.conversions import Conversions
 from tuneyard.trainer.description import Description
 from tuneyard.trainer.family import TrainerFamily
+from tuneyard.trainer.inference import Inference
 from tuneyard.trainer.run_folder import RunKey
 from tuneyard.trainer.runs import Runs
 from tuneyard.v1 import trainer_service_pb2 as pb
@@ -16,13 +17,20 @@ from tuneyard.v1.trainer_service_pb2_grpc import TrainerServiceServicer
 
 
 class Servicer(TrainerServiceServicer):
-    """Serves a trainer's runs and what it knows."""
+    """Serves a trainer's runs, its loaded models and what it knows."""
 
     def __init__(
-        self, family: TrainerFamily, *, runs: Runs, conversions: Conversions, description: Description
+        self,
+        family: TrainerFamily,
+        *,
+        runs: Runs,
+        inference: Inference,
+        conversions: Conversions,
+        description: Description,
     ) -> None:
         self._family = family
         self._runs = runs
+        self._inference = inference
         self._conversions = conversions
         self._description = description
 
@@ -63,15 +71,12 @@ class Servicer(TrainerServiceServicer):
         return await self._conversions.convert(request)
 
     async def Infer(self, request: pb.InferRequest, context: Context) -> AsyncIterator[pb.InferResponse]:
-        for response in _infer(request):
-            yield response
+        async with aclosing(self._inference.infer(request)) as pieces:
+            async for piece in pieces:
+                yield pb.InferResponse(response=piece)
 
     async def GetTrainerInfo(
         self, request: pb.GetTrainerInfoRequest, context: Context
     ) -> pb.GetTrainerInfoResponse:
         self._runs.note_epoch(request.controller_epoch)
         return self._description.response()
-
-
-def _infer(request: pb.InferRequest) -> Iterator[pb.InferResponse]:
-    raise TuneyardError("NOT_SUPPORTED", f"{request.method}: this trainer does not serve models yet")

@@ -4,7 +4,7 @@ It does nothing but import, fork and wait, in one thread: no gRPC, no CUDA, no a
 that did any of these cannot fork safely. The trainer execs it and speaks to it over a socket that it
 inherits, SOCK_SEQPACKET, one JSON object a message:
 
-    in    {"fork": ID, "run_dir": DIR, "env": {NAME: VALUE}}
+    in    {"fork": ID, "run_dir": DIR, "env": {NAME: VALUE}, "worker": MODULE, "" for the run's}
     out   {"ready": {"failed_imports": {MODULE: ERROR}}}      once, or
           {"unfit": REASON}                                   where it cannot fork safely; it then ends
           {"forked": ID, "pid": PID, "start_ticks": TICKS}    or {"refused": ID, "reason": REASON}
@@ -93,13 +93,14 @@ class WarmServer:
             self._refuse(request, f"fork: {error.strerror}")
             return
         if pid == 0:
-            self._become_worker(parent, Path(request["run_dir"]), request["env"])
+            module = request["worker"] or self._worker
+            self._become_worker(parent, module, Path(request["run_dir"]), request["env"])
         # Not reaped before this function returns, so the process is there.
         identity = identify(pid) or ProcessIdentity(pid, 0)
         self._workers[pid] = identity, kills
         self._send({"forked": request["fork"], "pid": pid, "start_ticks": identity.start_ticks})
 
-    def _become_worker(self, parent: int, run_dir: Path, env: dict[str, str]) -> NoReturn:
+    def _become_worker(self, parent: int, module: str, run_dir: Path, env: dict[str, str]) -> NoReturn:
         code = 1
         try:
             begin_worker(parent)
@@ -110,7 +111,7 @@ class WarmServer:
                 end.close()
             _write_output_to(run_dir / "stderr.log")
             os.environ.update(env)
-            code = importlib.import_module(self._worker).run_worker(run_dir)
+            code = importlib.import_module(module).run_worker(run_dir)
         except ParentGone:
             pass
         except SystemExit as stop:

@@ -111,20 +111,22 @@ class WarmLauncher:
     async def wait_ready(self) -> None:
         await self._ready.wait()
 
-    async def launch(self, run_dir: Path, *, env: Mapping[str, str], prepare: Prepare) -> Worker:
+    async def launch(
+        self, run_dir: Path, *, env: Mapping[str, str], prepare: Prepare, worker: str = ""
+    ) -> Worker:
         if not self._cold:
             if self._server is None:
                 raise LauncherLost("the warm server is not ready")
             prepare(self._server.process.pid)
             try:
-                return await self._server.fork(run_dir, env=env)
+                return await self._server.fork(run_dir, env=env, worker=worker)
             except (LauncherLost, asyncio.CancelledError):
                 self._forget_server()
                 raise
             except ForkRefused as refused:
                 self._problem = f"runs start cold now: {refused}"
                 _log.warning("warm server refused to fork", reason=str(refused))
-        return await self._fallback.launch(run_dir, env=env, prepare=prepare)
+        return await self._fallback.launch(run_dir, env=env, prepare=prepare, worker=worker)
 
     async def close(self) -> None:
         if self._keeper is not None:
@@ -231,13 +233,12 @@ class _Connection:
         connection.setblocking(False)
         self._loop.add_reader(connection.fileno(), self._receive)
 
-    async def fork(self, run_dir: Path, *, env: Mapping[str, str]) -> Worker:
+    async def fork(self, run_dir: Path, *, env: Mapping[str, str], worker: str) -> Worker:
         number = next(self._numbers)
         answer: asyncio.Future[Worker] = self._loop.create_future()
+        request = {"fork": number, "run_dir": str(run_dir), "env": dict(env), "worker": worker}
         try:
-            self._connection.send(
-                json.dumps({"fork": number, "run_dir": str(run_dir), "env": dict(env)}).encode()
-            )
+            self._connection.send(json.dumps(request).encode())
         except OSError as error:
             self._kill("it does not listen")
             raise LauncherLost(f"the warm server does not listen: {error.strerror}") from error

@@ -2,8 +2,10 @@
 
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.fake import recipe
+from tuneyard.trainer.fake.answers import FakeModel
 from tuneyard.trainer.fake.estimate import planned_steps, resolve
 from tuneyard.trainer.fake.script import Script, ScriptError
+from tuneyard.trainer.finished_model import FinishedModel
 from tuneyard.trainer.run import Result, Run
 from tuneyard.v1.trainer_service_pb2 import StartRunRequest
 from tuneyard.v1.training_pb2 import TrainingSpec
@@ -20,6 +22,11 @@ def execute(request: StartRunRequest, run: Run) -> Result:
     except ScriptError as error:
         raise RecipeError(str(error), reason="UNKNOWN_BASE_MODEL") from error
     return recipe.train(config, run)
+
+
+def open_model(model: FinishedModel) -> FakeModel:
+    """A finished job's model, which answers whatever it is asked."""
+    return FakeModel(model, Script.parse(model.spec.training.base_model))
 
 
 def fake_config(spec: TrainingSpec) -> recipe.FakeConfig:

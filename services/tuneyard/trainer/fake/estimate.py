@@ -22,6 +22,8 @@ TASKS = {
     "llm": (Family.FAMILY_LLM, (TaskKind.TASK_KIND_LANGUAGE_MODEL,)),
 }
 """The families that the fake trainer can stand for, with their tasks."""
+METHODS = ("Classify", "Detect", "GenerateText", "GenerateImages")
+"""What the fake family's finished models answer."""
 
 _BATCH_SIZE = 8
 _MEMORY_BYTES = 128 << 20

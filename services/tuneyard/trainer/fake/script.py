@@ -64,6 +64,18 @@ class Script:
     """The step that never ends."""
     ignore_cancel: int = 0
     """Go on when asked to cancel."""
+    load_ms: int = 0
+    """How long the finished model takes to load."""
+    load_fail: int = 0
+    """The finished model cannot be loaded."""
+    answer_ms: int = 0
+    """How long the finished model takes for an image or a word; it can be stopped."""
+    answer_crash: int = 0
+    """The finished model kills its process when it is asked."""
+    answer_fail: int = 0
+    """The finished model raises something unexpected when it is asked, with a path in its text."""
+    answer_ignore_cancel: int = 0
+    """Go on with an answer that nobody waits for."""
 
     @classmethod
     def parse(cls, base_model: str) -> Self:
