@@ -157,7 +157,7 @@ class Code(StrEnum):
     SPLIT_TEST_PATH_MISSING = "SPLIT_TEST_PATH_MISSING"
     SPLIT_LIST_ENTRY_MISSING = "SPLIT_LIST_ENTRY_MISSING"
     SPLIT_IMAGES_SHARED = "SPLIT_IMAGES_SHARED"
-    IMAGES_OUTSIDE_SPLITS = "IMAGES_OUTSIDE_SPLITS"
+    IMAGE_OUTSIDE_SPLITS = "IMAGE_OUTSIDE_SPLITS"
     NO_TRAINING_IMAGES = "NO_TRAINING_IMAGES"
     NO_BOXES = "NO_BOXES"
     CLASS_WITHOUT_BOXES = "CLASS_WITHOUT_BOXES"
@@ -184,6 +184,7 @@ class Code(StrEnum):
     LABEL_BOX_REPEATED = "LABEL_BOX_REPEATED"
     LABEL_BOX_IN_CLASSES = "LABEL_BOX_IN_CLASSES"
     LABEL_CONVERTED = "LABEL_CONVERTED"
+    LABEL_UNLIKE_COPY = "LABEL_UNLIKE_COPY"
     LABELS_BROKEN = "LABELS_BROKEN"
     LABELS_SKIPPED = "LABELS_SKIPPED"
 
@@ -531,8 +532,8 @@ ADVICE: dict[Code, Advice] = {
         Severity.WARNING,
         "Give every image to one split: images that were trained on make validation look too good.",
     ),
-    Code.IMAGES_OUTSIDE_SPLITS: Advice(
-        Severity.WARNING, "Move the images into the folder of a split, or name theirs in data.yaml."
+    Code.IMAGE_OUTSIDE_SPLITS: Advice(
+        Severity.WARNING, "Move the image into the folder of a split, or name its folder in data.yaml."
     ),
     Code.NO_TRAINING_IMAGES: Advice(
         Severity.ERROR,

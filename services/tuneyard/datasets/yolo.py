@@ -12,8 +12,8 @@ from PIL import ExifTags, Image
 from tuneyard.datasets.images import DEFAULT_IMAGE_LIMITS
 from tuneyard.datasets.names import IMAGE_FORMATS
 from tuneyard.datasets.report import FindingLog, Report
-from tuneyard.datasets.source import FolderSource
-from tuneyard.datasets.yolo_labels import Box, parse_label
+from tuneyard.datasets.source import FolderSource, Source
+from tuneyard.datasets.yolo_labels import MAX_LABEL_BYTES, Box, Label, label_too_large, parse_label
 from tuneyard.datasets.yolo_layout import Layout, lay_out
 from tuneyard.datasets.yolo_split import stratified_by_presence
 
@@ -110,6 +110,20 @@ def class_names(layout: Layout, highest_label: int) -> tuple[str, ...]:
     return layout.classes or tuple(map(str, range(highest_label + 1)))
 
 
+def read_label(source: Source, layout: Layout, image: str) -> Label:
+    """The label of an image; without boxes where there is no file."""
+    name = layout.labels.get(image)
+    if name is None:
+        return Label()
+    if (size_bytes := source.size(name)) > MAX_LABEL_BYTES:
+        return label_too_large(size_bytes)
+    return parse_label(
+        source.read(name),
+        class_count=len(layout.classes) if layout.classes else None,
+        keypoint_values=layout.keypoint_values,
+    )
+
+
 def _classes(layout: Layout, report: Report | None, samples: Iterable[YoloSample]) -> tuple[str, ...]:
     if layout.classes is None and report is not None and report.classes:
         return report.classes
@@ -121,14 +135,7 @@ def _sample(source: FolderSource, layout: Layout, name: str) -> YoloSample | Non
     size = _upright_size(source.root / name)
     if size is None:
         return None
-    label_name = layout.labels.get(name)
-    if label_name is None:
-        return YoloSample(name, (), size)
-    label = parse_label(
-        source.read(label_name),
-        class_count=len(layout.classes) if layout.classes else None,
-        keypoint_values=layout.keypoint_values,
-    )
+    label = read_label(source, layout, name)
     return YoloSample(name, label.at_size(*size).boxes, size) if label.usable else None
 
 

@@ -64,6 +64,11 @@ class Label:
     problems: tuple[Problem, ...] = ()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the file names no object, not even a wrong one."""
+        return not self.boxes and not self.problems
+
+    @property
     def usable(self) -> bool:
         """Whether every line says what an object is: without one, the image would teach a falsehood."""
         return not any(problem.code in _UNUSABLE for problem in self.problems)
@@ -94,6 +99,12 @@ class Label:
         )
 
 
+def label_too_large(size_bytes: int) -> Label:
+    """The label in a file that is too large to be read."""
+    seen = f"{size_bytes} bytes; the limit is {MAX_LABEL_BYTES}"
+    return Label(problems=(Problem(Code.LABEL_TOO_LARGE, None, seen),))
+
+
 def parse_label(data: bytes, *, class_count: int | None, keypoint_values: int = 0) -> Label:
     """The boxes in a file and what is wrong with it; `class_count` is None where the classes are unknown."""
     parser = _Parser(class_count, keypoint_values)
@@ -121,9 +132,6 @@ class _Parser:
         self._converted = False
 
     def parse(self, data: bytes) -> None:
-        if len(data) > MAX_LABEL_BYTES:
-            self._note(Code.LABEL_TOO_LARGE, None, f"{len(data)} bytes; the limit is {MAX_LABEL_BYTES}")
-            return
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
