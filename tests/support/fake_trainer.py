@@ -52,6 +52,12 @@ class FakeTrainer(TrainerServiceServicer):
         self.silent: set[str] = set()
         """Methods that do not answer."""
         self.calls: Counter[str] = Counter()
+        self.questions: list[pb.InferRequest] = []
+        self.answers: list[bytes] = []
+        """The pieces of what is inferred."""
+        self.never_ends = False
+        """Whether an answer goes on for ever after its pieces."""
+        self.answer_ended = asyncio.Event()
         self.devices: list[system_pb2.Device] = []
         self.disk_free_bytes = 0
         self.host_memory_bytes = 0
@@ -155,7 +161,14 @@ class FakeTrainer(TrainerServiceServicer):
 
     async def Infer(self, request: pb.InferRequest, context: Context) -> AsyncIterator[pb.InferResponse]:
         await self._answers("Infer")
-        yield pb.InferResponse()
+        self.questions.append(request)
+        try:
+            for answer in self.answers:
+                yield pb.InferResponse(response=answer)
+            if self.never_ends:
+                await asyncio.Event().wait()
+        finally:
+            self.answer_ended.set()
 
     def _run(self, job: str, attempt: int) -> FakeRun:
         if (job, attempt) not in self.runs:

@@ -29,6 +29,7 @@ from tuneyard.gateway.datasets import DatasetRepository
 from tuneyard.gateway.db import Database
 from tuneyard.gateway.garbage import GarbageRepository
 from tuneyard.gateway.ids import new_id
+from tuneyard.gateway.inference import Inference
 from tuneyard.gateway.intake import JobIntake
 from tuneyard.gateway.jobs import JobRepository
 from tuneyard.gateway.memory import limit_arenas
@@ -227,7 +228,9 @@ class Gateway:
         add_ArtifactServiceServicer_to_server(
             ArtifactServicer(ArtifactLibrary(jobs=jobs, store=store)), server.grpc
         )
-        add_InferenceServiceServicer_to_server(InferenceServicer(), server.grpc)
+        add_InferenceServiceServicer_to_server(
+            InferenceServicer(Inference(jobs=jobs, trainers=trainers)), server.grpc
+        )
         add_SystemServiceServicer_to_server(SystemServicer(trainers=trainers, info=info), server.grpc)
         address = await server.start(SERVICES)
         sweeper = Sweeper(

@@ -164,6 +164,18 @@ class TrainerLink:
         async with _typed_errors():
             return await self._stub.Estimate(request, timeout=timeout, metadata=self._metadata)
 
+    async def infer(
+        self, request: trainer_service_pb2.InferRequest, *, timeout: float
+    ) -> AsyncGenerator[trainer_service_pb2.InferResponse, None]:
+        """Streams the answer of a finished model. Close it: that ends the work on the answer."""
+        call = self._stub.Infer(request, timeout=timeout, metadata=self._metadata)
+        try:
+            async with _typed_errors():
+                async for response in call:
+                    yield response
+        finally:
+            call.cancel()
+
     def describe(self) -> system_pb2.Trainer:
         """Returns what people are shown of the trainer."""
         trainer = system_pb2.Trainer(family=self.address.family)

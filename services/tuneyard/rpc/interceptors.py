@@ -37,8 +37,11 @@ _DRAIN_SECONDS: Final = 0.5
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Turns errors into statuses, and logs each call that failed. It stands outermost."""
 
-    def __init__(self, *, translate: Translate = lambda error: None) -> None:
+    def __init__(
+        self, *, translate: Translate = lambda error: None, max_message_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
         self._translate = translate
+        self._max_message_bytes = max_message_bytes
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler:
         handler = await continuation(details)
@@ -56,7 +59,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 except Exception as error:
                     await self._abort(context, error)
 
-        return _guarded(handler, guard, is_outermost=True)
+        return _guarded(handler, guard, max_message_bytes=self._max_message_bytes)
 
     async def _abort(self, context: Context, error: Exception) -> NoReturn:
         known = error if isinstance(error, TuneyardError) else self._translate(error)
@@ -150,13 +153,16 @@ class _Refused:
     error: TuneyardError
 
 
-def _guarded(handler: _Served, guard: Guard, *, is_outermost: bool = False) -> Handler:
-    """The handler with a guard around it; the outermost one also refuses requests that cannot be read."""
+def _guarded(handler: _Served, guard: Guard, *, max_message_bytes: int = 0) -> Handler:
+    """The handler with a guard around it; the outermost one, which is told how large a request may be, also
+    refuses those that cannot be read.
+    """
     rebuild, behavior = _parts(handler)
+    is_outermost = max_message_bytes > 0
     parse = handler.request_deserializer
     opened: Callable[[Any], Any] = _as_is
     if is_outermost and parse is not None:
-        parse = _refusing(parse)
+        parse = _refusing(parse, max_message_bytes)
         opened = _opened_each if handler.request_streaming else _opened
 
     async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
@@ -188,10 +194,10 @@ def _parts(handler: _Served) -> tuple[Callable[..., Handler], Callable[..., Any]
     return next((rebuild, behavior) for rebuild, behavior in shapes if behavior is not None)
 
 
-def _refusing(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _refusing(parse: Callable[[bytes], Any], max_message_bytes: int) -> Callable[[bytes], Any]:
     def parse_or_refuse(data: bytes) -> Any:
-        if len(data) > MAX_MESSAGE_BYTES:
-            text = f"the message has {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are accepted"
+        if len(data) > max_message_bytes:
+            text = f"the message has {len(data)} bytes; at most {max_message_bytes} are accepted"
             return _Refused(TuneyardError("MESSAGE_TOO_LARGE", text))
         try:
             return parse(data)

@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[i
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from tuneyard.rpc.interceptors import (
+    MAX_MESSAGE_BYTES,
     MAX_TRANSPORT_MESSAGE_BYTES,
     AuthInterceptor,
     ErrorInterceptor,
@@ -40,7 +41,12 @@ class RpcServer:
     """A gRPC server. Register servicers on `grpc`, start it, and stop it within a bounded time."""
 
     def __init__(
-        self, *, listen: str, token: str | None = None, translate: Translate = lambda error: None
+        self,
+        *,
+        listen: str,
+        token: str | None = None,
+        translate: Translate = lambda error: None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         """`listen` is HOST:PORT, port 0 for a free one. ListenError where a token is missing."""
         if not token and not is_loopback(listen):
@@ -50,7 +56,9 @@ class RpcServer:
         self._listen = listen
         self._streams = StreamInterceptor()
         self._health = health.aio.HealthServicer()
-        interceptors: list[grpc.aio.ServerInterceptor] = [ErrorInterceptor(translate=translate)]
+        interceptors: list[grpc.aio.ServerInterceptor] = [
+            ErrorInterceptor(translate=translate, max_message_bytes=max_message_bytes)
+        ]
         if token:
             interceptors.append(AuthInterceptor(token))
         self.grpc = grpc.aio.server(interceptors=[*interceptors, self._streams], options=_OPTIONS)

@@ -37,6 +37,8 @@ _log = structlog.get_logger(__name__)
 _SERVICE = "tuneyard.v1.TrainerService"
 _REFRESH_SECONDS = 5.0
 _STOP_GRACE = timedelta(seconds=0.5)
+_MAX_MESSAGE_BYTES = 48 << 20
+"""More than a gateway takes, since it passes what it took on with something added."""
 
 
 def serve(family: TrainerFamily, config: TrainerConfig) -> None:
@@ -105,7 +107,9 @@ async def _serve(family: TrainerFamily, config: TrainerConfig) -> None:
             open_store=partial(_open_store, config),
             environment=config.worker_environment,
         )
-        server = RpcServer(listen=config.listen, token=config.token or None)
+        server = RpcServer(
+            listen=config.listen, token=config.token or None, max_message_bytes=_MAX_MESSAGE_BYTES
+        )
         add_TrainerServiceServicer_to_server(
             Servicer(
                 family,

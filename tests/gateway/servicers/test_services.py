@@ -52,13 +52,13 @@ def _call(edge: Edge, method: MethodDescriptor) -> Any:
     return getattr(services[method.containing_service.name], method.name)
 
 
-async def test_inference_is_not_supported_yet_and_says_so(edge: Edge) -> None:
+async def test_no_model_is_tried_of_a_job_that_is_not_there(edge: Edge) -> None:
     for method in METHODS:
         if method.containing_service.name != "InferenceService":
             continue
         request = GetMessageClass(method.input_type)()
         _fill_required(request)
-        assert (await refusal(_call(edge, method)(request))).reason == "NOT_SUPPORTED"
+        assert (await refusal(_call(edge, method)(request))).reason == "JOB_NOT_FOUND"
 
 
 def _fill_required(request: Any) -> None:

@@ -1,33 +1,43 @@
-"""The inference service on the wire. No family serves inference yet, and each method says so."""
+"""The inference service on the wire."""
 
-from tuneyard.rpc.errors import TuneyardError
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from tuneyard.gateway.inference import Inference
 from tuneyard.rpc.interceptors import Context
 from tuneyard.rpc.validation import check
 from tuneyard.v1 import inference_service_pb2 as pb
 from tuneyard.v1 import inference_service_pb2_grpc
 
-_NOT_SERVED = "this release does not serve inference: download the job's artifacts and load them yourself"
-
 
 class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
     """Tries finished models."""
 
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
         check(request)
-        raise TuneyardError("NOT_SUPPORTED", _NOT_SERVED)
+        answer = await self._inference.ask("Classify", request, within=context.time_remaining())
+        return pb.ClassifyResponse.FromString(answer)
 
     async def Detect(self, request: pb.DetectRequest, context: Context) -> pb.DetectResponse:
         check(request)
-        raise TuneyardError("NOT_SUPPORTED", _NOT_SERVED)
+        answer = await self._inference.ask("Detect", request, within=context.time_remaining())
+        return pb.DetectResponse.FromString(answer)
 
-    async def GenerateText(  # type: ignore[override]
+    async def GenerateText(
         self, request: pb.GenerateTextRequest, context: Context
-    ) -> None:
+    ) -> AsyncIterator[pb.GenerateTextResponse]:
         check(request)
-        raise TuneyardError("NOT_SUPPORTED", _NOT_SERVED)
+        pieces = self._inference.stream("GenerateText", request, within=context.time_remaining())
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield pb.GenerateTextResponse.FromString(piece)
 
     async def GenerateImages(
         self, request: pb.GenerateImagesRequest, context: Context
     ) -> pb.GenerateImagesResponse:
         check(request)
-        raise TuneyardError("NOT_SUPPORTED", _NOT_SERVED)
+        answer = await self._inference.ask("GenerateImages", request, within=context.time_remaining())
+        return pb.GenerateImagesResponse.FromString(answer)
