@@ -14,5 +14,6 @@ if __name__ == "__main__":
         tasks=(TASK_KIND_IMAGE_CLASSIFIER,),
         estimate=estimate,
         base_models=base_models,
+        methods=("Classify", "Detect"),
     )
     serve(vision, load_config("vision"))

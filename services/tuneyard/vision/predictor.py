@@ -74,15 +74,21 @@ class Classifier:
             device=torch.device(device),
         )
 
-    @torch.inference_mode()
     def classify(self, images: Sequence[Path | bytes], *, top: int = 5) -> list[Prediction]:
         """The `top` classes of each image, given as files or as encoded bytes.
 
         Raises RecipeError DATASET_UNREADABLE for what is no image.
         """
-        files = [io.BytesIO(image) if isinstance(image, bytes) else image for image in images]
-        decoded = np.stack([decode(file, side=self._stored_side) for file in files])
-        batch = torch.from_numpy(decoded).to(self._device).permute(0, 3, 1, 2).float()
+        return self.rank([self.prepare(image) for image in images], top=top)
+
+    def prepare(self, image: Path | bytes) -> np.ndarray:
+        """The image as `rank` takes it. Raises RecipeError DATASET_UNREADABLE for what is none."""
+        return decode(io.BytesIO(image) if isinstance(image, bytes) else image, side=self._stored_side)
+
+    @torch.inference_mode()
+    def rank(self, prepared: Sequence[np.ndarray], *, top: int = 5) -> list[Prediction]:
+        """The `top` classes of each prepared image; all go through the network at once."""
+        batch = torch.from_numpy(np.stack(prepared)).to(self._device).permute(0, 3, 1, 2).float()
         batch = centre(batch, self._image_size).contiguous(memory_format=torch.channels_last)
         shares = self._model(batch.sub_(self._mean).div_(self._std)).softmax(1).cpu()
         best = shares.topk(min(top, len(self.classes)))
