@@ -31,6 +31,13 @@ class Record(NamedTuple):
     offset: int
     data: bytes
     """Without the line's end. Of more than `MAX_RECORD_BYTES` only a beginning that is longer than that."""
+    nth: int = 1
+    """Which one it is of those that begin on this line: an array may stand on a single line."""
+
+    @property
+    def place(self) -> str:
+        """What tells it from all others in its file: "17", or "1#3" for the third on line 1."""
+        return str(self.line) if self.nth == 1 else f"{self.line}#{self.nth}"
 
 
 class FileUnusable(Exception):
@@ -119,6 +126,7 @@ class _ArrayScan:
         self._begin = self._position = start.index(b"[") + 1
         self._depth = 1
         self._line, self._counted = 1, 0
+        self._last_line, self._nth = 0, 1
 
     @property
     def ended(self) -> bool:
@@ -168,7 +176,9 @@ class _ArrayScan:
         line = self.line_of_element()
         data = self._buffer[self._begin : end].rstrip(_SPACE)
         if data:
-            yield Record(line, self._offset + self._begin, data)
+            self._nth = self._nth + 1 if line == self._last_line else 1
+            self._last_line = line
+            yield Record(line, self._offset + self._begin, data, self._nth)
         elif not is_last:
             raise FileUnusable(Code.JSON_ARRAY_BROKEN, "A comma has no element before it.", line=line)
 

@@ -19,22 +19,6 @@ _CARD = re.compile(
     r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{1,7}(?![\w-])|(?<![\w.-])3[47]\d{13}(?!\w)"
 )
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
-_SECRET_SIGNS = (
-    "sk-",
-    "sk_live_",
-    "AKIA",
-    "ASIA",
-    "ghp_",
-    "gho_",
-    "github_pat_",
-    "glpat-",
-    "xox",
-    "AIza",
-    "hf_",
-    "npm_",
-    "eyJ",
-    "PRIVATE KEY",
-)
 _SECRETS = {
     "a private key": re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
     "an AWS access key": re.compile(r"(?<!\w)A(?:KIA|SIA)[A-Z2-7]{16}(?!\w)"),
@@ -70,9 +54,21 @@ def personal_data(text: str) -> list[str]:
 
 def secrets(text: str) -> list[str]:
     """The kinds of secrets suspected in a text, such as "a private key"."""
-    if not any(sign in text for sign in _SECRET_SIGNS):
+    if not _may_hold_secret(text):
         return []
     return [kind for kind, pattern in _SECRETS.items() if pattern.search(text)]
+
+
+def _may_hold_secret(text: str) -> bool:
+    """Rules out nearly every text at a tenth of the patterns' cost."""
+    return (
+        ("-" in text and ("sk-" in text or "glpat-" in text or "xox" in text or "PRIVATE KEY-" in text))
+        or ("_" in text and ("gh" in text or "hf_" in text or "npm_" in text or "sk_" in text))
+        or "AKIA" in text
+        or "ASIA" in text
+        or "AIza" in text
+        or "eyJ" in text
+    )
 
 
 def _is_card(text: str) -> bool:
