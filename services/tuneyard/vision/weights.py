@@ -5,15 +5,13 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import Run
-from tuneyard.vision import networks
+from tuneyard.vision import layouts, networks, weight_files
 from tuneyard.vision.architectures import architectures
 from tuneyard.vision.config import ClassifierConfig
 
@@ -56,18 +54,11 @@ def initial_model(config: ClassifierConfig, classes: int, *, run: Run) -> tuple[
 
 
 def _imported(folder: Path) -> dict[str, Tensor]:
-    """The weights in a folder: safetensors first, else a state dict that torch wrote."""
-    for path in sorted(folder.rglob("*.safetensors")):
-        return load_file(path)
-    for path in sorted([*folder.rglob("*.pth"), *folder.rglob("*.pt"), *folder.rglob("*.bin")]):
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # the unpickler raises nearly anything on foreign bytes
-            raise _unavailable("The imported weights cannot be read safely.") from error
-        if isinstance(state, dict):
-            inner: dict[str, Any] = state.get("state_dict") or state.get("model") or state
-            return {name: value for name, value in inner.items() if isinstance(value, Tensor)}
-    raise _unavailable("The imported model holds no weights (.safetensors or .pth).")
+    """The weights in a model's folder, which a conversion stored there, or somebody else."""
+    try:
+        return layouts.modern_names(weight_files.read(folder).state)
+    except RecipeError as error:
+        raise _unavailable(error.message) from error
 
 
 def _from_hub(architecture: str) -> tuple[dict[str, Tensor], str]:
@@ -81,7 +72,7 @@ def _from_hub(architecture: str) -> tuple[dict[str, Tensor], str]:
             f"The pretrained weights {weights.name} of {architecture} are not on this machine, and"
             f" torchvision's hub cannot be reached ({type(error).__name__})."
         ) from error
-    return cast(dict[str, Tensor], state), f"torchvision {weights.name}"
+    return layouts.modern_names(state), f"torchvision {weights.name}"
 
 
 def _unavailable(message: str) -> RecipeError:
