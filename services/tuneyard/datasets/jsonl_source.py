@@ -10,12 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tuneyard.datasets.archive import CHUNK_BYTES, Archive, ArchiveSummary
+from tuneyard.datasets.archive import CHUNK_BYTES, ArchiveSummary
 from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveError, ArchiveLimits
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.names import extension
 from tuneyard.datasets.progress import Cancelled
-from tuneyard.datasets.source import FolderSource, Source
 
 DATA_EXTENSIONS = (".jsonl", ".json", ".ndjson")
 UNNAMED = "data.jsonl"
@@ -107,15 +106,6 @@ def is_single_file(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return not file.read(4).startswith(_ZIP)
-
-
-def open_examples(path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> Source:
-    """The dataset in a folder, a ZIP file or a single file; raises FileNotFoundError or `ArchiveError`."""
-    if path.is_dir():
-        return FolderSource(path)
-    if is_single_file(path):
-        return SingleFile(path, limits=limits)
-    return Archive(path, limits=limits)
 
 
 def unpack_single_file(

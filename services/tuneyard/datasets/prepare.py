@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from tuneyard.datasets import jsonl
 from tuneyard.datasets.archive import ArchiveSummary, unpack
 from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveLimits
 from tuneyard.datasets.check import require_format
+from tuneyard.datasets.jsonl_source import is_single_file, unpack_single_file
 from tuneyard.datasets.progress import ProgressCallback
 from tuneyard.datasets.report import Report
 
@@ -26,6 +28,8 @@ def prepare(
     left out. It appears complete or not at all. Raises what `unpack` does, and `FormatNotSupported`.
     """
     require_format(format)
+    if format == jsonl.FORMAT and is_single_file(archive):
+        return unpack_single_file(archive, destination, limits=limits, should_stop=should_stop)
     excluded = frozenset(report.excluded) if report is not None else frozenset[str]()
     return unpack(
         archive, destination, limits=limits, skip=excluded, progress=progress, should_stop=should_stop
