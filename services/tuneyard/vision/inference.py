@@ -24,7 +24,7 @@ from tuneyard.vision.predictor import Classifier
 if TYPE_CHECKING:  # the package that it needs is installed by an extra of its own
     from tuneyard.vision.detector_predictor import Detector
 
-_FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _MAX_MEGAPIXELS: Final = 100
 _AT_ONCE: Final = 16
 _MEGAPIXELS_AT_ONCE: Final = 50
@@ -213,7 +213,8 @@ def _opened(content: bytes) -> Image.Image:
             return Image.open(io.BytesIO(content), formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise _Unusable(f"it has more than {_MAX_MEGAPIXELS} million pixels") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, ImportError) as error:
+        # ImportError: with ultralytics loaded, Pillow looks for a plugin where it does not know the format.
         raise _Unusable("it is no image in JPEG, PNG, WebP, BMP, GIF or TIFF format") from error
 
 
