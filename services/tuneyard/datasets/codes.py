@@ -605,6 +605,9 @@ ADVICE: dict[Code, Advice] = {
     Code.LABEL_CONVERTED: Advice(
         Severity.INFO, "Nothing has to be done: a detector is trained on the boxes."
     ),
+    Code.LABEL_UNLIKE_COPY: Advice(
+        Severity.WARNING, "Correct the label that is wrong, and remove one of the copies."
+    ),
     Code.LABELS_BROKEN: Advice(
         Severity.ERROR,
         "Repair or remove the labels listed; so many hint at a fault in how they were written.",

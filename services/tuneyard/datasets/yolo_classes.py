@@ -26,7 +26,7 @@ def note_classes(
         log.add(Code.SPLIT_EMPTY, f"The val split, {folder!r}, has no usable image.", path=folder)
     if not any(boxes["train"].values()):
         return
-    if layout.classes is None:
+    if layout.classes is None and not layout.names_refused:
         log.add(Code.CLASS_NAMES_MISSING, "Nothing names the classes; they are called by their numbers.")
     for name in train.per_class:
         _note_class(log, name, splits, boxes)

@@ -34,6 +34,8 @@ class Layout:
     """What holds each split: folders, lists, or "" for the root."""
     classes: tuple[str, ...] | None
     """None where nothing names them."""
+    names_refused: bool
+    """Whether something names them in a way that is of no use."""
     keypoint_values: int
     outside: tuple[str, ...]
     """Images that belong to no split."""
@@ -76,6 +78,7 @@ def lay_out(source: Source, log: FindingLog) -> Layout:
         labels=_labels(source, used),
         split_folders=roots,
         classes=classes,
+        names_refused=described is not None and described.names_refused,
         keypoint_values=described.keypoint_values if described is not None else 0,
         outside=tuple(name for name in source.names() if is_image_name(name) and name not in used),
         not_labels=frozenset({*lists, *([class_list] if class_list else ())}),

@@ -21,7 +21,7 @@ _STANDARD_TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = frozenset(
     _STANDARD_TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value")
 )
-_NULL = _STANDARD_TAG + "null"
+_NULL, _LIST, _MAP = (_STANDARD_TAG + name for name in ("null", "seq", "map"))
 
 
 class Entry(NamedTuple):
@@ -41,6 +41,8 @@ class DataYaml:
     splits: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     """By "train", "val" and "test", the folders or lists of images."""
     classes: tuple[str, ...] | None = None
+    names_refused: bool = False
+    """Whether it names classes in a way that is of no use, or may do so and cannot be read."""
     keypoint_values: int = 0
     """How many numbers follow the box in a label of a pose dataset."""
 
@@ -58,14 +60,14 @@ def parse_data_yaml(data: bytes, *, name: str, log: FindingLog) -> DataYaml:
             path=name,
             line=mark.line + 1 if mark else None,
         )
-        return DataYaml(name)
+        return DataYaml(name, names_refused=True)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).split("\n")[0]
         log.add(Code.YAML_INVALID, f"{name!r} cannot be read: {what.rstrip('.')}.", path=name)
-        return DataYaml(name)
+        return DataYaml(name, names_refused=True)
     if not isinstance(top, yaml.MappingNode):
         log.add(Code.YAML_INVALID, f"{name!r} holds no keys such as train, val and names.", path=name, line=1)
-        return DataYaml(name)
+        return DataYaml(name, names_refused=True)
     return _Reader(name, log).read(top)
 
 
@@ -94,11 +96,19 @@ class _Reader:
         for key, split in _SPLIT_KEYS.items():
             if entries := tuple(self._entries(key, values.pop(key, None))):
                 splits[split] = (*splits.get(split, ()), *entries)
-        classes = self._classes(values.pop("names", None), values.pop("nc", None))
+        names = values.pop("names", None)
+        classes = self._classes(names, values.pop("nc", None))
         keypoint_values = self._keypoint_values(values.get("kpt_shape"))
         for key, node in values.items():
             self._note_unused(key, node)
-        return DataYaml(self._name, path, splits, classes, keypoint_values)
+        return DataYaml(
+            name=self._name,
+            path=path,
+            splits=splits,
+            classes=classes,
+            names_refused=classes is None and names is not None and names.tag != _NULL,
+            keypoint_values=keypoint_values,
+        )
 
     def _values(self, top: yaml.MappingNode) -> dict[str, yaml.Node]:
         values: dict[str, yaml.Node] = {}
@@ -117,7 +127,7 @@ class _Reader:
         """The texts of a value that is one text or a list of them."""
         if node is None or node.tag == _NULL:
             return
-        items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        items = node.value if isinstance(node, yaml.SequenceNode) and node.tag == _LIST else [node]
         for item in items:
             if _is_plain(item) and item.value.strip():
                 yield Entry(item.value.strip(), _line(item))
@@ -144,9 +154,9 @@ class _Reader:
         return None
 
     def _names(self, node: yaml.Node) -> tuple[str, ...] | None:
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode) and node.tag == _LIST:
             names = list(node.value)
-        elif isinstance(node, yaml.MappingNode):
+        elif isinstance(node, yaml.MappingNode) and node.tag == _MAP:
             ordered = self._in_order(node)
             if ordered is None:
                 return None
