@@ -33,7 +33,7 @@ INFERENCE_WORKER_MODULE = "tuneyard.trainer.inference_worker"
 
 _SOON = timedelta(seconds=1)
 _GONE_POLL_SECONDS = 0.002
-_EXIT_KNOWN_SECONDS = 1.0
+_LAST_WORD_SECONDS, _EXIT_KNOWN_SECONDS = 0.2, 1.0
 _MAX_WAITING = 16
 """Questions that wait for one model; each may hold 32 MiB of images."""
 
@@ -253,7 +253,7 @@ class LoadedModel:
             _log.info("model ended", why=self._leaving.result().message)
             return self._leaving.result()
         # Of the last word, the break of the connection and the process's end, any may be known first.
-        await asyncio.wait({talk}, timeout=_EXIT_KNOWN_SECONDS)
+        await asyncio.wait({talk}, timeout=_LAST_WORD_SECONDS)
         if talk.done():
             with suppress(OSError, EOFError, frames.BrokenFrame):
                 return talk.result()
