@@ -12,7 +12,7 @@ def test_the_formats_are_those_of_the_command_line() -> None:
     assert FORMATS == ("image-folder", "yolo", "captioned-images", "jsonl")
 
 
-@pytest.mark.parametrize("format", ["yolo", "captioned-images", "jsonl"])
+@pytest.mark.parametrize("format", ["captioned-images"])
 def test_a_known_format_that_is_not_supported_says_so(tmp_path: Path, format: str) -> None:
     with pytest.raises(FormatNotSupported, match="not supported by this version") as error:
         check(tmp_path, format=format)

@@ -25,5 +25,5 @@ def test_a_format_that_is_not_supported_is_refused_before_anything_is_written(
     write_zip: Callable[..., Path], tmp_path: Path
 ) -> None:
     with pytest.raises(FormatNotSupported):
-        prepare(write_zip({}), tmp_path / "out", format="yolo")
+        prepare(write_zip({}), tmp_path / "out", format="captioned-images")
     assert not (tmp_path / "out").exists()

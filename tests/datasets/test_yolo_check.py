@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.defects_yolo import DEFECTS, YAML, Defect, Files, clean_files, data_yaml, renamed
-from tuneyard.datasets import Report, Severity, check, open_source, yolo_check
+from tuneyard.datasets import Code, Report, Severity, check, open_source, yolo_check
 
 Write = Callable[..., Path]
 
@@ -142,7 +142,7 @@ def test_the_folder_and_the_zip_give_the_same_report(write_folder: Write, write_
 def test_every_yolo_code_of_a_label_or_yaml_is_planted() -> None:
     planted = {code for defect in DEFECTS for code, _, _ in defect.expected}
     rare = {"LABELS_BROKEN", "LABEL_TOO_LARGE"}
-    codes = {code.value for code in yolo_check.Code if code.startswith(("LABEL_", "LABELS_S", "YAML_"))}
+    codes = {code.value for code in Code if code.startswith(("LABEL_", "LABELS_S", "YAML_"))}
     assert codes - planted <= rare
     assert len(DEFECTS) >= 40
 

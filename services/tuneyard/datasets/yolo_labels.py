@@ -168,7 +168,7 @@ class _Parser:
             hint = "; that looks like pixels" if outside > 2 else ""
             self._note(Code.LABEL_OUT_OF_RANGE, line, f"{outside:g} does not lie between 0 and 1{hint}")
         else:
-            self._box(line, label, _corners_of_polygon(values) if is_polygon else _corners(values))
+            self._box(line, _around(label, values) if is_polygon else Box(label, *values))
 
     def _numbers(self, line: int, columns: Sequence[str]) -> list[float] | None:
         numbers: list[float] = []
@@ -197,10 +197,11 @@ class _Parser:
             return None
         return int(value)
 
-    def _box(self, line: int, label: int, corners: tuple[float, float, float, float]) -> None:
-        box = self._clipped(line, label, corners)
+    def _box(self, line: int, written: Box) -> None:
+        box = self._clipped(line, written)
         if box is None:
             return
+        label = box.label
         key = tuple(round(value, 6) for value in box[1:])
         twin = self._seen.get(key)
         if twin is not None and twin.label == label:
@@ -213,18 +214,20 @@ class _Parser:
         self.boxes.append(box)
         self.lines.append(line)
 
-    def _clipped(self, line: int, label: int, corners: tuple[float, float, float, float]) -> Box | None:
+    def _clipped(self, line: int, box: Box) -> Box | None:
+        corners = _corners(box)
         x_min, y_min, x_max, y_max = corners
         overhang = max(-x_min, -y_min, x_max - 1, y_max - 1)
         if overhang > _OVERHANG:
             seen = f"the box reaches out of the image by {overhang:.1%} of its size and is cut off there"
             self._note(Code.LABEL_BOX_CUT, line, seen)
         if overhang > 0:
+            # A box inside is kept as it is written, to the last digit.
             x_min, y_min, x_max, y_max = (min(max(value, 0.0), 1.0) for value in corners)
         if x_max <= x_min or y_max <= y_min:
             self._note(Code.LABEL_SIZE_NOT_POSITIVE, line, "the object has no area inside the image")
             return None
-        return Box(label, (x_min + x_max) / 2, (y_min + y_max) / 2, x_max - x_min, y_max - y_min)
+        return _box_of(box.label, x_min, y_min, x_max, y_max) if overhang > 0 else box
 
     def _note_converted(self, line: int, is_polygon: bool) -> None:
         # Once a file: in a dataset for another task every line is so.
@@ -239,10 +242,19 @@ class _Parser:
         self.problems.append(Problem(code, line, message))
 
 
-def _corners(values: Sequence[float]) -> tuple[float, float, float, float]:
-    x, y, width, height = values
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+def _corners(box: Box) -> tuple[float, float, float, float]:
+    return (
+        box.x - box.width / 2,
+        box.y - box.height / 2,
+        box.x + box.width / 2,
+        box.y + box.height / 2,
+    )
 
 
-def _corners_of_polygon(values: Sequence[float]) -> tuple[float, float, float, float]:
-    return min(values[0::2]), min(values[1::2]), max(values[0::2]), max(values[1::2])
+def _box_of(label: int, x_min: float, y_min: float, x_max: float, y_max: float) -> Box:
+    return Box(label, (x_min + x_max) / 2, (y_min + y_max) / 2, x_max - x_min, y_max - y_min)
+
+
+def _around(label: int, points: Sequence[float]) -> Box:
+    """The box around a polygon, whose corners are x, y, x, y and so on."""
+    return _box_of(label, min(points[0::2]), min(points[1::2]), max(points[0::2]), max(points[1::2]))
