@@ -67,13 +67,15 @@ _threads = os.environ.get("OMP_NUM_THREADS")
 _prepare()
 
 from ultralytics.cfg import get_cfg  # noqa: E402
-from ultralytics.data.augment import LetterBox  # noqa: E402
+from ultralytics.data.augment import Albumentations  # noqa: E402
 from ultralytics.data.dataset import YOLODataset  # noqa: E402
 from ultralytics.nn.modules import Detect  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel, torch_safe_load  # noqa: E402
 from ultralytics.utils import DEFAULT_CFG, LOGGER, ROOT, SETTINGS, YAML  # noqa: E402
+from ultralytics.utils.downloads import attempt_download_asset  # noqa: E402
 from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, box_iou  # noqa: E402
 from ultralytics.utils.nms import non_max_suppression  # noqa: E402
+from ultralytics.utils.torch_utils import ModelEMA  # noqa: E402
 
 LOGGER.setLevel(logging.CRITICAL)
 # In this process only: ultralytics' own `update` would write them to its file, which other processes share.
@@ -86,12 +88,14 @@ __all__ = [
     "DEFAULT_CFG",
     "ROOT",
     "YAML",
+    "Albumentations",
     "ConfusionMatrix",
     "DetMetrics",
     "Detect",
     "DetectionModel",
-    "LetterBox",
+    "ModelEMA",
     "YOLODataset",
+    "attempt_download_asset",
     "box_iou",
     "get_cfg",
     "non_max_suppression",

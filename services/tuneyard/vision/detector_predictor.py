@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tuneyard.vision.detector_model import PADDING, STRIDE, LoadedDetector, load_detector
 from tuneyard.vision.detector_offline import non_max_suppression
+from tuneyard.vision.pixels import as_rgb
 
 _AT_ONCE = 8
 """Images in one forward pass, so that memory does not grow with the number asked about."""
@@ -124,8 +125,7 @@ class Detector:
 
 def upright(image: Image.Image) -> NDArray[np.uint8]:
     """The image as (height, width, 3), RGB, turned as its EXIF orientation says."""
-    turned = ImageOps.exif_transpose(image)
-    return np.asarray(turned.convert("RGB"))
+    return np.asarray(ImageOps.exif_transpose(as_rgb(image)))
 
 
 def place(images: Sequence[NDArray[np.uint8]], image_size: int) -> tuple[NDArray[np.uint8], list[_Placement]]:

@@ -1,10 +1,18 @@
 """Where a worker enters the family. torch is only named here, for the warm server; the recipe imports it."""
 
+from importlib.util import find_spec
+
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.finished_model import Answerer, FinishedModel
 from tuneyard.trainer.run import Result, Run
 from tuneyard.v1 import trainer_service_pb2
 from tuneyard.vision.config import classifier_config
+from tuneyard.vision.detector_config import detector_config
+from tuneyard.vision.evaluate_config import evaluate_config, training_request
+from tuneyard.vision.export_config import export_config
+
+HAS_DETECTORS = find_spec("ultralytics") is not None
+"""Whether ultralytics, an extra of its own, is installed."""
 
 PRELOAD = (
     "numpy",
@@ -19,18 +27,41 @@ PRELOAD = (
     "PIL.ImageFont",
     "tuneyard.vision.classifier",
     "tuneyard.vision.inference",
+    *(["tuneyard.vision.detector"] if HAS_DETECTORS else []),
 )
 """Imported once by the warm server, from which workers are forked."""
 
 
 def execute(request: trainer_service_pb2.StartRunRequest, run: Run) -> Result:
     """Runs the recipe for the request's task. Raises RecipeError and Stopped."""
-    match request.spec.WhichOneof("kind"), request.spec.training.WhichOneof("task"):
+    kind = request.spec.WhichOneof("kind")
+    trained = request.spec if kind == "training" else request.source_spec
+    task = trained.training.WhichOneof("task")
+    if task == "object_detector" and not HAS_DETECTORS:
+        raise RecipeError(
+            "Object detectors need ultralytics, which is not installed on the trainer's machine.",
+            reason="NOT_SUPPORTED",
+            remedies=("Install it beside the trainer: `pip install tuneyard[detector]`.",),
+        )
+    match kind, task:
         case "training", "image_classifier":
             from tuneyard.vision import classifier
 
             return classifier.train(classifier_config(request), run)
-        case kind, task:
+        case "training", "object_detector":
+            from tuneyard.vision import detector
+
+            return detector.train(detector_config(request), run)
+        case "evaluate", "image_classifier":
+            from tuneyard.vision import evaluate_classifier
+
+            source = classifier_config(training_request(request))
+            return evaluate_classifier.evaluate(evaluate_config(request), source, run)
+        case "export", "image_classifier":
+            from tuneyard.vision import export_classifier
+
+            return export_classifier.export(export_config(request), run)
+        case _, task:
             raise RecipeError(f"This trainer cannot do {task or kind} jobs yet.", reason="NOT_SUPPORTED")
 
 

@@ -139,7 +139,7 @@ def decode(file: Path | BinaryIO, *, side: int) -> np.ndarray:
         with Image.open(file) as image:
             # A JPEG can be decoded at an eighth of its size for a fraction of the time.
             image.draft("RGB", (2 * side, 2 * side))
-            upright = ImageOps.exif_transpose(_as_rgb(image))
+            upright = ImageOps.exif_transpose(as_rgb(image))
             fitted = ImageOps.fit(upright, (side, side), method=Image.Resampling.BICUBIC)
             return np.asarray(fitted)
     except (OSError, ValueError, SyntaxError) as error:
@@ -151,7 +151,7 @@ def decode(file: Path | BinaryIO, *, side: int) -> np.ndarray:
         ) from error
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
     """Any image in three channels of eight bits; deeper grey ones are scaled, not clipped."""
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float64)

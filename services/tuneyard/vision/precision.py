@@ -45,11 +45,12 @@ def choose(config: ClassifierConfig, model: nn.Module, *, device: torch.device, 
     if config.precision != "auto":
         return config.precision
     if device.type == "cuda":
-        return _of_cuda(device)
+        return precision_of_cuda(device)
     return _of_cpu(config, model, run=run)
 
 
-def _of_cuda(device: torch.device) -> Precision:
+def precision_of_cuda(device: torch.device) -> Precision:
+    """The fastest precision that an accelerator does well, by its generation."""
     major, _ = torch.cuda.get_device_capability(device)
     if major >= 8:
         return "bf16"
@@ -63,7 +64,7 @@ def _of_cpu(config: ClassifierConfig, model: nn.Module, *, run: Run) -> Precisio
         return "fp32"
     subject = (
         f"{config.architecture} {config.image_size} px x {samples}, frozen {config.freeze_backbone}, "
-        f"{torch.get_num_threads()} threads, {_cpu_model()}, torch {torch.__version__}"
+        f"{torch.get_num_threads()} threads, {cpu_model()}, torch {torch.__version__}"
     )
 
     def build(folder: Path) -> None:
@@ -84,7 +85,8 @@ def cpu_multiplies_bf16() -> bool:
     return bool({"amx_bf16", "avx512_bf16", "bf16"} & {*flags, *_cpu_info("Features").split()})
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor's name, on which measurements depend."""
     return _cpu_info("model name") or os.uname().machine
 
 

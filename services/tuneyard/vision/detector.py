@@ -1,0 +1,218 @@
+"""The object detector's recipe: from a dataset and settings to a stored model, read from top to bottom."""
+
+import os
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.run import Result, Run
+from tuneyard.vision import detector_precision
+from tuneyard.vision.classifier import set_threads
+from tuneyard.vision.detector_artifacts import DetectorOutcome, save_artifacts
+from tuneyard.vision.detector_batches import DetectionSamples, SampleOrder, engine_settings
+from tuneyard.vision.detector_config import DetectorConfig
+from tuneyard.vision.detector_learner import (
+    DetectorLearner,
+    class_weights,
+    freeze,
+    load_training_state,
+    make_average,
+    make_optimizer,
+    set_training,
+)
+from tuneyard.vision.detector_loss import DetectorLoss
+from tuneyard.vision.detector_model import build, class_branch
+from tuneyard.vision.detector_pixels import scaled_images
+from tuneyard.vision.detector_splits import DetectionSplits, make_splits
+from tuneyard.vision.detector_training import DetectorData, DetectorTraining, make_schedule
+from tuneyard.vision.detector_weights import initial_detector
+from tuneyard.vision.learner import seed_everything
+from tuneyard.vision.pixels import decode_workers
+
+_SAVE_SECONDS = 600.0
+"""Where no save_steps are set, no more work than this is ever lost."""
+_VALIDATION_FACTOR = 2
+"""Without gradients, batches twice as large take less memory than those of the training."""
+_MAX_WORKERS = 8
+
+
+def train(config: DetectorConfig, run: Run) -> Result:
+    """Trains, evaluates and stores a detector. Raises RecipeError and Stopped."""
+    device = torch.device(run.device)
+    checkpoint = run.checkpoint()
+    saved = load_training_state(checkpoint.dir) if checkpoint else None
+    set_threads(run, saved)
+
+    with run.stage("prepare_data"):
+        splits = make_splits(run.dataset(), run.validation_dataset(), config)
+        run.check_stop()
+        data = prepare_data(config, splits, run)
+
+    with run.stage("load_model", config.architecture):
+        seed_everything(config.seed)
+        model, source = first_model(config, data.classes, saved=saved, run=run)
+        learner = make_learner(config, model, source, data, device=device, saved=saved, run=run)
+        if checkpoint:
+            learner.restore(checkpoint.dir)
+            learner.counters.saved_step = learner.counters.step
+    describe(config, learner, data, device=device, run=run)
+
+    loss = make_loss(config, learner, data, device=device)
+    workers = loader_workers(config, device)
+    training = DetectorTraining(config, learner, data, loss, device=device, run=run, workers=workers)
+    counters, total_steps = learner.counters, training.schedule.total_steps
+    saved_at = time.monotonic()
+    with run.stage("train"):
+        while True:
+            finished = training.stopped_early or counters.step >= total_steps
+            if (finished or training.evaluation_due) and counters.evaluated_step != counters.step:
+                training.evaluate()
+                finished = finished or training.stopped_early
+            if finished:
+                break
+            save_due = training.save_due(time.monotonic() - saved_at, longest=_SAVE_SECONDS)
+            if save_due and counters.saved_step != counters.step:
+                training.save()
+                saved_at = time.monotonic()
+            training.leave()
+            training.step()
+
+    run.finalizing()
+    return finish(config, training, data, run)
+
+
+def prepare_data(config: DetectorConfig, splits: DetectionSplits, run: Run) -> DetectorData:
+    """Both splits' images and boxes; decoding happens only where the cache does not have them."""
+    schedule = make_schedule(config, len(splits.train))
+    settings = engine_settings(config, epochs=max(1, round(schedule.total_epochs)))
+    workers = decode_workers(run.cpu_threads, config.data_loader_workers)
+    step_size, batch = config.effective_batch_size, config.batch_size * _VALIDATION_FACTOR
+    train, validation = (
+        DetectionSamples(
+            split.samples,
+            scaled_images(split, image_size=config.image_size, workers=workers, run=run),
+            classes=splits.classes,
+            settings=settings,
+            augment=augment,
+            rectangular_batch=rectangular,
+            seed=config.seed,
+        )
+        for split, augment, rectangular in (
+            (splits.train, True, step_size if config.rectangular else 0),
+            (splits.validation, False, batch),
+        )
+    )
+    order = SampleOrder(len(train), step_size=step_size, seed=config.seed, rectangular=config.rectangular)
+    return DetectorData(splits.classes, train, validation, settings, order, batch)
+
+
+def first_model(
+    config: DetectorConfig, classes: tuple[str, ...], *, saved: dict[str, Any] | None, run: Run
+) -> tuple[nn.Module, str]:
+    """The network, and where its first weights came from; a checkpoint's weights replace them all."""
+    if saved is None:
+        return initial_detector(config, classes, run=run)
+    return build(config.architecture, classes, class_width=saved["class_width"]), saved["source"]
+
+
+def make_learner(
+    config: DetectorConfig,
+    model: nn.Module,
+    source: str,
+    data: DetectorData,
+    *,
+    device: torch.device,
+    saved: dict[str, Any] | None,
+    run: Run,
+) -> DetectorLearner:
+    """The model in training with everything that training changes."""
+    model = model.to(device)
+    if device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)
+    freeze(model, config.freeze_layers)
+    set_training(model, frozen_layers=config.freeze_layers)
+    precision = (
+        saved["precision"]
+        if saved
+        else detector_precision.choose(config, model, data.settings, device=device, run=run)
+    )
+    return DetectorLearner(
+        model=model,
+        optimizer=make_optimizer(model, config),
+        average=make_average(model),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
+        precision=precision,
+        source=source,
+        class_width=class_branch(model.state_dict())[1],
+    )
+
+
+def make_loss(
+    config: DetectorConfig, learner: DetectorLearner, data: DetectorData, *, device: torch.device
+) -> DetectorLoss:
+    """The loss, with the classes weighted where that is wanted."""
+    boxes = data.train.boxes_of_classes(len(data.classes)).tolist()
+    return DetectorLoss(
+        learner.model,
+        data.settings,
+        weights=class_weights(config, data.classes, boxes),
+        precision=learner.precision,
+        device=device,
+    )
+
+
+def loader_workers(config: DetectorConfig, device: torch.device) -> int:
+    """Processes that prepare batches: on the processor they would only take cores from the training."""
+    if config.data_loader_workers is not None:
+        return config.data_loader_workers
+    return 0 if device.type == "cpu" else min(_MAX_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+
+
+def describe(
+    config: DetectorConfig, learner: DetectorLearner, data: DetectorData, *, device: torch.device, run: Run
+) -> None:
+    """Says in the job's log what is trained on what, and what was decided by measurement."""
+    run.log(
+        f"{config.architecture}, {len(data.train)} training and {len(data.validation)} validation images of"
+        f" {len(data.classes)} classes at {config.image_size} px; weights: {learner.source};"
+        f" {learner.precision} on {device} with {torch.get_num_threads()} threads."
+    )
+
+
+def finish(config: DetectorConfig, training: DetectorTraining, data: DetectorData, run: Run) -> Result:
+    """Puts the best weights back, judges them where this attempt has not, and stores everything."""
+    learner, counters = training.learner, training.learner.counters
+    model = learner.evaluated_model
+    if learner.best_weights is not None:
+        model.load_state_dict(learner.best_weights)
+    evaluation = training.best_evaluation or training.evaluator.evaluate(
+        model, should_stop=lambda: run.stop_requested() is Stop.CANCEL
+    )
+    if evaluation is None:
+        raise Stopped(Stop.CANCEL, counters.step)
+    model.eval()
+    outcome = DetectorOutcome(
+        config=config,
+        model=model,
+        classes=data.classes,
+        evaluation=evaluation,
+        learner=learner,
+        train=data.train,
+        validation=data.validation,
+        early_stopped=training.stopped_early,
+    )
+    save_artifacts(run, outcome, training.evaluator)
+    last_loss = {"train/loss": counters.losses.points[-1][1]} if counters.losses.points else {}
+    return Result(
+        metrics=evaluation.metrics | last_loss,
+        step=counters.step,
+        best_step=counters.best_step,
+        early_stopped=training.stopped_early,
+        summary=(
+            f"mAP50 {evaluation.map50:.3f} and mAP50-95 {evaluation.map50_95:.3f} on {len(data.validation)}"
+            f" validation images (weights of step {counters.best_step} of {counters.step})."
+        ),
+    )
