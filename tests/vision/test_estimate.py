@@ -166,6 +166,19 @@ def test_a_hub_model_says_what_to_import_and_what_is_alike() -> None:
     assert "vit_b_16" in description
 
 
+@pytest.mark.parametrize("name", ["../../etc", "a/../b", "/etc/passwd", "a/b/c", "x//y", "models/"])
+def test_a_path_is_no_hub_model(name: str) -> None:
+    assert answer(spec(base_model=name)).reason == errors_pb2.ERROR_REASON_UNKNOWN_BASE_MODEL
+
+
+def test_of_very_many_faults_some_are_told_and_the_rest_counted() -> None:
+    weights = {f"class {number}": 1.0 for number in range(20_000)}
+    given = spec(image_classifier__class_weights=weights)
+    found = answer(given, source({"a": 100, "b": 50})).estimate.violations
+    assert len(found) == 21
+    assert "19980 more" in found[-1].description
+
+
 def test_an_imported_model_is_judged_by_its_architecture() -> None:
     request = trainer_service_pb2.TrainerServiceEstimateRequest(
         spec=job_pb2.JobSpec(training=spec(base_model="models/mine")),
@@ -175,9 +188,9 @@ def test_an_imported_model_is_judged_by_its_architecture() -> None:
 
 
 def test_other_tasks_and_other_datasets_are_refused() -> None:
-    detector = training_pb2.TrainingSpec(base_model="yolo")
-    detector.object_detector.SetInParent()
-    assert answer(detector).reason == errors_pb2.ERROR_REASON_NOT_SUPPORTED
+    adapter = training_pb2.TrainingSpec(base_model="sd15")
+    adapter.text_to_image_lora.SetInParent()
+    assert answer(adapter).reason == errors_pb2.ERROR_REASON_NOT_SUPPORTED
     jsonl = trainer_service_pb2.DatasetSource(format=dataset_pb2.DATASET_FORMAT_JSONL)
     assert fields(answer(spec(), jsonl).estimate.violations) == ["spec.dataset"]
 
@@ -204,6 +217,11 @@ def test_frugal_settings_are_predicted_to_need_less() -> None:
     assert need(image_classifier__image_size=112) < usual
     assert need(hyperparameters__precision=training_pb2.PRECISION_FP32) > usual
     assert need(image_classifier__ema_decay=0.99) > usual
+
+
+def test_no_batch_is_larger_than_the_data() -> None:
+    found = answer(spec(), source({"a": 20, "b": 20}), (GPU,)).estimate
+    assert found.largest_batch_size == found.train_samples == 34
 
 
 def test_a_forced_processor_is_judged_by_the_host() -> None:

@@ -55,6 +55,9 @@ class TrainerConfig:
     that a gateway of the same environment uses."""
     store: StoreSettings = field(default_factory=StoreSettings, repr=False)
     """TUNEYARD_S3_ENDPOINT, _ACCESS_KEY, _SECRET_KEY, _REGION, _SECURE."""
+    offline: bool = False
+    """TUNEYARD_OFFLINE. Fetch nothing from hubs: weights that are neither in the store nor on this machine
+    are refused when a job is sent. Default false: they are fetched when a job needs them."""
     token: str = field(default="", repr=False)
     """TUNEYARD_TOKEN. What the gateway must show. Default: none, which only a loopback listener may have."""
     log_format: LogFormat = "console"
@@ -94,6 +97,7 @@ def load_config(family: str, environment: Mapping[str, str] = os.environ) -> Tra
             s3_region=get("TUNEYARD_S3_REGION") or StoreSettings.s3_region,
             s3_secure=_choice(environment, "TUNEYARD_S3_SECURE", _TRUE + _FALSE) in _TRUE,
         ),
+        offline=_choice(environment, "TUNEYARD_OFFLINE", _FALSE + _TRUE) in _TRUE,
         token=get("TUNEYARD_TOKEN", ""),
         log_format=cast(LogFormat, _choice(environment, "TUNEYARD_LOG_FORMAT", get_args(LogFormat))),
         log_level=_choice(environment, "TUNEYARD_LOG_LEVEL", _LOG_LEVELS, default="info"),
@@ -107,6 +111,8 @@ def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     inherited = {name: value for name, value in environment.items() if name not in _SECRETS}
     # Without compiled files the libraries take several times as long to import, at each start.
     inherited.pop("PYTHONDONTWRITEBYTECODE", None)
+    if environment.get("TUNEYARD_OFFLINE", "").lower() in _TRUE:
+        inherited["HF_HUB_OFFLINE"] = "1"
     return inherited
 
 

@@ -5,7 +5,8 @@ architecture, the data, or several fields at once.
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from tuneyard.v1 import dataset_pb2, errors_pb2, system_pb2, training_pb2
 from tuneyard.vision.architectures import Architecture, architectures
@@ -30,15 +31,23 @@ def _violation(field: str, description: str) -> Violation:
     return Violation(field=f"spec.{field}", description=description)
 
 
+_HUB_ID = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*/[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*"
+)
+_MAX_TOLD = 20
+"""Class weights whose faults are told one by one."""
+
+
 def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", Violation]:
     """What to answer where the base model is no architecture: the reason, and what to use instead."""
-    if "/" in base_model and not base_model.startswith("models/"):
+    if _HUB_ID.fullmatch(base_model) and not base_model.startswith("models/"):
         similar = ALIASES.get(base_model)
         instead = f" torchvision's {similar} is of the same kind and needs no import." if similar else ""
         return errors_pb2.ERROR_REASON_BASE_MODEL_UNAVAILABLE, _violation(
             "base_model",
-            f"{base_model!r} is a hub model. Import it with `tuneyard models import {base_model}`, then"
-            f" name it as models/NAME.{instead}",
+            f"{base_model!r} is a hub model, and the store has none from there. Import it with"
+            f" `tuneyard models import {base_model}`, or, without a network, import a folder with its files."
+            f"{instead}",
         )
     close = difflib.get_close_matches(base_model.lower().replace("-", ""), architectures(), n=3, cutoff=0.5)
     meant = f" Did you mean {', '.join(close)}?" if close else ""
@@ -158,15 +167,21 @@ def _impossible_with_data(resolved: training_pb2.TrainingSpec, facts: DataFacts)
             f"{resolved.data_split.max_train_samples} images cannot hold one of each of the"
             f" {len(facts.classes)} classes.",
         )
-    for name, weight in sorted(resolved.image_classifier.class_weights.items()):
-        if name not in facts.classes:
-            close = difflib.get_close_matches(name, facts.classes, n=1)
-            meant = f" Did you mean {close[0]!r}?" if close else ""
-            yield _violation("image_classifier.class_weights", f"The dataset has no class {name!r}.{meant}")
-        elif weight <= 0:
-            yield _violation(
-                "image_classifier.class_weights", f"The weight of {name!r} must be above 0, not {weight:g}."
-            )
+    yield from _faulty_weights(resolved.image_classifier.class_weights, facts.classes)
+
+
+def _faulty_weights(weights: Mapping[str, float], classes: Sequence[str]) -> Iterator[Violation]:
+    field, known = "image_classifier.class_weights", set(classes)
+    faulty = [name for name in sorted(weights) if name not in known or weights[name] <= 0]
+    for name in faulty[:_MAX_TOLD]:
+        if name in known:
+            yield _violation(field, f"The weight of {name!r} must be above 0, not {weights[name]:g}.")
+            continue
+        close = difflib.get_close_matches(name, classes, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        yield _violation(field, f"The dataset has no class {name!r}.{meant}")
+    if len(faulty) > _MAX_TOLD:
+        yield _violation(field, f"{len(faulty) - _MAX_TOLD} more weights are faulty.")
 
 
 def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | None:

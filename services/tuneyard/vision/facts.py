@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tuneyard.v1 import trainer_service_pb2, training_pb2
+from tuneyard.v1 import dataset_pb2, trainer_service_pb2, training_pb2
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,20 @@ def data_facts(
     elif brings_validation:
         validation = splits["val"].samples
     else:
-        validation = _held_out(per_class, spec.data_split.validation_fraction)
+        share = spec.data_split.validation_fraction
+        several_classes = dataset.format == dataset_pb2.DATASET_FORMAT_YOLO
+        validation = _share(train, share) if several_classes else _held_out(per_class, share)
         train -= validation
     if spec.data_split.HasField("max_train_samples"):
         train = min(train, spec.data_split.max_train_samples)
     smallest = min(per_class.items(), key=lambda item: item[1], default=("", 0))
     side = min(report.median_width, report.median_height)
     return DataFacts(tuple(report.classes), train, validation, brings_validation, smallest, side)
+
+
+def _share(samples: int, fraction: float) -> int:
+    """About what is held out where an image has several classes, which fit no quota exactly."""
+    return min(max(round(fraction * samples), 1), samples - 1) if samples > 1 else 0
 
 
 def _held_out(per_class: Mapping[str, int], fraction: float) -> int:

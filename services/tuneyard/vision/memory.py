@@ -1,4 +1,4 @@
-"""Predicts memory and disk of a classifier's training from the table of architectures. Imports no torch.
+"""Predicts memory and disk of a training from the tables of architectures. Imports no torch.
 
 On the device, or on the host where the processor trains:
 
@@ -9,48 +9,44 @@ On the device, or on the host where the processor trains:
   + A x B x f      activations: A bytes of one sample at float32 (measured, grows with the area), B samples
   + base           what the process and the libraries take before anything is trained
 
-f is 1.25 at float32, for the gradients of activations that live beside them, and 0.8 with 16-bit autocast;
-gradient checkpointing keeps about two thirds (convolutional nets are largest in their first, unchecked
-layers); a frozen backbone keeps nothing for its backward pass but still needs room for the largest layers,
-about a tenth. The best weights (4 P) are kept on the host. On the processor, seven trainings of three steps
-(resnet50, resnet18, mobilenet_v3_small, efficientnet_b0, vit_b_16; 224 px; both precisions) reached 0.82 to
-0.97 of the prediction, without that copy.
+f is measured (see tests/benchmarks/estimate.py): gradients of activations live beside them, and 16-bit
+autocast keeps some activations twice. The best weights (4 P) are kept on the host.
 """
 
 from dataclasses import dataclass, replace
 
-from tuneyard.vision.architectures import Architecture
-
-HOST_BASE_BYTES = 500 << 20
 DEVICE_BASE_BYTES = 700 << 20
-_HALF, _FULL = 0.8, 1.25
-_CHECKPOINTED, _FROZEN = 0.65, 0.1
+"""Of an accelerator: the driver's context, the libraries' kernels and their work space."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factors:
+    """What was measured of one recipe on the processor."""
+
+    host_base_bytes: int
+    """A worker's own memory before it trains."""
+    full: float
+    """f at float32."""
+    half: float
+    """f with 16-bit autocast."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """What memory depends on."""
 
-    architecture: Architecture
-    classes: int
-    image_size: int
+    factors: Factors
+    parameters: int
+    trained_parameters: int
+    """Those that the optimizer changes."""
+    activation_bytes: int
+    """Of one sample at float32, everything kept for the backward pass."""
+    kept_share: float = 1.0
+    """How much of the activations is kept at once: less with gradient checkpointing or frozen layers."""
     batch_size: int
     adamw: bool
     half_precision: bool
-    frozen_backbone: bool
-    gradient_checkpointing: bool
     average: bool
-
-    @property
-    def parameters(self) -> int:
-        """All weights."""
-        return self.architecture.parameters_for(self.classes)
-
-    @property
-    def trained_parameters(self) -> int:
-        """Those that the optimizer changes."""
-        head = self.classes * self.architecture.parameters_per_class
-        return head if self.frozen_backbone else self.parameters
 
     @property
     def state_bytes(self) -> int:
@@ -61,12 +57,8 @@ class Workload:
     @property
     def sample_bytes(self) -> int:
         """What one more sample in the micro-batch takes."""
-        factor = _HALF if self.half_precision else _FULL
-        if self.frozen_backbone:
-            factor *= _FROZEN
-        elif self.gradient_checkpointing:
-            factor *= _CHECKPOINTED
-        return round(self.architecture.activation_bytes_at(self.image_size) * factor)
+        factor = self.factors.half if self.half_precision else self.factors.full
+        return round(self.activation_bytes * factor * self.kept_share)
 
     def device_bytes(self) -> int:
         """The peak on an accelerator."""
@@ -74,16 +66,19 @@ class Workload:
 
     def host_bytes(self, *, on_cpu: bool) -> int:
         """The peak of the worker's own memory on the host."""
-        kept = HOST_BASE_BYTES + 4 * self.parameters
+        kept = self.factors.host_base_bytes + 4 * self.parameters
         if on_cpu:
             return kept + self.state_bytes + self.sample_bytes * self.batch_size
         # While a checkpoint is written, everything in it is on the host once.
         return kept + self.state_bytes
 
+    def need(self, *, on_cpu: bool) -> int:
+        """What decides whether the job fits where it trains."""
+        return self.host_bytes(on_cpu=True) if on_cpu else self.device_bytes()
+
     def largest_batch_size(self, limit_bytes: int, *, on_cpu: bool) -> int:
         """The largest micro-batch within a limit; 0 if not even one sample fits."""
-        single = replace(self, batch_size=0)
-        fixed = single.host_bytes(on_cpu=True) if on_cpu else single.device_bytes()
+        fixed = replace(self, batch_size=0).need(on_cpu=on_cpu)
         return max(0, (limit_bytes - fixed) // max(1, self.sample_bytes))
 
     def checkpoint_bytes(self) -> int:
