@@ -27,6 +27,7 @@ if __name__ == "__main__":
         tasks=(TASK_KIND_IMAGE_CLASSIFIER, *([TASK_KIND_OBJECT_DETECTOR] if HAS_DETECTORS else [])),
         estimate=partial(estimate, places=places, speeds=cache / SPEEDS_FILE),
         base_models=partial(base_models, places),
+        methods=("Classify", *(["Detect"] if HAS_DETECTORS else [])),
         convert="tuneyard.vision.convert",
     )
     serve(vision, config)
