@@ -34,6 +34,10 @@ class ModelLookup(Protocol):
         """Returns a READY model with its files; MODEL_NOT_FOUND."""
         ...
 
+    async def standing_for(self, base_model: str) -> trainer_service_pb2.ModelSource | None:
+        """Returns the READY model of the store that an architecture's name or a hub id stands for."""
+        ...
+
 
 class JobLookup(Protocol):
     """What is read of other jobs."""
@@ -94,10 +98,9 @@ class Resolver:
             if isinstance(source, Waiting):
                 return source
             found.append(source)
-        model = None
-        if training.base_model.startswith("models/"):
-            model = await self._models.source(training.base_model)
-        return Sources(dataset=found[0], validation_dataset=found[1], model=model)
+        return Sources(
+            dataset=found[0], validation_dataset=found[1], model=await self._base_model(training)
+        )
 
     async def resolve(
         self,
@@ -142,7 +145,21 @@ class Resolver:
             source_dataset=sources.source_dataset,
         )
         response = await self._trainers.estimate(family, request, within=within)
+        resolved = response.estimate.resolved_spec
+        if sources.model and resolved.WhichOneof("kind") == "training":
+            # From here on the job has this very model, whatever comes to be stored under the name that it gave.
+            resolved.training.base_model = sources.model.name
         return response.estimate, reason_name(response.reason)
+
+    async def _base_model(
+        self, training: training_pb2.TrainingSpec
+    ) -> trainer_service_pb2.ModelSource | None:
+        if training.base_model.startswith("models/"):
+            return await self._models.source(training.base_model)
+        # Random weights are those of no model.
+        if _begins_at_random(training):
+            return None
+        return await self._models.standing_for(training.base_model)
 
     async def _dataset(self, name: str) -> trainer_service_pb2.DatasetSource | Waiting:
         dataset = await self._datasets.get(name)
@@ -192,7 +209,7 @@ class Resolver:
         if name != training.dataset:
             return Sources(dataset=dataset, source_dataset=await self._dataset_if_there(training.dataset))
         found = Sources(dataset=dataset, source_dataset=dataset)
-        if training.data_split.validation_dataset and spec.evaluate.split == "val":
+        if training.data_split.validation_dataset and spec.evaluate.split in {"val", "train"}:
             validation = await self._dataset(training.data_split.validation_dataset)
             if isinstance(validation, Waiting):
                 return validation
@@ -217,6 +234,14 @@ class Resolver:
             if error.reason != "MODEL_NOT_FOUND":
                 raise
             return None
+
+
+def _begins_at_random(training: training_pb2.TrainingSpec) -> bool:
+    settings = {
+        "image_classifier": training.image_classifier,
+        "object_detector": training.object_detector,
+    }.get(training.WhichOneof("task") or "")
+    return settings is not None and settings.HasField("pretrained") and not settings.pretrained
 
 
 def refusal(violations: Iterable[errors_pb2.FieldViolation], reason: str) -> TuneyardError:

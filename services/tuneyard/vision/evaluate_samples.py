@@ -1,0 +1,136 @@
+"""Which images an evaluation measures: those of a split, never any that the model was trained on by mistake.
+
+The splits that the training made are made again by the same code, seed and settings. No pixels, no torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tuneyard.datasets import Code, FolderSource, image_folder
+from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.run import DatasetFiles, Run
+from tuneyard.vision.config import ClassifierConfig
+from tuneyard.vision.evaluate_config import EvaluateConfig
+from tuneyard.vision.splits import Samples, make_splits
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class MeasuredSamples:
+    """The images of a split, numbered by the model's classes."""
+
+    samples: Samples
+    origin: str
+    """Where the split comes from, for people."""
+
+
+def measured_samples(
+    config: EvaluateConfig,
+    source: ClassifierConfig,
+    *,
+    classes: Sequence[str],
+    manifest: Mapping[str, Any],
+    run: Run,
+) -> MeasuredSamples:
+    """The split that is asked for. `classes` are the model's, `manifest` is its training's.
+
+    Raises RecipeError DATASET_INVALID.
+    """
+    files = run.dataset()
+    if config.is_own_dataset:
+        require_unchanged(files, manifest, name=config.dataset)
+        found = _own(config, source, files, run)
+    else:
+        found = _of_split(files, config.split)
+    names, samples, origin = found
+    if not samples.paths:
+        raise RecipeError(
+            f"The {config.split} split of {config.dataset} has no images.",
+            reason="DATASET_INVALID",
+            remedies=("Name another split, or a dataset that has one.",),
+        )
+    return MeasuredSamples(_numbered(samples, names, classes, dataset=config.dataset), origin)
+
+
+def require_unchanged(files: DatasetFiles, manifest: Mapping[str, Any], *, name: str) -> None:
+    """Raises RecipeError DATASET_INVALID if the dataset is no longer the one that was trained on.
+
+    Its splits could not be told apart any more, and training samples would be taken for held-out ones.
+    """
+    trained_on = (manifest.get("dataset") or {}).get("sha256")
+    if trained_on and trained_on != files.sha256:
+        raise RecipeError(
+            f"{name} holds other data than when the model was trained: its splits cannot be told apart.",
+            reason="DATASET_INVALID",
+            remedies=("Upload the data to measure on as a dataset of another name, and name that one.",),
+        )
+
+
+def leak_warning(files: DatasetFiles) -> str:
+    """What to tell of copies of training images in the other splits; "" where none were found."""
+    count = files.report.counts.get(Code.DUPLICATE_ACROSS_SPLITS, 0)
+    if not count:
+        return ""
+    return (
+        f"The dataset has {count} images that lie in more than one split: what is measured on them says"
+        " nothing about new images."
+    )
+
+
+_Found = tuple[tuple[str, ...], Samples, str]
+
+
+def _own(config: EvaluateConfig, source: ClassifierConfig, files: DatasetFiles, run: Run) -> _Found:
+    if config.split == "test":
+        return _of_split(files, "test")
+    validation = run.validation_dataset()
+    if config.validation_dataset and validation is None:
+        raise RecipeError(
+            f"{config.validation_dataset}, on which the training validated, is no longer there.",
+            reason="DATASET_INVALID",
+            remedies=("Name the dataset to measure on.",),
+        )
+    splits = make_splits(files, validation, source)
+    brings_val = image_folder.index(FolderSource(files.dir)).has_val
+    if config.split == "train":
+        return splits.classes, splits.train, "the images that the model was trained on"
+    if config.validation_dataset:
+        origin = f"{config.validation_dataset}, on which the training validated"
+    elif brings_val:
+        origin = "the dataset's own val split, on which the training validated"
+    else:
+        origin = (
+            f"the {source.validation_fraction:.0%} of the images that the training held out"
+            f" (seed {source.seed})"
+        )
+    return splits.classes, splits.validation, origin
+
+
+def _of_split(files: DatasetFiles, split: str) -> _Found:
+    root = FolderSource(files.dir)
+    index = image_folder.index(root).without(files.report.excluded)
+    found = index.of(split)
+    samples = Samples(
+        root=root.root,
+        dataset_sha256=files.sha256,
+        paths=tuple(sample.path for sample in found),
+        labels=tuple(sample.class_index for sample in found),
+    )
+    has_splits = bool(index.split_folders)
+    return index.classes, samples, f"the dataset's own {split} split" if has_splits else "all of the dataset"
+
+
+def _numbered(samples: Samples, names: Sequence[str], classes: Sequence[str], *, dataset: str) -> Samples:
+    """The same images, their labels in the model's order of classes."""
+    number = {name: position for position, name in enumerate(classes)}
+    unknown = [names[label] for label in sorted(set(samples.labels)) if names[label] not in number]
+    if unknown:
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        raise RecipeError(
+            f"{dataset} has classes that the model does not know: {', '.join(unknown[:_NAMED])}{more}.",
+            reason="DATASET_INVALID",
+            remedies=("Give the class folders the names that the model was trained with.",),
+        )
+    return replace(samples, labels=tuple(number[names[label]] for label in samples.labels))
