@@ -135,6 +135,7 @@ class Code(StrEnum):
     NEAR_DUPLICATE_EXAMPLE = "NEAR_DUPLICATE_EXAMPLE"
     NEAR_DUPLICATE_EXAMPLE_ACROSS_SPLITS = "NEAR_DUPLICATE_EXAMPLE_ACROSS_SPLITS"
     NEAR_DUPLICATES_NOT_SEARCHED = "NEAR_DUPLICATES_NOT_SEARCHED"
+    EXAMPLES_OF_TEMPLATE = "EXAMPLES_OF_TEMPLATE"
 
     # Examples seen through a job's own tokenizer, template and length.
     EXAMPLE_TRUNCATED = "EXAMPLE_TRUNCATED"
@@ -163,6 +164,8 @@ class Code(StrEnum):
     CLASS_WITHOUT_BOXES = "CLASS_WITHOUT_BOXES"
     CLASS_NOT_TRAINED = "CLASS_NOT_TRAINED"
     CLASS_NOT_VALIDATED = "CLASS_NOT_VALIDATED"
+    IMAGES_NOT_SPLITTABLE = "IMAGES_NOT_SPLITTABLE"
+    IMAGES_ALL_ALIKE = "IMAGES_ALL_ALIKE"
 
     # YOLO datasets: label files and their lines.
     LABEL_MISSING = "LABEL_MISSING"
@@ -185,6 +188,7 @@ class Code(StrEnum):
     LABEL_BOX_IN_CLASSES = "LABEL_BOX_IN_CLASSES"
     LABEL_CONVERTED = "LABEL_CONVERTED"
     LABEL_UNLIKE_COPY = "LABEL_UNLIKE_COPY"
+    LABEL_OF_TURNED_IMAGE = "LABEL_OF_TURNED_IMAGE"
     LABELS_BROKEN = "LABELS_BROKEN"
     LABELS_SKIPPED = "LABELS_SKIPPED"
 
@@ -322,7 +326,7 @@ ADVICE: dict[Code, Advice] = {
         Severity.WARNING, "Save the frames that matter as images of their own; only the first one is used."
     ),
     Code.IMAGE_COLOUR_UNLIKE_OTHERS: Advice(
-        Severity.WARNING,
+        Severity.INFO,
         "Make all images coloured or all grey, or a model may go by that instead of what they show.",
     ),
     Code.IMAGE_BLANK: Advice(Severity.WARNING, "Remove the image; there is nothing on it to learn from."),
@@ -480,6 +484,9 @@ ADVICE: dict[Code, Advice] = {
     Code.NEAR_DUPLICATES_NOT_SEARCHED: Advice(
         Severity.INFO, "Divide the dataset if near duplicates matter beyond this number of examples."
     ),
+    Code.EXAMPLES_OF_TEMPLATE: Advice(
+        Severity.INFO, "Nothing has to be done if they are meant to; they are not compared with each other."
+    ),
     Code.EXAMPLE_TRUNCATED: Advice(
         Severity.WARNING, "Raise max_length or divide the example; what is beyond is not trained on."
     ),
@@ -552,6 +559,13 @@ ADVICE: dict[Code, Advice] = {
     Code.CLASS_NOT_VALIDATED: Advice(
         Severity.WARNING, "Add validation images with the class; without them it is not measured."
     ),
+    Code.IMAGES_NOT_SPLITTABLE: Advice(
+        Severity.ERROR,
+        "Add different images, or a val split: one is needed for training, one for validation.",
+    ),
+    Code.IMAGES_ALL_ALIKE: Advice(
+        Severity.WARNING, "Bring a val split of other scenes; one made of such images looks too good."
+    ),
     Code.LABEL_MISSING: Advice(
         Severity.WARNING,
         "Add the label; if the image shows no object, add an empty file. It is used as background.",
@@ -607,6 +621,10 @@ ADVICE: dict[Code, Advice] = {
     ),
     Code.LABEL_UNLIKE_COPY: Advice(
         Severity.WARNING, "Correct the label that is wrong, and remove one of the copies."
+    ),
+    Code.LABEL_OF_TURNED_IMAGE: Advice(
+        Severity.WARNING,
+        "Look whether the boxes fit the upright image; if not, save it upright and draw them again.",
     ),
     Code.LABELS_BROKEN: Advice(
         Severity.ERROR,

@@ -15,7 +15,7 @@ from tuneyard.datasets.jsonl import FORMAT, DataFile, address, data_files, diges
 from tuneyard.datasets.jsonl_duplicates import NearDuplicates, Similar, copies
 from tuneyard.datasets.jsonl_lines import FileUnusable, Record
 from tuneyard.datasets.jsonl_quality import note_text
-from tuneyard.datasets.jsonl_rules import NotAnExample, Parsed
+from tuneyard.datasets.jsonl_rules import NotAnExample, Parsed, quoted
 from tuneyard.datasets.names import ARCHIVE_EXTENSIONS
 from tuneyard.datasets.progress import Progress, ProgressCallback
 from tuneyard.datasets.report import FindingLog, Report, SplitSummary
@@ -86,6 +86,8 @@ class _Check:
         self._broken = self._done_bytes = 0
         self._file_numbers, self._lines, self._nths = array("I"), array("I"), array("I")
         self._digests, self._response_lengths = array("Q"), array("I")
+        self._short = array("Q")
+        """The positions of examples whose response is a few characters long."""
         self._near = NearDuplicates()
         self._first_layout: tuple[str, str, int] | None = None
         self._one_response: str | None = None
@@ -169,9 +171,13 @@ class _Check:
         self._tell("reading examples", self._done_bytes)
 
     def _keep(self, number: int, file: DataFile, record: Record, parsed: Parsed) -> None:
+        response = parsed.messages[-1].content
+        is_short = len(response) <= _SHORT_CHARACTERS
         for code, message in note_text(parsed, record.data):
             self._note(code, message, file, record)
-        response = parsed.messages[-1].content
+            is_short = is_short and code is not Code.RESPONSE_TRIVIAL
+        if is_short:
+            self._short.append(len(self._lines))
         if self._one_response is None:
             self._one_response = response
         elif not self._responses_differ:
@@ -199,7 +205,7 @@ class _Check:
             self._note(Code.LAYOUTS_MIXED, message, file, record)
 
     def _note_ignored_keys(self, file: DataFile, keys: Mapping[str, int]) -> None:
-        shown = ", ".join(repr(key[:40]) for key in list(keys)[:_MAX_KEYS_SHOWN])
+        shown = ", ".join(map(quoted, list(keys)[:_MAX_KEYS_SHOWN]))
         more = ", …" if len(keys) > _MAX_KEYS_SHOWN else ""
         self._log.add(Code.KEYS_IGNORED, f"Not read: {shown}{more}.", path=file.name, line=min(keys.values()))
 
@@ -222,6 +228,9 @@ class _Check:
                 Code.NEAR_DUPLICATE_EXAMPLE,
                 Code.NEAR_DUPLICATE_EXAMPLE_ACROSS_SPLITS,
             )
+        if self._near.template_only:
+            seen = f"{self._near.template_only} examples differ from many others in a few words only."
+            self._log.add(Code.EXAMPLES_OF_TEMPLATE, seen)
         if self._near.left_out:
             seen = (
                 f"{self._near.left_out} examples were not compared for near duplicates: there are too many."
@@ -261,10 +270,11 @@ class _Check:
     def _note_short_responses(self) -> None:
         if median_low(self._response_lengths) < _LONG_CHARACTERS:
             return
-        for position, length in enumerate(self._response_lengths):
-            if length <= _SHORT_CHARACTERS:
-                seen = f"The last response has {length} characters, most others have many more."
-                self._note_at(Code.RESPONSE_TRIVIAL, seen, position)
+        for position in self._short:
+            seen = (
+                f"The last response has {self._response_lengths[position]} characters, most have many more."
+            )
+            self._note_at(Code.RESPONSE_TRIVIAL, seen, position)
 
     def _note(self, code: Code, message: str, file: DataFile, record: Record) -> None:
         if record.nth > 1:

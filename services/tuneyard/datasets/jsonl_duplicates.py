@@ -73,6 +73,8 @@ class NearDuplicates:
         self._template: NDArray[np.uint64] | None = None
         self.left_out = 0
         """How many examples were not looked at because there are too many."""
+        self.template_only = 0
+        """How many were not compared because all but a few words of them is a template's."""
 
     def add(self, position: int, messages: Sequence[Message]) -> None:
         """Notes what is said in an example; a system message says little about the example itself."""
@@ -125,10 +127,12 @@ class NearDuplicates:
             return
         hashes, lengths = _window_hashes(self._waiting)
         if self._template is None:
-            self._template = _template_windows(hashes, lengths)
+            # Many copies of one text are no template.
+            self._template = _template_windows(*_window_hashes(list(dict.fromkeys(self._waiting))))
         if len(self._template):
             hashes, lengths = _without(hashes, lengths, self._template)
         kept = lengths > _MIN_BYTES // 2
+        self.template_only += int((~kept).sum())
         hashes = hashes[np.repeat(kept, lengths)]
         offsets = np.concatenate([[0], lengths[kept].cumsum()]).astype(np.uint64)
         matrix: Any = rensa.RMinHash.digest_matrix_from_flat_token_hashes(

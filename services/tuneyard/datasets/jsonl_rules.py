@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.jsonl_lines import MAX_RECORD_BYTES
+from tuneyard.datasets.jsonl_personal import personal_data, secrets
 
 Kind = Literal["chat", "text"]
 
@@ -79,6 +80,11 @@ def parse(data: bytes) -> Parsed:
     if b"\\u" in data:
         _refuse_lone_surrogates(found.messages)
     return found
+
+
+def quoted(name: str) -> str:
+    """A key or role for a message: shortened, and not at all if it holds what must not be repeated."""
+    return "(a key that is not shown)" if personal_data(name) or secrets(name) else repr(name[:40])
 
 
 def _object(data: bytes) -> dict[str, Any]:
@@ -174,7 +180,7 @@ def _message(turn: Any, number: int) -> Message:
         raise NotAnExample(Code.MESSAGE_MALFORMED, f"Message {number} has neither 'role' nor 'from'.")
     known = _ROLES.get(role) or _ROLES.get(role.lower()) if type(role) is str else None
     if known is None:
-        shown = repr(role[:40]) if type(role) is str else _named(role)
+        shown = quoted(role) if type(role) is str else _named(role)
         raise NotAnExample(Code.ROLE_UNKNOWN, f"The role of message {number} is {shown}.")
     if content is turn:
         wanted = "content" if "role" in turn else "value"
@@ -228,7 +234,7 @@ def _refuse_lone_surrogates(messages: tuple[Message, ...]) -> None:
 def _unknown_keys(value: dict[str, Any]) -> str:
     if not value:
         return "The object is empty."
-    shown = ", ".join(repr(key[:40]) for key in list(value)[:5])
+    shown = ", ".join(map(quoted, list(value)[:5]))
     return f"None of the keys is known{_hint(value)}: {shown}{', …' if len(value) > 5 else ''}."
 
 
@@ -237,7 +243,7 @@ def _hint(value: dict[str, Any]) -> str:
     for key in list(value)[:20]:
         folded = key[:40].strip().lower()
         if key not in _KNOWN_KEYS and (close := get_close_matches(folded, _KNOWN_KEYS, 1, 0.8)):
-            return f" ({key[:40]!r} may be meant as {close[0]!r})"
+            return f" ({quoted(key)} may be meant as {close[0]!r})"
     return ""
 
 

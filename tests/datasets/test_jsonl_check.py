@@ -1,0 +1,232 @@
+"""Planted defects of JSONL sets: each is found at its file and line, and clean sets have nothing to find."""
+
+import collections
+import functools
+import gzip
+import inspect
+import itertools
+import json
+import os
+import pathlib
+import random
+import shutil
+import statistics
+import string
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.defects_jsonl import (
+    DEFECTS,
+    NOTED,
+    SKIPPED,
+    TRAIN,
+    VAL,
+    Defect,
+    as_messages,
+    clean_files,
+    encoded,
+    pairs,
+)
+from tuneyard.datasets import Code, Progress, Report, check
+from tuneyard.datasets.check import Exclusion
+
+Write = Callable[..., Path]
+
+
+def found(report: Report) -> Counter[tuple[str, str | None, int | None]]:
+    return Counter((finding.code.value, finding.path, finding.line) for finding in report.findings)
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
+def test_a_planted_defect_is_found_at_its_place(defect: Defect, write_folder: Write) -> None:
+    files = clean_files()
+    defect.plant(files)
+    report = check(write_folder(files), format="jsonl")
+    assert found(report) == Counter(defect.expected)
+    assert all(finding.message and finding.remedy for finding in report.findings)
+
+
+def test_the_corpus_is_large() -> None:
+    assert len({code for defect in DEFECTS for code, _, _ in defect.expected}) >= 45
+    assert len({defect.name for defect in DEFECTS}) == len(DEFECTS) >= 80
+
+
+@pytest.mark.parametrize("defect", [*SKIPPED, *NOTED], ids=lambda defect: defect.name)
+def test_a_line_is_left_out_exactly_if_it_is_no_example(defect: Defect, write_folder: Write) -> None:
+    files = clean_files()
+    defect.plant(files)
+    report = check(write_folder(files), format="jsonl")
+    assert report.samples == (139 if defect in SKIPPED else 140)
+    assert not report.has_errors and report.files["lines"] == 140
+
+
+def written(value: dict[str, str], layout: str) -> dict[str, object]:
+    """A pair in one of the layouts that people bring."""
+    asked, answer = value["instruction"], value["response"]
+    turns = as_messages(value)["messages"]
+    return {
+        "instruction": value,
+        "input": {"instruction": "Answer.", "input": asked, "response": answer},
+        "output": {"instruction": asked, "input": "", "output": answer, "system": "Be brief."},
+        "prompt": {"prompt": asked, "completion": answer},
+        "prompt of turns": {"prompt": turns[:1], "completion": turns[1:]},
+        "messages": {"messages": [{"role": "system", "content": "Be brief."}, *turns]},
+        "parts": {
+            "messages": [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+        },
+        "conversations": {"conversations": turns},
+        "from/value": {
+            "conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": answer}]
+        },
+        "text": {"text": f"{asked}\n{answer}"},
+    }[layout]
+
+
+LAYOUTS = (
+    "instruction",
+    "input",
+    "output",
+    "prompt",
+    "prompt of turns",
+    "messages",
+    "parts",
+    "conversations",
+    "from/value",
+    "text",
+)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_read_and_clean(layout: str, write_folder: Write) -> None:
+    files = {
+        TRAIN: encoded([written(pair, layout) for pair in pairs(120)]),
+        VAL: encoded([written(pair, layout) for pair in pairs(20, seed=2)]),
+    }
+    report = check(write_folder(files), format="jsonl")
+    assert not report.findings
+    assert {name: split.samples for name, split in report.splits.items()} == {"train": 120, "val": 20}
+
+
+def as_array(data: bytes, indent: int | None = None) -> bytes:
+    return json.dumps([json.loads(line) for line in data.splitlines()], indent=indent).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "encode"),
+    [
+        ("set.jsonl", bytes),
+        ("set.ndjson", bytes),
+        ("upload", bytes),
+        ("set.json", as_array),
+        ("set.json", lambda data: as_array(data, 2)),
+        ("set.jsonl.gz", gzip.compress),
+        ("set.json.gz", lambda data: gzip.compress(as_array(data))),
+        ("upload", gzip.compress),
+        ("set.jsonl", lambda data: b"\xef\xbb\xbf" + data),
+        ("set.jsonl", lambda data: data.replace(b"\n", b"\r\n")),
+        ("set.jsonl", lambda data: data.replace(b"\n", b"\n\n").rstrip()),
+        ("set.json", lambda data: b"\xef\xbb\xbf\r\n" + as_array(data, 1).replace(b"\n", b"\r\n")),
+    ],
+)
+def test_a_single_file_is_read_however_it_is_encoded(
+    name: str, encode: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(encode(clean_files()[TRAIN]))
+    report = check(tmp_path / name, format="jsonl")
+    assert (report.samples, report.findings) == (120, ())
+
+
+def test_a_zip_file_is_read_like_its_folder(write_zip: Write, write_folder: Write) -> None:
+    files = clean_files() | {TRAIN: clean_files()[TRAIN] + b"oops\n", ".DS_Store": b"\0"}
+    reports = [check(write(files, prefix="my-set/"), format="jsonl") for write in (write_zip, write_folder)]
+    assert reports[0] == reports[1]
+    assert found(reports[0]) == {("LINE_NOT_JSON", TRAIN, 121): 1, ("LINES_SKIPPED", None, None): 1}
+
+
+def test_elements_that_share_a_line_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "set.json").write_text(json.dumps([*pairs(120), {"text": ""}]))
+    findings = {each.code: each for each in check(tmp_path / "set.json", format="jsonl").findings}
+    assert findings[Code.TEXT_EMPTY].line == 1
+    assert "Number 121 of those" in findings[Code.TEXT_EMPTY].message
+
+
+@pytest.mark.parametrize("secret", ["ann.lee@corp.io", "+49 30 901820", "4111 1111 1111 1111"])
+def test_personal_data_is_never_repeated(secret: str, tmp_path: Path) -> None:
+    lines = [*pairs(120), {"instruction": f"Reach {secret}", "response": secret, secret: secret}]
+    (tmp_path / "set.jsonl").write_bytes(encoded(lines))
+    report = check(tmp_path / "set.jsonl", format="jsonl")
+    assert report.counts["PERSONAL_DATA_SUSPECTED"] == 1
+    assert secret not in report.to_json()
+
+
+def test_lines_are_left_out_by_place(tmp_path: Path) -> None:
+    (tmp_path / "set.jsonl").write_bytes(b"oops\n" * 20 + encoded(pairs(120)))
+    places = [f"set.jsonl:{line}" for line in range(1, 21)]
+    report = check(
+        tmp_path / "set.jsonl", format="jsonl", exclusion=Exclusion(paths=[*places, "set.jsonl:999"])
+    )
+    assert found(report) == {("EXCLUDED_FILE_UNKNOWN", "set.jsonl:999", None): 1}
+    assert report.samples == 120 and set(report.excluded) == set(places)
+
+
+def test_lines_are_left_out_by_code_however_many_there_are(tmp_path: Path) -> None:
+    lines = pairs(1200)
+    (tmp_path / "set.jsonl").write_bytes(encoded([*lines, *lines, {"text": ""}]))
+    codes = [Code.DUPLICATE_EXAMPLE, Code.TEXT_EMPTY]
+    report = check(tmp_path / "set.jsonl", format="jsonl", exclusion=Exclusion(codes=codes))
+    assert (report.samples, report.findings) == (1200, ())
+    assert report.excluded[0] == "set.jsonl:1201" and len(report.excluded) == 1201
+
+
+def test_files_are_left_out_by_name(write_folder: Write) -> None:
+    files = clean_files() | {"more.jsonl": b"oops\n" * 50}
+    report = check(write_folder(files), format="jsonl", exclusion=Exclusion(paths=["more.jsonl"]))
+    assert (report.samples, report.findings, report.excluded) == (140, (), ("more.jsonl",))
+
+
+def test_examples_that_are_all_the_same_cannot_be_split(tmp_path: Path) -> None:
+    (tmp_path / "set.jsonl").write_bytes(encoded(pairs(1) * 150))
+    report = check(tmp_path / "set.jsonl", format="jsonl")
+    assert report.has_errors and report.counts == {"EXAMPLES_NOT_SPLITTABLE": 1, "DUPLICATE_EXAMPLE": 149}
+
+
+def test_progress_reaches_the_end_of_each_stage(write_folder: Write) -> None:
+    seen: list[Progress] = []
+    check(write_folder(clean_files()), format="jsonl", progress=seen.append)
+    ends = {progress.stage for progress in seen if progress.done == progress.total}
+    assert ends == {"reading examples", "comparing examples"}
+
+
+def documented() -> list[dict[str, str]]:
+    """Real prose: what the standard library says of its own functions."""
+    found: dict[str, dict[str, str]] = {}
+    for module in (
+        collections,
+        functools,
+        itertools,
+        os,
+        pathlib,
+        random,
+        shutil,
+        statistics,
+        string,
+        tempfile,
+    ):
+        for name, value in inspect.getmembers(module):
+            text = inspect.getdoc(value) or ""
+            if callable(value) and len(text) > 60:
+                found[text] = {"instruction": f"What does {module.__name__}.{name} do?", "response": text}
+    return list(found.values())
+
+
+def test_real_prose_has_nothing_to_find(tmp_path: Path) -> None:
+    examples = documented()
+    (tmp_path / "set.jsonl").write_bytes(encoded(examples))
+    report = check(tmp_path / "set.jsonl", format="jsonl")
+    assert report.samples == len(examples) > 200
+    # Some of these functions are described in nearly the same words.
+    assert set(report.counts) <= {"NEAR_DUPLICATE_EXAMPLE"}
