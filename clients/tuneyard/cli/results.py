@@ -1,5 +1,7 @@
 """`export`, `merge`, `evaluate`: jobs made from a finished job."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +10,12 @@ import typer
 from tuneyard.cli.artifacts import Output, fetch
 from tuneyard.cli.command import UsageFailure, command
 from tuneyard.cli.follow import follow_to_success
+from tuneyard.cli.formats import plain
 from tuneyard.cli.jobs import JobName
-from tuneyard.cli.session import Session
+from tuneyard.cli.reports import print_report
+from tuneyard.cli.session import EXIT_OK, Session
 from tuneyard.cli.train import Watch, created
+from tuneyard.cli.transfers import shown_transfers
 from tuneyard.client.words import EXPORT_FORMATS
 from tuneyard.v1.job_pb2 import EvaluateSpec, ExportSpec, MergeSpec
 
@@ -36,11 +41,7 @@ def export(
         raise UsageFailure(f"--to {to!r} is none of {', '.join(EXPORT_FORMATS)}")
     spec = ExportSpec(source_job=_full(job), format=EXPORT_FORMATS[to])
     exporting = session.client.export(spec)
-    quiet = Session(server=session.server, token=session.token, json=False, out=session.err, err=session.err)
-    try:
-        follow_to_success(quiet, exporting.name)
-    finally:
-        quiet.close()
+    _wait(session, exporting.name)
     fetch(session, exporting.name, Path(output))
 
 
@@ -67,15 +68,57 @@ def evaluate(
         str, typer.Option(help="Default: the one that the job was trained on.", show_default=False)
     ] = "",
     split: Annotated[
-        str, typer.Option(help="test, val or train. Default: test where there is one.", show_default=False)
+        str,
+        typer.Option(
+            help="test, val or train. Default: test where there is one, else what was held out.",
+            show_default=False,
+        ),
     ] = "",
-    watch: Watch = None,
+    base: Annotated[
+        bool, typer.Option("--base/--no-base", help="Measure the base model too, where that says something.")
+    ] = True,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Download the report with its pictures to this folder.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Only create the job.")] = False,
 ) -> int:
-    """Measure a finished job's model on held-out data."""
+    """Measure a finished job's model on held-out data, and show the result."""
     if dataset and "/" not in dataset:
         dataset = f"datasets/{dataset}"
-    spec = EvaluateSpec(source_job=_full(job), dataset=dataset, split=split)
-    return created(session, session.client.evaluate(spec).name, watch=watch)
+    spec = EvaluateSpec(source_job=_full(job), dataset=dataset, split=split, compare_with_base=base)
+    name = session.client.evaluate(spec).name
+    if detach:
+        return created(session, name, watch=False)
+    _wait(session, name)
+    report = json.loads(session.client.artifacts.read(name, "report.json"))
+    files: Sequence[Path] = ()
+    if output is not None:
+        with shown_transfers(session) as progress:
+            files = session.client.artifacts.download(name, output, progress=progress)
+    if session.json:
+        session.document({"job": name, "report": report, "files": [str(file) for file in files]})
+    else:
+        print_report(session.out, report)
+        page = next((str(file) for file in files if file.name == "report.html"), "")
+        where = plain(page) or f"tuneyard artifacts download {name.removeprefix('jobs/')} -o DIR"
+        session.out.print(f"\nreport: {where}")
+    return EXIT_OK
+
+
+def _wait(session: Session, name: str) -> None:
+    """Follows a job on standard error until it has succeeded."""
+    quiet = Session(server=session.server, token=session.token, json=False, out=session.err, err=session.err)
+    try:
+        follow_to_success(quiet, name)
+    finally:
+        quiet.close()
 
 
 def _full(job: str) -> str:

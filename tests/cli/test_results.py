@@ -1,0 +1,134 @@
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.fake_gateway import FakeGateway, FakeJob
+from tuneyard.v1 import event_pb2, job_pb2
+from tuneyard.v1.artifact_service_pb2 import DownloadArtifactResponse, ListArtifactsResponse
+from tuneyard.v1.training_service_pb2 import EvaluateResponse, ExportResponse
+
+Run = Callable[..., Any]
+
+SCORES = {"precision": 0.5, "recall": 1.0, "f1": 0.6667, "support": 4}
+REPORT = {
+    "architecture": "resnet18",
+    "source_job": "jobs/1",
+    "dataset": "datasets/pets",
+    "split": {"name": "val", "origin": "the 15% that the training held out", "samples": 9},
+    "warnings": ["3 images lie in more than one split"],
+    "metrics": {"accuracy_top1": 0.9, "loss": 0.25},
+    "base": {"compared": True, "name": "models/b", "metrics": {"accuracy_top1": 0.6, "loss": 1.25}},
+    "classes": {"[cat]": SCORES},
+}
+
+
+def serve(gateway: FakeGateway, files: dict[str, bytes]) -> None:
+    """A job that has succeeded, with these artifacts."""
+    made = FakeJob("jobs/2")
+    made.serve(gateway)
+    gateway.answer("Export", ExportResponse(job=made.job))
+    gateway.answer("Evaluate", EvaluateResponse(job=made.job))
+    listed = [
+        event_pb2.Artifact(
+            name=f"jobs/2/artifacts/{path}",
+            path=path,
+            size_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+        for path, content in files.items()
+    ]
+    gateway.answer("ListArtifacts", ListArtifactsResponse(artifacts=listed))
+
+    def download(request: Any, context: Any) -> Any:
+        content = files[request.name.removeprefix("jobs/2/artifacts/")]
+        return iter([DownloadArtifactResponse(chunk=content[request.offset :])])
+
+    gateway.on("DownloadArtifact", download)
+
+
+@pytest.fixture
+def evaluated(gateway: FakeGateway) -> dict[str, bytes]:
+    files = {"report.json": json.dumps(REPORT).encode(), "report.html": b"<html>"}
+    serve(gateway, files)
+    return files
+
+
+def test_an_evaluation_is_waited_for_and_shown(evaluated: dict[str, bytes], run: Run) -> None:
+    ran = run("evaluate", "1")
+    assert ran.code == 0
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert ["accuracy_top1", "0.6000", "0.9000", "+0.3000"] in lines
+    assert ["loss", "1.2500", "0.2500", "-1.0000"] in lines
+    assert ["[cat]", "0.5000", "1.0000", "0.6667", "4"] in lines
+    assert "val: the 15% that the training held out, 9 images" in ran.out
+    assert "warning: 3 images lie in more than one split" in ran.out
+    assert "report: tuneyard artifacts download 2 -o DIR" in ran.out
+    assert "SUCCEEDED" in ran.err
+
+
+def test_a_report_says_why_there_is_no_comparison(gateway: FakeGateway, run: Run) -> None:
+    report = REPORT | {"base": {"compared": False, "reason": "There is no base."}}
+    serve(gateway, {"report.json": json.dumps(report).encode()})
+    ran = run("evaluate", "1")
+    assert "There is no base." in ran.out
+    assert ["accuracy_top1", "0.9000"] in [line.split() for line in ran.out.splitlines()]
+
+
+def test_the_options_of_an_evaluation_are_its_spec(
+    gateway: FakeGateway, evaluated: dict[str, bytes], run: Run
+) -> None:
+    run("evaluate", "1", "--dataset", "pets", "--split", "test", "--no-base")
+    (request,) = gateway.requests["Evaluate"]
+    assert request.spec == job_pb2.EvaluateSpec(
+        source_job="jobs/1", dataset="datasets/pets", split="test", compare_with_base=False
+    )
+
+
+def test_an_evaluation_with_json_is_one_document(
+    evaluated: dict[str, bytes], run: Run, tmp_path: Path
+) -> None:
+    ran = run("evaluate", "1", "--json", "-o", tmp_path)
+    assert ran.document["job"] == "jobs/2"
+    assert ran.document["report"] == REPORT
+    assert ran.document["files"] == [str(tmp_path / name) for name in evaluated]
+    assert (tmp_path / "report.html").read_bytes() == b"<html>"
+
+
+def test_where_a_downloaded_report_lies_is_said(
+    evaluated: dict[str, bytes], run: Run, tmp_path: Path
+) -> None:
+    assert f"report: {tmp_path / 'report.html'}" in run("evaluate", "1", "-o", tmp_path).out
+
+
+def test_an_evaluation_that_is_only_created_is_not_waited_for(
+    gateway: FakeGateway, evaluated: dict[str, bytes], run: Run
+) -> None:
+    assert "tuneyard watch 2" in run("evaluate", "1", "--detach").out
+    assert gateway.calls["DownloadArtifact"] == 0
+
+
+def test_a_failed_evaluation_exits_with_1(
+    gateway: FakeGateway, evaluated: dict[str, bytes], run: Run
+) -> None:
+    failed = FakeJob("jobs/2")
+    failed.job.state = job_pb2.JOB_STATE_FAILED
+    failed.serve(gateway)
+    ran = run("evaluate", "1")
+    assert (ran.code, ran.out) == (1, "")
+    assert "did not succeed" in ran.err
+
+
+@pytest.mark.parametrize("format", ["onnx", "ultralytics"])
+def test_an_export_is_waited_for_and_downloaded(
+    gateway: FakeGateway, run: Run, tmp_path: Path, format: str
+) -> None:
+    serve(gateway, {"model.bin": b"weights"})
+    ran = run("export", "1", "--to", format, "-o", tmp_path, "--json")
+    assert ran.document["files"] == [str(tmp_path / "model.bin")]
+    (request,) = gateway.requests["Export"]
+    assert request.spec.format == job_pb2.ExportFormat.Value(f"EXPORT_FORMAT_{format.upper()}")
+    assert "SUCCEEDED" in ran.err
