@@ -5,7 +5,7 @@ Nothing here looks at files.
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -40,6 +40,9 @@ class SplitSummary:
 
     samples: int
     per_class: Mapping[str, int]
+    """In datasets of boxes: the images that show an object of the class."""
+    boxes_per_class: Mapping[str, int] = field(default_factory=dict)
+    """In datasets of boxes: the objects of the class; empty in others."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class Report:
     median_height: int = 0
     files: Mapping[str, int] = field(default_factory=dict)
     """Numbers about the files: "total", "images", "broken", "duplicates", "ignored" (junk)."""
+    groups: tuple[int, ...] = ()
+    """For each usable sample, in the order of their paths, the number of the group that a split keeps
+    together: copies and near copies of one picture. Empty where each is by itself."""
+    paths: Mapping[Code, Collection[str]] = field(default_factory=dict, compare=False, repr=False)
+    """By code, the files of all its findings, listed or not. Known to the check only: it is in no JSON."""
 
     @classmethod
     def of_failure(cls, format: str, finding: Finding) -> Self:
@@ -86,7 +94,11 @@ class Report:
             "counts": dict(self.counts),
             "classes": list(self.classes),
             "splits": {
-                name: {"samples": split.samples, "per_class": dict(split.per_class)}
+                name: {
+                    "samples": split.samples,
+                    "per_class": dict(split.per_class),
+                    **({"boxes_per_class": dict(split.boxes_per_class)} if split.boxes_per_class else {}),
+                }
                 for name, split in self.splits.items()
             },
             "excluded": list(self.excluded),
@@ -94,6 +106,7 @@ class Report:
             "median_width": self.median_width,
             "median_height": self.median_height,
             "files": dict(self.files),
+            "groups": list(self.groups),
         }
 
     def to_json(self) -> str:
@@ -109,7 +122,11 @@ class Report:
             counts=dict(value["counts"]),
             classes=tuple(value["classes"]),
             splits={
-                name: SplitSummary(samples=split["samples"], per_class=dict(split["per_class"]))
+                name: SplitSummary(
+                    samples=split["samples"],
+                    per_class=dict(split["per_class"]),
+                    boxes_per_class=dict(split.get("boxes_per_class", {})),
+                )
                 for name, split in value["splits"].items()
             },
             excluded=tuple(value["excluded"]),
@@ -117,6 +134,7 @@ class Report:
             median_width=value["median_width"],
             median_height=value["median_height"],
             files=dict(value["files"]),
+            groups=tuple(value["groups"]),
         )
 
     @classmethod
@@ -143,10 +161,13 @@ class FindingLog:
         self._max_listed_per_code = max_listed_per_code
         self._listed: list[Finding] = []
         self._totals: Counter[Code] = Counter()
+        self._paths: dict[Code, dict[str, None]] = {}
 
     def add(self, code: Code, message: str, *, path: str | None = None, line: int | None = None) -> None:
         """Notes one finding."""
         self._totals[code] += 1
+        if path is not None:
+            self._paths.setdefault(code, {})[path] = None
         if self._totals[code] <= self._max_listed_per_code:
             self._listed.append(Finding.of(code, message, path=path, line=line))
 
@@ -163,3 +184,7 @@ class FindingLog:
     def counts(self) -> dict[str, int]:
         """How many findings there were of each code, listed or not."""
         return {code.value: self._totals[code] for code in Code if self._totals[code]}
+
+    def paths(self) -> dict[Code, Collection[str]]:
+        """By code, the files of all findings, listed or not."""
+        return {code: found.keys() for code, found in self._paths.items()}

@@ -40,7 +40,12 @@ def to_message(report: Report) -> dataset_pb2.ValidationReport:
         counts=report.counts,
         classes=report.classes,
         splits=[
-            dataset_pb2.SplitFacts(split=name, samples=split.samples, samples_per_class=split.per_class)
+            dataset_pb2.SplitFacts(
+                split=name,
+                samples=split.samples,
+                samples_per_class=split.per_class,
+                boxes_per_class=split.boxes_per_class,
+            )
             for name, split in report.splits.items()
         ],
         excluded=report.excluded,

@@ -64,7 +64,11 @@ def dataset_report(source: DatasetSource) -> Report:
         counts=dict(report.counts),
         classes=tuple(report.classes),
         splits={
-            split.split: SplitSummary(samples=split.samples, per_class=dict(split.samples_per_class))
+            split.split: SplitSummary(
+                samples=split.samples,
+                per_class=dict(split.samples_per_class),
+                boxes_per_class=dict(split.boxes_per_class),
+            )
             for split in report.splits
         },
         excluded=tuple(report.excluded),

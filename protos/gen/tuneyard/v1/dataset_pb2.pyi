@@ -308,16 +308,41 @@ class SplitFacts(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class BoxesPerClassEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SPLIT_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
     SAMPLES_PER_CLASS_FIELD_NUMBER: _builtins.int
+    BOXES_PER_CLASS_FIELD_NUMBER: _builtins.int
     split: _builtins.str
     """"train", "val" or "test"."""
     samples: _builtins.int
     """Samples."""
     @_builtins.property
     def samples_per_class(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Samples per class, by class name."""
+        """Samples per class, by class name. In datasets of boxes: images that show an object of the class."""
+
+    @_builtins.property
+    def boxes_per_class(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """In datasets of boxes: objects per class, by class name."""
 
     def __init__(
         self,
@@ -325,10 +350,11 @@ class SplitFacts(_message.Message):
         split: _builtins.str = ...,
         samples: _builtins.int = ...,
         samples_per_class: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        boxes_per_class: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples", "samples_per_class", b"samples_per_class", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boxes_per_class", b"boxes_per_class", "samples", b"samples", "samples_per_class", b"samples_per_class", "split", b"split"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
