@@ -105,7 +105,7 @@ def test_a_child_under_limits_gives_the_report(
 def test_a_child_that_reaches_its_memory_limit_says_so(write_zip: Callable[..., Path]) -> None:
     path = write_zip({"a/1.png": large_png(9000), "b/1.png": b""})
     child = subprocess.run(
-        command(path, format="image-folder", limit_memory_bytes=100 * MIB), capture_output=True, check=False
+        command(path, format="image-folder", limit_memory_bytes=240 * MIB), capture_output=True, check=False
     )
     assert (
         report_of_death(child.returncode, format="image-folder").findings[0].code is Code.CHECK_OUT_OF_MEMORY

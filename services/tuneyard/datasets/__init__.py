@@ -7,7 +7,7 @@
 from tuneyard.datasets import image_folder
 from tuneyard.datasets.archive import Archive, ArchiveSummary, check_archive, unpack
 from tuneyard.datasets.archive_directory import ArchiveError, ArchiveLimits
-from tuneyard.datasets.check import FORMATS, FormatNotSupported, check
+from tuneyard.datasets.check import FORMATS, Exclusion, FormatNotSupported, check
 from tuneyard.datasets.codes import Code, Severity
 from tuneyard.datasets.duplicates import content_groups
 from tuneyard.datasets.prepare import prepare
@@ -24,6 +24,7 @@ __all__ = [
     "ArchiveSummary",
     "Cancelled",
     "Code",
+    "Exclusion",
     "Finding",
     "FolderSource",
     "FormatNotSupported",

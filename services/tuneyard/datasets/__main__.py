@@ -4,6 +4,7 @@ Exit status: 0 no errors, 1 errors found, 2 wrong usage, 3 out of memory; ended 
 """
 
 import argparse
+import os
 import resource
 import sys
 import time
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     options = _parser().parse_args(arguments)
     _limit(options.limit_memory_bytes, options.limit_seconds)
+    # Each thread of numpy's linear algebra, which no check needs, would reserve address space.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Pillow warns of what becomes a finding anyway.
     warnings.simplefilter("ignore")
     try:
@@ -42,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.path, format=options.format, progress=_ProgressLines() if options.json_lines else None
         )
     except MemoryError:
+        return EXIT_OUT_OF_MEMORY
+    except ImportError:
+        # Libraries are mapped when they are first needed, and say so badly where the memory does not suffice.
+        if options.limit_memory_bytes is None:
+            raise
         return EXIT_OUT_OF_MEMORY
     except (FormatNotSupported, OSError) as error:
         print(f"tuneyard.datasets: {error}", file=sys.stderr)

@@ -1,14 +1,17 @@
 """The one entry point for checking a dataset, whatever its format and wherever it lies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuneyard.datasets import image_folder
+from tuneyard.datasets import image_folder, jsonl, jsonl_check, yolo, yolo_check
 from tuneyard.datasets.archive import check_archive
 from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveError, ArchiveLimits
+from tuneyard.datasets.codes import Code
+from tuneyard.datasets.jsonl_source import SingleFile, is_single_file
 from tuneyard.datasets.progress import ProgressCallback
-from tuneyard.datasets.report import Finding, Report
-from tuneyard.datasets.source import Source, open_source
+from tuneyard.datasets.report import Finding, FindingLog, Report
+from tuneyard.datasets.source import Source, Without, open_source
 
 FORMATS = ("image-folder", "yolo", "captioned-images", "jsonl")
 
@@ -16,7 +19,20 @@ Inspector = Callable[[Source, ProgressCallback | None], Report]
 
 _INSPECTORS: dict[str, Inspector] = {
     image_folder.FORMAT: lambda source, progress: image_folder.inspect(source, progress=progress),
+    yolo.FORMAT: lambda source, progress: yolo_check.inspect(source, progress=progress),
+    jsonl.FORMAT: lambda source, progress: jsonl_check.inspect(source, progress=progress),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exclusion:
+    """What a version of a dataset leaves out: files by name, and every file with a finding of some codes."""
+
+    paths: Collection[str] = ()
+    codes: Collection[Code] = ()
+
+
+NOTHING_EXCLUDED = Exclusion()
 
 
 class FormatNotSupported(ValueError):
@@ -46,17 +62,55 @@ def check(
     format: str,
     progress: ProgressCallback | None = None,
     limits: ArchiveLimits = DEFAULT_LIMITS,
+    exclusion: Exclusion = NOTHING_EXCLUDED,
 ) -> Report:
-    """Inspects the dataset in a folder or ZIP file; writes nothing.
+    """Inspects the dataset in a folder or ZIP file, without what is excluded; writes nothing.
 
     An unacceptable archive is a report with one error. Raises `FormatNotSupported`, and OSError, such as
     FileNotFoundError, where the files cannot be reached.
     """
     require_format(format)
     try:
-        if not path.is_dir():
-            check_archive(path, limits=limits, progress=progress)
-        with open_source(path, limits=limits) as source:
-            return _INSPECTORS[format](source, progress)
+        with _open(path, format, limits, progress) as source:
+            return _inspect_without(source, format, exclusion, progress)
     except ArchiveError as error:
         return Report.of_failure(format, Finding.of(error.code, error.message, path=error.member))
+
+
+def _open(path: Path, format: str, limits: ArchiveLimits, progress: ProgressCallback | None) -> Source:
+    if format == jsonl.FORMAT and is_single_file(path):
+        return SingleFile(path, limits=limits)
+    if not path.is_dir():
+        check_archive(path, limits=limits, progress=progress)
+    return open_source(path, limits=limits)
+
+
+def _inspect_without(
+    source: Source, format: str, exclusion: Exclusion, progress: ProgressCallback | None
+) -> Report:
+    if format == jsonl.FORMAT:
+        # Its findings are about lines, which are left out one by one.
+        return jsonl_check.inspect(
+            source, progress=progress, excluded=exclusion.paths, excluded_codes=exclusion.codes
+        )
+    inspect = _INSPECTORS[format]
+    names = frozenset(source.names())
+    left_out = {name for name in exclusion.paths if name in names}
+    if exclusion.codes:
+        # Which files those are shows only when all are looked at; what is left is then judged for itself.
+        found = inspect(Without(source, left_out), progress).paths
+        left_out |= {path for code in exclusion.codes for path in found.get(code, ()) if path in names}
+    if format == yolo.FORMAT:
+        left_out = {*yolo_check.companions(source, left_out)}
+    report = inspect(Without(source, left_out), progress)
+    report = replace(report, excluded=tuple(sorted({*report.excluded, *left_out})))
+    return _with_unknown(report, [name for name in exclusion.paths if name not in names])
+
+
+def _with_unknown(report: Report, unknown: Collection[str]) -> Report:
+    log = FindingLog()
+    for name in unknown:
+        log.add(Code.EXCLUDED_FILE_UNKNOWN, f"{name!r} was to be left out and is not there.", path=name)
+    return replace(
+        report, findings=(*report.findings, *log.findings()), counts={**report.counts, **log.counts()}
+    )

@@ -1,12 +1,19 @@
-"""Exact copies of files: where they lie, and the groups that a split keeps together."""
+"""Copies and near copies of images: where they lie, and the groups that a split keeps together.
+
+Which images are nearly alike is found elsewhere; here it is judged by splits and labels.
+"""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.report import FindingLog
 from tuneyard.datasets.source import Source
+
+MAX_CONTRADICTING_SHARE = 0.05
+"""Above this share of files that lie in several classes the labels are refused; below, findings name them."""
 
 _SPLIT_ORDER = ("train", "val", "test")
 
@@ -21,10 +28,52 @@ class Placed:
     label: str | None
 
 
+@dataclass(frozen=True)
+class Copies:
+    """What was found of copies."""
+
+    count: int
+    """How many files are exact copies of another one."""
+    near: tuple[tuple[str, str], ...]
+    """Names of images that are nearly alike, enough pairs to join each group of them."""
+
+
 def content_groups(source: Source, names: Sequence[str]) -> list[int]:
     """For each file the number of its group; files share a group exactly if their bytes are equal."""
     groups: dict[bytes, int] = {}
     return [groups.setdefault(_digest(source, name), len(groups)) for name in names]
+
+
+def likeness_groups(
+    names: Sequence[str], digests: Mapping[str, bytes], near: Iterable[tuple[str, str]]
+) -> list[int]:
+    """For each image the number of its group, copies and near copies joined, from 0 in their order.
+
+    Pairs of images without a digest are passed over.
+    """
+    roots: dict[Hashable, Hashable] = {}
+
+    def root(key: Hashable) -> Hashable:
+        while (above := roots.get(key, key)) != key:
+            roots[key] = key = roots.get(above, above)
+        return key
+
+    for one, other in near:
+        if one not in digests or other not in digests:
+            continue
+        roots[root(digests[one])] = root(digests[other])
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(root(digests[name]), len(numbers)) for name in names]
+
+
+def splittable(labels: Sequence[int], groups: Sequence[int]) -> dict[int, bool]:
+    """For each label, whether it has two groups of its own: one to train on, one to validate with."""
+    owners: dict[int, set[int]] = {}
+    for label, group in zip(labels, groups, strict=True):
+        owners.setdefault(group, set()).add(label)
+    # A group of several labels contradicts itself: it is never used for validation.
+    own = Counter(next(iter(found)) for found in owners.values() if len(found) == 1)
+    return {label: own[label] >= 2 for label in labels}
 
 
 def note_duplicates(log: FindingLog, placed: Iterable[Placed]) -> int:
@@ -33,28 +82,76 @@ def note_duplicates(log: FindingLog, placed: Iterable[Placed]) -> int:
     The first one is the one in train/, so that a copy in val/ or test/ is the one that is named.
     """
     first: dict[bytes, Placed] = {}
-    copies = 0
-    for item in sorted(placed, key=lambda item: (_SPLIT_ORDER.index(item.split), item.name)):
+    copies, contradicting, total = 0, 0, 0
+    for item in sorted(placed, key=_order):
+        total += 1
         original = first.setdefault(item.digest, item)
         if original is item:
             continue
         copies += 1
         seen = f"{item.name!r} is the same file as {original.name!r}"
         if item.split != original.split:
-            log.add(
-                Code.DUPLICATE_ACROSS_SPLITS,
-                f"{seen}: one is in {item.split}, one in {original.split}.",
-                path=item.name,
-            )
+            log.add(Code.DUPLICATE_ACROSS_SPLITS, f"{seen}: {_splits(item, original)}.", path=item.name)
         if item.label != original.label:
-            log.add(
-                Code.DUPLICATE_IN_CLASSES,
-                f"{seen}: one is of class {item.label!r}, one of class {original.label!r}.",
-                path=item.name,
-            )
+            contradicting += 1
+            log.add(Code.DUPLICATE_IN_CLASSES, f"{seen}: {_labels(item, original)}.", path=item.name)
         if (item.split, item.label) == (original.split, original.label):
             log.add(Code.DUPLICATE_IMAGE, f"{seen}.", path=item.name)
+    if contradicting > MAX_CONTRADICTING_SHARE * total:
+        seen = f"{contradicting} of {total} images are the same file as one of another class;"
+        log.add(Code.LABELS_CONTRADICT, f"{seen} {MAX_CONTRADICTING_SHARE:.0%} may be so.")
     return copies
+
+
+def note_near_duplicates(log: FindingLog, placed: Iterable[Placed], near: Iterable[tuple[str, str]]) -> None:
+    """Adds a finding for each image that is nearly like an earlier one, beside the nearest to name.
+
+    That is one that it was compared with, else the first of the group that both belong to.
+    """
+    beside: dict[str, list[str]] = {}
+    for one, other in near:
+        beside.setdefault(one, []).append(other)
+        beside.setdefault(other, []).append(one)
+    places = {item.name: item for item in placed if item.name in beside}
+    for group in _connected(beside):
+        found = sorted((places[name] for name in group if name in places), key=_order)
+        for item in found[1:]:
+            compared = [places[name] for name in beside[item.name] if name in places]
+            earlier = min(
+                (each for each in compared if _order(each) < _order(item)), default=found[0], key=_order
+            )
+            seen = f"{item.name!r} looks almost like {earlier.name!r}"
+            if item.split != earlier.split:
+                text = f"{seen}: {_splits(item, earlier)}."
+                log.add(Code.NEAR_DUPLICATE_ACROSS_SPLITS, text, path=item.name)
+            if item.label != earlier.label:
+                log.add(Code.NEAR_DUPLICATE_IN_CLASSES, f"{seen}: {_labels(item, earlier)}.", path=item.name)
+            if (item.split, item.label) == (earlier.split, earlier.label):
+                log.add(Code.NEAR_DUPLICATE_IMAGE, f"{seen}.", path=item.name)
+
+
+def _connected(beside: Mapping[str, Sequence[str]]) -> Iterable[set[str]]:
+    left = set(beside)
+    while left:
+        group, pending = set[str](), [left.pop()]
+        while pending:
+            name = pending.pop()
+            group.add(name)
+            pending.extend(other for other in beside[name] if other not in group)
+        left -= group
+        yield group
+
+
+def _order(item: Placed) -> tuple[int, str]:
+    return _SPLIT_ORDER.index(item.split), item.name
+
+
+def _splits(item: Placed, original: Placed) -> str:
+    return f"one is in {item.split}, one in {original.split}"
+
+
+def _labels(item: Placed, original: Placed) -> str:
+    return f"one is of class {item.label!r}, one of class {original.label!r}"
 
 
 def _digest(source: Source, name: str) -> bytes:

@@ -3,7 +3,6 @@
 `index` says from the names alone which files are samples; `inspect` reads them and says what is wrong.
 """
 
-from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,17 +11,10 @@ from typing import Self
 
 from tuneyard.datasets.class_balance import note_class_sizes
 from tuneyard.datasets.codes import Code
-from tuneyard.datasets.duplicates import Placed, note_duplicates
-from tuneyard.datasets.images import (
-    DEFAULT_IMAGE_LIMITS,
-    ImageFacts,
-    ImageLimits,
-    examine_all,
-    note_broken_share,
-    note_image,
-    sniff,
-)
-from tuneyard.datasets.names import SPLIT_FOLDERS, is_image_name
+from tuneyard.datasets.duplicates import Copies, Placed, likeness_groups, splittable
+from tuneyard.datasets.image_set import ImageSet
+from tuneyard.datasets.images import DEFAULT_IMAGE_LIMITS, ImageLimits, sniff
+from tuneyard.datasets.names import SPLIT_FOLDERS, identity, is_image_name
 from tuneyard.datasets.progress import ProgressCallback
 from tuneyard.datasets.report import FindingLog, Report, SplitSummary
 from tuneyard.datasets.source import Source
@@ -136,17 +128,17 @@ def inspect(
     found = index(source)
     _note_structure(log, source, found)
     names = [sample.path for sample in found.samples]
-    images = _Images()
-    for facts in examine_all(source, names, limits=limits, progress=progress, workers=workers):
-        note_image(log, facts, limits=limits)
-        images.add(facts)
-    note_broken_share(log, len(images.broken), len(names), limits=limits)
-    copies = _note_duplicates(log, found, images.digests)
+    images = ImageSet.read(log, source, names, limits=limits, progress=progress, workers=workers)
+    placed = [
+        Placed(sample.path, images.digests[sample.path], sample.split, found.classes[sample.class_index])
+        for sample in found.samples
+        if sample.path in images.digests
+    ]
+    copies = images.note_copies(log, placed, progress=progress)
     usable = found.without(images.broken)
     splits = _summaries(usable)
     _note_classes(log, usable, splits)
-    if not usable.has_val:
-        _note_unsplittable(log, usable, images.digests)
+    groups = () if usable.has_val else _groups(log, usable, images.digests, copies)
     return Report(
         format=FORMAT,
         findings=log.findings(),
@@ -161,27 +153,12 @@ def inspect(
             "total": len(source.names()),
             "images": len(names),
             "broken": len(images.broken),
-            "duplicates": copies,
+            "duplicates": copies.count,
             "ignored": source.ignored,
         },
+        groups=groups,
+        paths=log.paths(),
     )
-
-
-class _Images:
-    """What is kept of each image: no more than this, since there may be millions."""
-
-    def __init__(self) -> None:
-        self.digests: dict[str, bytes] = {}
-        self.broken: list[str] = []
-        self.widths, self.heights = array("L"), array("L")
-
-    def add(self, facts: ImageFacts) -> None:
-        if facts.problem is not None:
-            self.broken.append(facts.name)
-            return
-        self.digests[facts.name] = facts.digest
-        self.widths.append(facts.width)
-        self.heights.append(facts.height)
 
 
 def _layout(folders: Sequence[str]) -> tuple[dict[str, str], bool]:
@@ -209,6 +186,7 @@ def _note_structure(log: FindingLog, source: Source, found: ImageFolderIndex) ->
             log.add(Code.IMAGE_WRONG_EXTENSION, seen, path=name)
         else:
             log.add(Code.FILE_NOT_AN_IMAGE, f"{name!r} is not named like an image.", path=name)
+    _note_names_alike(log, found)
     for split, roots in found.split_folders.items():
         if len(roots) > 1:
             both = " and ".join(f"{root}/" for root in roots)
@@ -222,15 +200,14 @@ def _note_structure(log: FindingLog, source: Source, found: ImageFolderIndex) ->
         log.add(Code.NO_IMAGES, "No image lies in the folder of a class.")
 
 
-def _note_duplicates(log: FindingLog, found: ImageFolderIndex, digests: Mapping[str, bytes]) -> int:
-    return note_duplicates(
-        log,
-        (
-            Placed(sample.path, digests[sample.path], sample.split, found.classes[sample.class_index])
-            for sample in found.samples
-            if sample.path in digests
-        ),
-    )
+def _note_names_alike(log: FindingLog, found: ImageFolderIndex) -> None:
+    first: dict[str, str] = {}
+    for name in found.classes:
+        plain = "".join(character for character in identity(name) if character.isalnum()) or name
+        other = first.setdefault(plain, name)
+        if other != name:
+            seen = f"Classes {other!r} and {name!r} differ in capitals, spaces or punctuation only."
+            log.add(Code.CLASS_NAMES_ALIKE, seen, path=found.class_folders["train"][name])
 
 
 def _summaries(usable: ImageFolderIndex) -> dict[str, SplitSummary]:
@@ -269,14 +246,30 @@ def _note_classes(log: FindingLog, usable: ImageFolderIndex, splits: Mapping[str
     note_class_sizes(log, splits)
 
 
-def _note_unsplittable(log: FindingLog, usable: ImageFolderIndex, digests: Mapping[str, bytes]) -> None:
-    owners: dict[bytes, set[int]] = {}
-    for sample in usable.of("train"):
-        owners.setdefault(digests[sample.path], set()).add(sample.class_index)
-    # Copies stay on one side of a split, and an image of two classes is never used for validation.
-    own = Counter(next(iter(classes)) for classes in owners.values() if len(classes) == 1)
-    for number in sorted({sample.class_index for sample in usable.of("train")}):
-        if own[number] < 2:
-            name = usable.classes[number]
+def _groups(
+    log: FindingLog, usable: ImageFolderIndex, digests: Mapping[str, bytes], copies: Copies
+) -> tuple[int, ...]:
+    """The groups that an automatic split keeps together; empty where every image is one by itself.
+
+    Adds findings about classes that cannot be split.
+    """
+    paths = [sample.path for sample in usable.samples]
+    labels = [sample.class_index if sample.split == "train" else -1 for sample in usable.samples]
+    groups, exact = (likeness_groups(paths, digests, near) for near in (copies.near, ()))
+    all_alike = {label for label, fits in splittable(labels, groups).items() if not fits}
+    unsplittable = {label for label, fits in splittable(labels, exact).items() if not fits}
+    for number in sorted(all_alike - {-1}):
+        name = usable.classes[number]
+        folder = usable.class_folders["train"][name]
+        if number in unsplittable:
             seen = f"Class {name!r} has fewer than two different images of its own, too few for a split."
-            log.add(Code.CLASS_NOT_SPLITTABLE, seen, path=usable.class_folders["train"][name])
+            log.add(Code.CLASS_NOT_SPLITTABLE, seen, path=folder)
+        else:
+            seen = f"The images of class {name!r} are nearly alike: a split has to put some on either side."
+            log.add(Code.CLASS_ALL_ALIKE, seen, path=folder)
+    # Better a split with near copies on both sides, and a finding that says so, than none.
+    dissolved = {group for group, label in zip(groups, labels, strict=True) if label in all_alike}
+    kept = [(0, own) if group in dissolved else (1, group) for group, own in zip(groups, exact, strict=True)]
+    numbers: dict[tuple[int, int], int] = {}
+    numbered = tuple(numbers.setdefault(key, len(numbers)) for key in kept)
+    return numbered if len(numbers) < len(numbered) else ()

@@ -10,14 +10,18 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.names import IMAGE_FORMATS, extension
 from tuneyard.datasets.progress import Progress, ProgressCallback
 from tuneyard.datasets.report import FindingLog
 from tuneyard.datasets.source import Source
+
+if TYPE_CHECKING:
+    from tuneyard.datasets.appearance import Appearance
 
 # Only these decoders meet a stranger's bytes: others, such as EPS, start programs.
 _FORMATS = sorted(set(IMAGE_FORMATS.values()))
@@ -28,6 +32,10 @@ _MAGIC = {
     b"II*\x00": "TIFF",
     b"MM\x00*": "TIFF",
 }
+_GREY_MODES = frozenset({"1", "L", "LA", "La"})
+# A JPEG is decoded at the smallest of its scales that is no smaller than this: it costs less, shows what a
+# picture looks like, and finds the same damage because all coded bytes are still read.
+_DECODED_SIDE = 256
 _BATCH_FILES = 16
 _MAX_WORKERS = 8
 
@@ -44,6 +52,13 @@ class ImageLimits:
     min_side_pixels: int = 4
     max_side_pixels: int = 8192
     max_aspect_ratio: int = 20
+    max_blank_span: int = 16
+    """An image whose averaged pixels differ by no more than this, of 255, shows nothing."""
+    max_blurred_sharpness: float = 0.045
+    """Sharpness is that of `Appearance`; photographs in focus reach 0.08 to 1.7."""
+    max_blurred_share: float = 0.1
+    """And only what is so much less sharp than most of its dataset is called blurred: drawings and enlarged
+    pictures are soft all together."""
 
 
 DEFAULT_IMAGE_LIMITS = ImageLimits()
@@ -51,7 +66,10 @@ DEFAULT_IMAGE_LIMITS = ImageLimits()
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What reading a file showed; `problem` is set if it cannot be used, and then sizes may be 0."""
+    """What reading a file showed; `problem` is set if it cannot be used, and then the rest may be missing.
+
+    Width and height are those of the stored pixels: see `orientation`.
+    """
 
     name: str
     digest: bytes
@@ -60,6 +78,25 @@ class ImageFacts:
     height: int = 0
     problem: Code | None = None
     detail: str = ""
+    orientation: int = 1
+    """As in EXIF: 1 is upright, 2 to 8 are turned or mirrored; from 5 on width and height change places."""
+    mode: str = ""
+    """Pillow's name for the kind of its pixels, such as "RGB"."""
+    transparent: bool = False
+    """Whether some pixel is not opaque."""
+    animated: bool = False
+    """Whether there are frames or pages after the first one."""
+    look: "Appearance | None" = None
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether it is stored without colours."""
+        return self.mode in _GREY_MODES or self.mode.startswith(("I", "F"))
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height as people see it."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
 def examine(source: Source, name: str, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS) -> ImageFacts:
@@ -76,26 +113,55 @@ def examine(source: Source, name: str, *, limits: ImageLimits = DEFAULT_IMAGE_LI
 
 
 def _decode(name: str, data: bytes, digest: bytes, limits: ImageLimits) -> ImageFacts:
+    # Late, because numpy is slow to import and most users of this package look at no image.
+    from tuneyard.datasets.appearance import measure
+
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             width, height = image.size
             if width * height > limits.max_pixels:
                 detail = f"{name!r} has {width} x {height} pixels; the limit is {limits.max_pixels} in all."
                 return ImageFacts(name, digest, problem=Code.IMAGE_TOO_LARGE, detail=detail)
-            # Of a JPEG only the brightness is computed: faster, and it finds the same damage because all
-            # coded bytes are still read.
-            image.draft("L", None)
+            mode = image.mode
+            image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))
             image.load()
             # A JPEG with several pictures (MPO, from phones) is read as its first picture.
             format_name = "JPEG" if image.format == "MPO" else image.format or ""
-            return ImageFacts(name, digest, format_name, width, height)
+            return ImageFacts(
+                name,
+                digest,
+                format_name,
+                width,
+                height,
+                orientation=_orientation(image),
+                mode=mode,
+                transparent=_is_transparent(image),
+                look=measure(image),
+                animated=format_name != "JPEG" and bool(getattr(image, "is_animated", False)),
+            )
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         detail = f"{name!r} has far more pixels than an image for training needs."
         return ImageFacts(name, digest, problem=Code.IMAGE_TOO_LARGE, detail=detail)
-    except MemoryError:
+    except (MemoryError, ImportError):
         raise
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         return _broken(name, digest, error)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        found: object = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # the picture itself is sound: what a camera wrote beside it may be anything
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    if image.mode in ("LA", "PA", "RGBA"):
+        return image.getchannel("A").histogram()[255] < image.width * image.height
+    if image.mode == "P" and "transparency" in image.info:
+        return _is_transparent(image.convert("RGBA"))
+    return False
 
 
 def _broken(name: str, digest: bytes, error: Exception) -> ImageFacts:
@@ -166,6 +232,11 @@ def note_image(log: FindingLog, facts: ImageFacts, *, limits: ImageLimits = DEFA
             f"{facts.name!r} is a {facts.format} image, not {promised}.",
             path=facts.name,
         )
+    _note_shape(log, facts, limits)
+    _note_pixels(log, facts, limits)
+
+
+def _note_shape(log: FindingLog, facts: ImageFacts, limits: ImageLimits) -> None:
     short, long = sorted((facts.width, facts.height))
     shape = f"{facts.name!r} has {facts.width} x {facts.height} pixels."
     if short < limits.min_side_pixels:
@@ -174,6 +245,22 @@ def note_image(log: FindingLog, facts: ImageFacts, *, limits: ImageLimits = DEFA
         log.add(Code.IMAGE_EXTREME_SHAPE, shape, path=facts.name)
     if long > limits.max_side_pixels:
         log.add(Code.IMAGE_VERY_LARGE, shape, path=facts.name)
+    if facts.orientation != 1:
+        seen = f"{facts.name!r} is stored turned or mirrored (EXIF orientation {facts.orientation})."
+        log.add(Code.IMAGE_ROTATED, seen, path=facts.name)
+
+
+def _note_pixels(log: FindingLog, facts: ImageFacts, limits: ImageLimits) -> None:
+    if facts.mode in ("CMYK", "YCCK"):
+        log.add(Code.IMAGE_CMYK, f"{facts.name!r} has the colours of a printer (CMYK).", path=facts.name)
+    if facts.transparent:
+        log.add(Code.IMAGE_TRANSPARENT, f"{facts.name!r} has transparent pixels.", path=facts.name)
+    if facts.animated:
+        seen = f"{facts.name!r} has several frames or pages."
+        log.add(Code.IMAGE_SEVERAL_FRAMES, seen, path=facts.name)
+    is_placeholder = min(facts.width, facts.height) < limits.min_side_pixels
+    if facts.look is not None and facts.look.span <= limits.max_blank_span and not is_placeholder:
+        log.add(Code.IMAGE_BLANK, f"{facts.name!r} has one colour all over.", path=facts.name)
 
 
 def note_broken_share(

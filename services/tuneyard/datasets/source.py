@@ -5,7 +5,7 @@ of a dataset are equal, so a finding about a ZIP file is true of the folder that
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -93,6 +93,37 @@ class FolderSource:
         with open(descriptor, "rb", buffering=0) as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
+
+
+class Without:
+    """A dataset without some of its files, as if they had never been in it; its folders stay."""
+
+    def __init__(self, source: Source, left_out: Collection[str]) -> None:
+        self._source = source
+        self._names = tuple(name for name in source.names() if name not in left_out)
+        self.folders = source.folders
+        self.links = tuple(name for name in source.links if name not in left_out)
+        self.ignored = source.ignored
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Whoever opened the source closes it."""
+
+    def names(self) -> tuple[str, ...]:
+        return self._names
+
+    def size(self, name: str) -> int:
+        return self._source.size(name)
+
+    def read(self, name: str) -> bytes:
+        return self._source.read(name)
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        return self._source.chunks(name)
 
 
 def open_source(path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> Source:
