@@ -37,6 +37,9 @@ class Models:
             raise TuneyardError("MODEL_NOT_FOUND", f"there is no {name}")
         return trainer_service_pb2.ModelSource(name=name)
 
+    async def standing_for(self, base_model: str) -> None:
+        return None
+
 
 class Jobs:
     """One job, trained on datasets/own from models/base and validated on datasets/other."""

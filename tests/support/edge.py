@@ -49,6 +49,10 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.disk_free_bytes = 0
         self.hangs = False
         """Whether it lets estimates wait."""
+        self.conversions: list[trainer_service_pb2.ConvertModelRequest] = []
+        self.convert: Callable[
+            [trainer_service_pb2.ConvertModelRequest], trainer_service_pb2.ConvertModelResponse
+        ] = _takes_files_as_they_are
 
     async def GetTrainerInfo(self, request: Any, context: Any) -> Any:
         return trainer_service_pb2.GetTrainerInfoResponse(
@@ -80,6 +84,10 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
             answer.estimate.resolved_spec.CopyFrom(request.spec)
         return answer
 
+    async def ConvertModel(self, request: Any, context: Any) -> Any:
+        self.conversions.append(request)
+        return self.convert(request)
+
     async def ListRuns(self, request: Any, context: Any) -> Any:
         return trainer_service_pb2.ListRunsResponse()
 
@@ -97,6 +105,12 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
 
     async def Infer(self, request: Any, context: Any) -> None:  # type: ignore[override]
         raise TuneyardError("NOT_SUPPORTED", "nothing is inferred here")
+
+
+def _takes_files_as_they_are(
+    request: trainer_service_pb2.ConvertModelRequest,
+) -> trainer_service_pb2.ConvertModelResponse:
+    raise TuneyardError("NOT_SUPPORTED", "nothing is converted here")
 
 
 @dataclass

@@ -34,6 +34,7 @@ from tuneyard.gateway.intake import JobIntake
 from tuneyard.gateway.jobs import JobRepository
 from tuneyard.gateway.memory import limit_arenas
 from tuneyard.gateway.metrics import Metrics
+from tuneyard.gateway.model_imports import ModelImports
 from tuneyard.gateway.model_library import ModelLibrary
 from tuneyard.gateway.models import ModelRepository
 from tuneyard.gateway.other_gateways import OtherGateways
@@ -189,13 +190,21 @@ class Gateway:
             validator=validator,
             new_id=new_id,
         )
+        imports = ModelImports(
+            repository=models,
+            store=store,
+            sources=sources,
+            trainers=trainers,
+            is_leader=is_leader,
+            new_id=new_id,
+        )
         model_library = ModelLibrary(
             repository=models,
             store=store,
             sources=sources,
             trainers=trainers,
+            imports=imports,
             work_dir=work_dir / "models",
-            is_leader=is_leader,
             new_id=new_id,
         )
         intake = JobIntake(
@@ -246,7 +255,7 @@ class Gateway:
                 controller.run,
                 trainers.run,
                 validator.run,
-                model_library.run,
+                imports.run,
                 sweeper.run,
                 others.run,
             ],

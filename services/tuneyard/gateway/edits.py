@@ -181,7 +181,8 @@ def _new_row(job: job_pb2.Job, now: datetime) -> dict[str, Any]:
         # Where an evaluation names none, it is the source job's, which stands in the resolved spec.
         "dataset": training.dataset or job.spec.evaluate.dataset or job.resolved_spec.evaluate.dataset,
         "validation_dataset": training.data_split.validation_dataset,
-        "base_model": training.base_model,
+        # An architecture's name may stand for a model of the store, which the resolved spec names.
+        "base_model": job.resolved_spec.training.base_model or training.base_model,
         "create_time": job.create_time.ToMicroseconds(),
         "update_time": to_micros(now),
         "last_sequence": job.last_sequence,

@@ -1,6 +1,6 @@
 """The records of models in the store. Bytes are brought in by `model_library`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -79,10 +79,39 @@ class ModelRepository:
         async with self._db.read() as connection:
             row = await self._row(connection, name)
         if row.state != model_service_pb2.MODEL_STATE_READY:
-            raise TuneyardError(
-                "BASE_MODEL_UNAVAILABLE", f"the import of {name} has not succeeded", resource=name
-            )
+            failed = row.state == model_service_pb2.MODEL_STATE_FAILED
+            told = f"failed: {_to_model(row).error}" if failed else "has not ended yet"
+            raise TuneyardError("BASE_MODEL_UNAVAILABLE", f"the import of {name} {told}", resource=name)
         return trainer_service_pb2.ModelSource.FromString(row.files_blob)
+
+    async def standing_for(self, base_model: str) -> trainer_service_pb2.ModelSource | None:
+        """The READY model that jobs get where they name an architecture or a hub's id; None if there is none.
+
+        For an architecture it is the model of the same id and architecture, models/resnet50 for "resnet50".
+        For a hub's id it is the newest that was imported from there.
+        """
+        identifier = catalogue_id(base_model)
+        is_hub_id = "/" in base_model
+        query = select(models).where(models.c.state == model_service_pb2.MODEL_STATE_READY)
+        if not is_hub_id:
+            query = query.where(models.c.id == identifier)
+        async with self._db.read() as connection:
+            for row in await connection.execute(query.order_by(models.c.create_time.desc())):
+                model = _to_model(row)
+                if base_model == model.source if is_hub_id else identifier == model.architecture:
+                    return trainer_service_pb2.ModelSource.FromString(row.files_blob)
+        return None
+
+    async def standing(self) -> Mapping[str, str]:
+        """Names of the READY models that stand for an architecture, by its name."""
+        query = select(models).where(models.c.state == model_service_pb2.MODEL_STATE_READY)
+        async with self._db.read() as connection:
+            found = [_to_model(row) for row in await connection.execute(query)]
+        return {
+            model.architecture: model.name
+            for model in found
+            if model.name == names.model_name(model.architecture)
+        }
 
     async def list(
         self, *, family: int = 0, page_size: int = 0, page_token: str = ""
@@ -113,10 +142,36 @@ class ModelRepository:
         async with self._db.read() as connection:
             return [_to_model(row) for row in await connection.execute(query)]
 
+    async def files(self, name: str) -> trainer_service_pb2.ModelSource:
+        """A model's files as far as they are in the store, also while it is IMPORTING; MODEL_NOT_FOUND."""
+        async with self._db.read() as connection:
+            return trainer_service_pb2.ModelSource.FromString((await self._row(connection, name)).files_blob)
+
+    async def received(self, model: model_service_pb2.Model, source: trainer_service_pb2.ModelSource) -> None:
+        """Record how an import stands, and the files that were received for it, unless it was deleted."""
+        statement = (
+            update(models)
+            .where(
+                models.c.id == names.model_id(model.name),
+                models.c.state == model_service_pb2.MODEL_STATE_IMPORTING,
+            )
+            .values(blob=model.SerializeToString(), files_blob=source.SerializeToString())
+        )
+        async with self._db.transaction() as connection:
+            if (await connection.execute(statement)).rowcount != 1:
+                await garbage.discard(connection, [file.key for file in source.files], self._clock())
+
     async def imported(
-        self, model: model_service_pb2.Model, source: trainer_service_pb2.ModelSource, *, prefix: str
+        self,
+        model: model_service_pb2.Model,
+        source: trainer_service_pb2.ModelSource,
+        *,
+        received: Iterable[str] = (),
     ) -> None:
-        """The import ended, well or not: record the model as given, unless it was deleted meanwhile."""
+        """The import ended, well or not: record the model as given, unless it was deleted meanwhile.
+
+        `received` are the keys of files that nothing needs any more.
+        """
         statement = (
             update(models)
             .where(
@@ -127,8 +182,9 @@ class ModelRepository:
         )
         async with self._db.transaction() as connection:
             is_kept = (await connection.execute(statement)).rowcount == 1
-            if not is_kept or model.state != model_service_pb2.MODEL_STATE_READY:
-                await garbage.discard(connection, [prefix], self._clock())
+            keys = {file.key for file in source.files}
+            unneeded = set(received) - keys if is_kept else keys | set(received)
+            await garbage.discard(connection, sorted(unneeded), self._clock())
 
     async def delete(self, name: str) -> None:
         """Forget a model and leave its bytes to the garbage collection. MODEL_NOT_FOUND, MODEL_IN_USE."""
@@ -146,6 +202,11 @@ class ModelRepository:
         if row is None:
             raise TuneyardError("MODEL_NOT_FOUND", f"there is no {name}", resource=name)
         return row
+
+
+def catalogue_id(base_model: str) -> str:
+    """An architecture's name as the catalogue has it: "yolov8n" for "yolov8n.pt"."""
+    return base_model.removesuffix(".pt").removesuffix(".yaml")
 
 
 def already_exists(name: str) -> TuneyardError:

@@ -98,9 +98,7 @@ class Resolver:
             if isinstance(source, Waiting):
                 return source
             found.append(source)
-        return Sources(
-            dataset=found[0], validation_dataset=found[1], model=await self._base_model(training)
-        )
+        return Sources(dataset=found[0], validation_dataset=found[1], model=await self._base_model(training))
 
     async def resolve(
         self,
@@ -147,7 +145,7 @@ class Resolver:
         response = await self._trainers.estimate(family, request, within=within)
         resolved = response.estimate.resolved_spec
         if sources.model and resolved.WhichOneof("kind") == "training":
-            # From here on the job has this very model, whatever comes to be stored under the name that it gave.
+            # From here on the job has this very model, whatever is stored for the name that it gave.
             resolved.training.base_model = sources.model.name
         return response.estimate, reason_name(response.reason)
 
@@ -237,11 +235,15 @@ class Resolver:
 
 
 def _begins_at_random(training: training_pb2.TrainingSpec) -> bool:
-    settings = {
-        "image_classifier": training.image_classifier,
-        "object_detector": training.object_detector,
-    }.get(training.WhichOneof("task") or "")
-    return settings is not None and settings.HasField("pretrained") and not settings.pretrained
+    settings: training_pb2.ImageClassifier | training_pb2.ObjectDetector
+    match training.WhichOneof("task"):
+        case "image_classifier":
+            settings = training.image_classifier
+        case "object_detector":
+            settings = training.object_detector
+        case _:
+            return False
+    return settings.HasField("pretrained") and not settings.pretrained
 
 
 def refusal(violations: Iterable[errors_pb2.FieldViolation], reason: str) -> TuneyardError:

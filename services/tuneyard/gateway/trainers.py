@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 AWAY = frozenset({"TRAINER_UNAVAILABLE", "SHUTTING_DOWN", "UNAUTHENTICATED"})
 
 ESTIMATE_WITHIN: Final = timedelta(seconds=20)
+# Longer than a trainer's own limit, so that its answer arrives.
+_CONVERTED_WITHIN: Final = timedelta(minutes=45)
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
@@ -176,6 +178,15 @@ class TrainerLink:
         finally:
             call.cancel()
 
+    async def convert_model(
+        self, request: trainer_service_pb2.ConvertModelRequest
+    ) -> trainer_service_pb2.ConvertModelResponse:
+        """Has the files of a model checked and converted. BASE_MODEL_UNAVAILABLE, NOT_SUPPORTED."""
+        async with _typed_errors():
+            return await self._stub.ConvertModel(
+                request, timeout=_CONVERTED_WITHIN.total_seconds(), metadata=self._metadata
+            )
+
     def describe(self) -> system_pb2.Trainer:
         """Returns what people are shown of the trainer."""
         trainer = system_pb2.Trainer(family=self.address.family)
@@ -280,6 +291,17 @@ class Trainers:
             except TuneyardError as error:
                 if error.reason != "TRAINER_UNAVAILABLE":
                     raise
+        raise TuneyardError("TRAINER_UNAVAILABLE", f"no {family_name(family)} trainer can be reached now")
+
+    async def convert_model(
+        self,
+        family: "training_pb2.Family.ValueType",
+        request: trainer_service_pb2.ConvertModelRequest,
+    ) -> trainer_service_pb2.ConvertModelResponse:
+        """Asks a trainer of the family that can be reached. NO_TRAINER; TRAINER_UNAVAILABLE if none can."""
+        for link in self.links_of(family):
+            if link.reachable:
+                return await link.convert_model(request)
         raise TuneyardError("TRAINER_UNAVAILABLE", f"no {family_name(family)} trainer can be reached now")
 
     async def run(self) -> None:

@@ -1,13 +1,14 @@
 """Models over the wire: the catalogue, imports, uploads."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.edge import Edge, eventually, image_folder, refusal, sha256_of
+from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import model_service_pb2 as pb
-from tuneyard.v1 import training_pb2, training_service_pb2
+from tuneyard.v1 import trainer_service_pb2, training_pb2, training_service_pb2
 
 VISION = training_pb2.FAMILY_VISION
 WEIGHTS = b"weights" * 100_000
@@ -62,10 +63,12 @@ async def test_a_folder_is_imported_with_all_its_files(edge: Edge) -> None:
     assert begun.name.startswith("models/my-model-")
 
 
-async def test_an_uploaded_file_is_a_model_at_once(edge: Edge) -> None:
+async def test_an_uploaded_file_becomes_a_model(edge: Edge) -> None:
     requests = upload(WEIGHTS, model_id="mine", sha256=sha256_of(WEIGHTS), architecture="resnet18")
-    model = (await edge.models.UploadModel(requests)).model
-    assert (model.name, model.state, model.size_bytes) == ("models/mine", pb.MODEL_STATE_READY, len(WEIGHTS))
+    begun = (await edge.models.UploadModel(requests)).model
+    assert (begun.name, begun.state) == ("models/mine", pb.MODEL_STATE_IMPORTING)
+    model = await imported(edge, "models/mine")
+    assert (model.state, model.size_bytes) == (pb.MODEL_STATE_READY, len(WEIGHTS))
     listed = (await edge.models.ListModels(pb.ListModelsRequest())).models
     assert [each.name for each in listed] == ["models/mine"]
     taken = await refusal(edge.models.UploadModel(upload(WEIGHTS, model_id="mine")))
@@ -74,7 +77,8 @@ async def test_an_uploaded_file_is_a_model_at_once(edge: Edge) -> None:
 
 async def test_an_uploaded_zip_becomes_its_files(edge: Edge) -> None:
     content = image_folder(per_class=2)
-    model = (await edge.models.UploadModel(upload(content, file_name="model.zip", model_id="z"))).model
+    await edge.models.UploadModel(upload(content, file_name="model.zip", model_id="z"))
+    model = await imported(edge, "models/z")
     keys = [info.key for info in edge.store.list("models/z/")]
     assert model.state == pb.MODEL_STATE_READY
     assert len(keys) == 6
@@ -100,16 +104,109 @@ async def test_a_bad_upload_is_refused_and_leaves_nothing(
     assert list(edge.store.list("models/")) == []
 
 
-async def test_hubs_and_forbidden_paths_are_refused(edge: Edge) -> None:
-    hub = pb.ImportModelRequest(family=VISION, source="timm/resnet50")
-    path = pb.ImportModelRequest(family=VISION, source="/etc")
-    assert (await refusal(edge.models.ImportModel(hub))).reason == "NOT_SUPPORTED"
-    assert (await refusal(edge.models.ImportModel(path))).reason == "SOURCE_NOT_ALLOWED"
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [("/etc", "SOURCE_NOT_ALLOWED"), ("../x", "INVALID_FIELD"), ("resnet50", "INVALID_FIELD")],
+)
+async def test_forbidden_paths_and_nonsense_are_refused(edge: Edge, source: str, reason: str) -> None:
+    request = pb.ImportModelRequest(family=VISION, source=source)
+    assert (await refusal(edge.models.ImportModel(request))).reason == reason
+
+
+async def test_what_no_trainer_can_fetch_fails_and_says_what_to_do(edge: Edge) -> None:
+    begun = (
+        await edge.models.ImportModel(pb.ImportModelRequest(family=VISION, source="timm/resnet50"))
+    ).model
+    model = await imported(edge, begun.name)
+    assert model.state == pb.MODEL_STATE_FAILED
+    assert "import its folder" in model.error
+
+
+def converter(edge: Edge, architecture: str) -> Callable[[Any], trainer_service_pb2.ConvertModelResponse]:
+    """A trainer that finds this architecture in any file."""
+
+    def convert(request: trainer_service_pb2.ConvertModelRequest) -> trainer_service_pb2.ConvertModelResponse:
+        response = trainer_service_pb2.ConvertModelResponse(detail=f"{architecture}, 7 classes")
+        response.model.architecture = architecture
+        info = edge.store.put(f"{request.prefix}model.safetensors", b"converted")
+        response.model.files.add(
+            path="model.safetensors", key=info.key, size_bytes=info.size_bytes, sha256=info.sha256
+        )
+        return response
+
+    return convert
+
+
+async def test_a_model_is_what_the_trainer_made_of_its_files(edge: Edge) -> None:
+    edge.trainer.convert = converter(edge, "resnet18")
+    await edge.models.UploadModel(upload(WEIGHTS, model_id="mine", file_name="w.pth"))
+    model = await imported(edge, "models/mine")
+    assert (model.architecture, model.detail) == ("resnet18", "resnet18, 7 classes")
+    assert model.size_bytes == len(b"converted")
+    [request] = edge.trainer.conversions
+    assert [file.path for file in request.model.files] == ["w.pth"]
+
+
+async def test_a_refused_file_fails_the_import_with_the_trainers_words(edge: Edge) -> None:
+    def refuse(request: Any) -> trainer_service_pb2.ConvertModelResponse:
+        raise TuneyardError("BASE_MODEL_UNAVAILABLE", "3 missing: layer4.weight")
+
+    edge.trainer.convert = refuse
+    await edge.models.UploadModel(upload(WEIGHTS, model_id="mine"))
+    model = await imported(edge, "models/mine")
+    assert (model.state, model.error) == (pb.MODEL_STATE_FAILED, "3 missing: layer4.weight")
+
+
+async def test_an_import_waits_for_what_passes_by_itself(edge: Edge) -> None:
+    answers = [TuneyardError("STORE_UNAVAILABLE", "the store is away")]
+
+    def convert(request: Any) -> trainer_service_pb2.ConvertModelResponse:
+        if answers:
+            raise answers.pop()
+        return converter(edge, "resnet18")(request)
+
+    edge.trainer.convert = convert
+    await edge.models.UploadModel(upload(WEIGHTS, model_id="mine"))
+    assert (await imported(edge, "models/mine")).state == pb.MODEL_STATE_READY
+    assert len(edge.trainer.conversions) == 2
+
+
+async def test_a_model_named_like_its_architecture_stands_for_it(edge: Edge) -> None:
+    dataset = await edge.ready_dataset()
+    edge.trainer.convert = converter(edge, "resnet18")
+    await edge.models.UploadModel(upload(WEIGHTS, model_id="resnet18"))
+    await imported(edge, "models/resnet18")
+    listed = (await edge.models.ListBaseModels(pb.ListBaseModelsRequest())).base_models
+    assert {model.id: model.model for model in listed if model.model} == {"resnet18": "models/resnet18"}
+    spec = training_pb2.TrainingSpec(dataset=dataset, base_model="resnet18")
+    spec.image_classifier.SetInParent()
+    job = (await edge.training.Train(training_service_pb2.TrainRequest(spec=spec))).job
+    assert job.spec.training.base_model == "resnet18"
+    assert job.resolved_spec.training.base_model == "models/resnet18"
+    in_use = await refusal(edge.models.DeleteModel(pb.DeleteModelRequest(name="models/resnet18")))
+    assert in_use.reason == "MODEL_IN_USE"
+    spec.image_classifier.pretrained = False
+    random = (await edge.training.Train(training_service_pb2.TrainRequest(spec=spec))).job
+    assert random.resolved_spec.training.base_model == "resnet18"
+
+
+async def test_a_hub_id_is_what_was_imported_from_there(edge: Edge) -> None:
+    dataset = await edge.ready_dataset()
+    edge.trainer.convert = converter(edge, "vit_b_16")
+    request = pb.ImportModelRequest(family=VISION, source="google/vit-base-patch16-224", model_id="vit")
+    await edge.models.ImportModel(request)
+    await imported(edge, "models/vit")
+    assert edge.trainer.conversions[0].hub_id == "google/vit-base-patch16-224"
+    spec = training_pb2.TrainingSpec(dataset=dataset, base_model="google/vit-base-patch16-224")
+    spec.image_classifier.SetInParent()
+    job = (await edge.training.Train(training_service_pb2.TrainRequest(spec=spec))).job
+    assert job.resolved_spec.training.base_model == "models/vit"
 
 
 async def test_a_model_in_use_is_not_deleted(edge: Edge) -> None:
     dataset = await edge.ready_dataset()
     await edge.models.UploadModel(upload(WEIGHTS, model_id="mine"))
+    await imported(edge, "models/mine")
     spec = training_pb2.TrainingSpec(dataset=dataset, base_model="models/mine")
     spec.image_classifier.SetInParent()
     job = (await edge.training.Train(training_service_pb2.TrainRequest(spec=spec))).job

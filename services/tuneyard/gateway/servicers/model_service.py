@@ -21,7 +21,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self, request: pb.ListBaseModelsRequest, context: Context
     ) -> pb.ListBaseModelsResponse:
         check(request)
-        return self._library.catalogue(request)
+        return await self._library.catalogue(request)
 
     async def ImportModel(self, request: pb.ImportModelRequest, context: Context) -> pb.ImportModelResponse:
         check(request)

@@ -1,0 +1,156 @@
+"""Brings imports of models to their end: files are copied into the store, then a trainer converts them.
+
+Only the leader imports. What was copied is recorded, so that a restart goes on with the conversion. Nothing
+of a model is read here: trainers do that, in processes that hold no credentials.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from tuneyard.gateway.kinds import family_name
+from tuneyard.gateway.model_files import StoredModel, import_source
+from tuneyard.gateway.models import ModelRepository
+from tuneyard.gateway.sources import ImportSources
+from tuneyard.gateway.store_calls import in_store
+from tuneyard.gateway.trainers import Trainers
+from tuneyard.rpc.errors import TuneyardError
+from tuneyard.storage import ObjectStore, StorageError
+from tuneyard.v1 import model_service_pb2, trainer_service_pb2
+
+log = structlog.get_logger(__name__)
+
+RECEIVED: Final = "received/"
+"""Below a model's prefix, the files as they came; deleted once they are converted."""
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
+_POLL_SECONDS: Final = 1.0
+_COPIED: Final = 0.5
+# What passes by itself: the import waits.
+_RETRY_LATER: Final = {"TRAINER_UNAVAILABLE", "SHUTTING_DOWN", "STORE_UNAVAILABLE", "UNAUTHENTICATED"}
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a source looks like "google/vit-base-patch16-224"."""
+    return bool(_HUB_ID.fullmatch(source)) and ".." not in source
+
+
+class ModelImports:
+    """Works at the IMPORTING models, one after the other."""
+
+    def __init__(
+        self,
+        *,
+        repository: ModelRepository,
+        store: ObjectStore,
+        sources: ImportSources,
+        trainers: Trainers,
+        is_leader: Callable[[], bool],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._repository = repository
+        self._store = store
+        self._sources = sources
+        self._trainers = trainers
+        self._is_leader = is_leader
+        self._new_id = new_id
+        self._wanted = asyncio.Event()
+
+    def poke(self) -> None:
+        """There is a new import."""
+        self._wanted.set()
+
+    def new_prefix(self, name: str) -> str:
+        """A prefix for the files of a model, used once."""
+        return f"{name}/{self._new_id()}/"
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        while True:
+            try:
+                for model in await self._repository.importing() if self._is_leader() else ():
+                    await self._advance(model)
+            except (TuneyardError, StorageError) as error:
+                log.warning("model imports interrupted", reason=error.reason, message=error.message)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._wanted.wait()
+            self._wanted.clear()
+
+    async def _advance(self, model: model_service_pb2.Model) -> None:
+        """Brings one import to its end, or leaves it waiting for what will pass."""
+        received = trainer_service_pb2.ModelSource()
+        try:
+            received = await self._received(model)
+            source = await self._converted(model, received)
+        except TuneyardError as error:
+            if error.reason == "MODEL_NOT_FOUND":
+                return
+            if error.reason in _RETRY_LATER:
+                await self._wait(model, received, error)
+                return
+            source = trainer_service_pb2.ModelSource()
+            model.state, model.error = model_service_pb2.MODEL_STATE_FAILED, error.message
+            model.ClearField("detail")
+        else:
+            stored = StoredModel(tuple(source.files))
+            model.state, model.progress = model_service_pb2.MODEL_STATE_READY, 1
+            model.sha256, model.size_bytes = stored.sha256, stored.size_bytes
+            source = stored.as_source(model)
+        await self._repository.imported(model, source, received=[file.key for file in received.files])
+        log.info("model imported", model=model.name, error=model.error)
+
+    async def _received(self, model: model_service_pb2.Model) -> trainer_service_pb2.ModelSource:
+        """The files as they came; copied now where that was not done yet. A hub's are not copied here."""
+        received = await self._repository.files(model.name)
+        if received.files or is_hub_id(model.source):
+            return received
+        prefix = f"{self.new_prefix(model.name)}{RECEIVED}"
+        stored = await in_store(
+            import_source, self._store, prefix, lambda: self._sources.local_path(model.source)
+        )
+        received, model.progress = stored.as_source(model), _COPIED
+        await self._repository.received(model, received)
+        return received
+
+    async def _converted(
+        self, model: model_service_pb2.Model, received: trainer_service_pb2.ModelSource
+    ) -> trainer_service_pb2.ModelSource:
+        """What jobs start from. The model's fields about its content are set."""
+        request = trainer_service_pb2.ConvertModelRequest(
+            model=received,
+            hub_id="" if received.files else model.source,
+            prefix=self.new_prefix(model.name),
+        )
+        request.model.architecture, request.model.revision = model.architecture, model.revision
+        try:
+            response = await self._trainers.convert_model(model.family, request)
+        except TuneyardError as error:
+            if error.reason != "NOT_SUPPORTED":
+                raise
+            if not received.files:
+                family = family_name(model.family)
+                raise TuneyardError(
+                    "NOT_SUPPORTED",
+                    f"the {family} trainer fetches nothing from a hub: download {model.source}, and import"
+                    " its folder",
+                ) from error
+            return received
+        model.architecture, model.revision = response.model.architecture, response.model.revision
+        model.detail = response.detail
+        model.tasks[:] = response.tasks
+        return response.model
+
+    async def _wait(
+        self,
+        model: model_service_pb2.Model,
+        received: trainer_service_pb2.ModelSource,
+        error: TuneyardError,
+    ) -> None:
+        told = f"waiting: {error.message}"
+        if model.detail != told:
+            model.detail = told
+            await self._repository.received(model, received)
