@@ -1,0 +1,201 @@
+"""Evaluations and exports through the whole platform: asked for, interrupted, repeated and refused."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from tests.support.platform import Platform, assert_gapless, eventually, platform
+from tests.support.watcher import Watcher
+from tuneyard.v1 import artifact_service_pb2, event_pb2, job_pb2, training_pb2
+from tuneyard.v1 import training_service_pb2 as service
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+SUCCEEDED = job_pb2.JOB_STATE_SUCCEEDED
+
+
+def digits(per_class: int, *, rename: dict[str, str] | None = None) -> bytes:
+    """Real scans of handwritten digits as an image-folder ZIP without a split."""
+    images, labels = load_digits(return_X_y=True)
+    archive, taken = io.BytesIO(), dict.fromkeys(range(10), 0)
+    with zipfile.ZipFile(archive, "w") as target:
+        for pixels, label in zip(images, labels, strict=True):
+            if taken[int(label)] < per_class:
+                taken[int(label)] += 1
+                encoded = io.BytesIO()
+                Image.fromarray((pixels.reshape(8, 8) * 15.9).astype("uint8")).save(encoded, "PNG")
+                name = (rename or {}).get(str(label), str(label))
+                target.writestr(f"digits/{name}/{taken[int(label)]}.png", encoded.getvalue())
+    return archive.getvalue()
+
+
+@pytest.fixture(scope="module")
+def vision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    root: Path = tmp_path_factory.mktemp("derived")
+    with platform(root, trainers={"vision": "tuneyard.vision"}) as started:
+        started.upload_images("digits", digits(30))
+        yield started
+
+
+@pytest.fixture(scope="module")
+def trained(vision: Platform) -> job_pb2.Job:
+    """A finished classifier of digits."""
+    spec = training_pb2.TrainingSpec(
+        dataset="datasets/digits",
+        base_model="resnet18",
+        seed=1,
+        hyperparameters=training_pb2.Hyperparameters(
+            batch_size=32, learning_rate=1e-3, epochs=2, precision=training_pb2.PRECISION_FP32
+        ),
+        image_classifier=training_pb2.ImageClassifier(pretrained=False, image_size=32),
+    )
+    return finished(vision, vision.train(spec))
+
+
+def finished(vision: Platform, job: job_pb2.Job) -> job_pb2.Job:
+    assert_gapless(vision.watch(job.name).wait(within=240))
+    ended = vision.job(job.name)
+    assert ended.state == SUCCEEDED, ended.error
+    return ended
+
+
+def evaluate(vision: Platform, source: job_pb2.Job, **settings: Any) -> job_pb2.Job:
+    request = service.EvaluateRequest(spec=job_pb2.EvaluateSpec(source_job=source.name, **settings))
+    return vision.call(lambda channel: vision.training(channel).Evaluate(request, timeout=30)).job
+
+
+def export(vision: Platform, source: job_pb2.Job, format: str) -> job_pb2.Job:
+    value = job_pb2.ExportFormat.Value(f"EXPORT_FORMAT_{format.upper()}")
+    request = service.ExportRequest(spec=job_pb2.ExportSpec(source_job=source.name, format=value))
+    return vision.call(lambda channel: vision.training(channel).Export(request, timeout=30)).job
+
+
+def artifact(vision: Platform, job: job_pb2.Job, path: str) -> bytes:
+    request = artifact_service_pb2.DownloadArtifactRequest(name=f"{job.name}/artifacts/{path}")
+    return vision.call(
+        lambda channel: b"".join(
+            part.chunk for part in vision.artifacts(channel).DownloadArtifact(request, timeout=60)
+        )
+    )
+
+
+def paths(events: list[event_pb2.JobEvent]) -> set[str]:
+    return {event.artifact.artifact.path for event in events if event.HasField("artifact")}
+
+
+def test_an_evaluation_measures_what_the_training_held_out(vision: Platform, trained: job_pb2.Job) -> None:
+    job = evaluate(vision, trained)
+    assert job.resolved_spec.evaluate.dataset == "datasets/digits"
+    assert job.resolved_spec.evaluate.split == "val"
+    ended = finished(vision, job)
+    told = json.loads(artifact(vision, trained, "metrics.json"))
+    report = json.loads(artifact(vision, job, "report.json"))
+    assert report["confusion_matrix"] == told["confusion_matrix"]
+    assert report["metrics"]["loss"] == pytest.approx(told["metrics"]["eval/loss"], rel=1e-4)
+    assert ended.metrics["eval/accuracy_top1"].latest == told["metrics"]["eval/accuracy_top1"]
+    assert report["split"]["name"] == "val" and "seed 1" in report["split"]["origin"]
+    manifest = json.loads(artifact(vision, job, "manifest.json"))
+    assert manifest["source_job"] == trained.name and manifest["dataset"]["name"] == "datasets/digits"
+
+
+def test_a_killed_evaluation_runs_again_and_leaves_the_same(vision: Platform, trained: job_pb2.Job) -> None:
+    calm = finished(vision, evaluate(vision, trained, split="train"))
+    job = evaluate(vision, trained, split="train")
+    kill_at_work(vision, vision.watch(job.name))
+    ended = finished(vision, job)
+    assert ended.attempt_count == 2
+    assert artifact(vision, job, "report.json") == artifact(vision, calm, "report.json")
+
+
+def kill_at_work(vision: Platform, watcher: Watcher) -> None:
+    watcher.wait_for(lambda events: any(event.HasField("stage") for event in events), within=120)
+    for worker in eventually(vision.workers, within=10, what="a worker"):
+        worker.kill()
+
+
+def test_a_paused_evaluation_begins_anew(vision: Platform, trained: job_pb2.Job) -> None:
+    job = evaluate(vision, trained)
+    vision.pause(job.name)
+    state = eventually(
+        lambda: (
+            (vision.job(job.name).state in (SUCCEEDED, job_pb2.JOB_STATE_PAUSED)) and vision.job(job.name)
+        ),
+        within=60,
+        what="the pause",
+    )
+    if state and state.state == job_pb2.JOB_STATE_PAUSED:
+        vision.resume(job.name)
+    assert finished(vision, job).metrics["eval/accuracy_top1"].latest > 0
+
+
+def test_another_dataset_is_measured_by_the_names_of_its_classes(
+    vision: Platform, trained: job_pb2.Job
+) -> None:
+    vision.upload_images("more-digits", digits(3))
+    job = finished(vision, evaluate(vision, trained, dataset="datasets/more-digits"))
+    report = json.loads(artifact(vision, job, "report.json"))
+    assert report["split"] == {"name": "train", "origin": "all of the dataset", "samples": 30}
+    vision.upload_images("letters", digits(2, rename={"7": "seven"}))
+    with pytest.raises(Exception, match=r"spec\.dataset.*'seven'"):
+        evaluate(vision, trained, dataset="datasets/letters")
+
+
+def test_what_cannot_be_measured_is_refused(vision: Platform, trained: job_pb2.Job) -> None:
+    with pytest.raises(Exception, match=r"spec\.split.*no split 'test'"):
+        evaluate(vision, trained, split="test")
+    with pytest.raises(Exception, match="datasets/none"):
+        evaluate(vision, trained, dataset="datasets/none")
+    derived = finished(vision, export(vision, trained, "safetensors"))
+    with pytest.raises(Exception, match=r"spec\.source_job"):
+        evaluate(vision, derived)
+
+
+def test_an_onnx_export_computes_what_was_trained(vision: Platform, trained: job_pb2.Job) -> None:
+    job = finished(vision, export(vision, trained, "onnx"))
+    session = onnxruntime.InferenceSession(artifact(vision, job, "model.onnx"))
+    [logits] = session.run(["logits"], {"images": np.zeros((3, 3, 32, 32), np.float32)})
+    assert logits.shape == (3, 10) and np.allclose(logits[0], logits[2], atol=1e-5)
+    manifest = json.loads(artifact(vision, job, "manifest.json"))
+    assert manifest["check"]["input_source"] == "images of datasets/digits"
+    assert manifest["check"]["max_abs_difference"] <= manifest["check"]["tolerance"]
+
+
+def test_an_export_does_not_wait_behind_a_training(vision: Platform, trained: job_pb2.Job) -> None:
+    spec = training_pb2.TrainingSpec()
+    spec.CopyFrom(trained.spec.training)
+    spec.hyperparameters.epochs = 500
+    training = vision.train(spec)
+    vision.watch(training.name).at_step(2, within=120)
+    finished(vision, export(vision, trained, "torchscript"))
+    assert vision.job(training.name).state == job_pb2.JOB_STATE_RUNNING
+    vision.cancel(training.name)
+    vision.watch(training.name).wait(within=60)
+
+
+def test_a_killed_export_runs_again(vision: Platform, trained: job_pb2.Job) -> None:
+    job = export(vision, trained, "onnx")
+    watcher = vision.watch(job.name)
+    kill_at_work(vision, watcher)
+    assert finished(vision, job).attempt_count == 2
+    assert paths(watcher.wait(within=10)) == {"model.onnx", "config.json", "manifest.json"}
+
+
+def test_formats_that_are_not_written_are_refused_with_a_reason(
+    vision: Platform, trained: job_pb2.Job
+) -> None:
+    for format, reason in (
+        ("openvino", "reads ONNX"),
+        ("adapter", "no adapter"),
+        ("ultralytics", "no model of"),
+    ):
+        with pytest.raises(Exception, match=reason):
+            export(vision, trained, format)
