@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.shapes import Drawing, write_shapes
 from tuneyard.datasets import Report
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.run import DatasetFiles
 from tuneyard.vision.config import ClassifierConfig
+from tuneyard.vision.detector_config import DetectionAugmentation, DetectorConfig
 
 Draw = Callable[..., DatasetFiles]
 Configure = Callable[..., ClassifierConfig]
@@ -86,3 +88,47 @@ def start(tmp_path: Path) -> Start:
         return FakeRun(training_files=files, **{"cpu_threads": 1, "keep_last": 100} | options)
 
     return started
+
+
+ConfigureDetector = Callable[..., DetectorConfig]
+
+
+@pytest.fixture
+def shapes(tmp_path: Path) -> Draw:
+    """Draws circles, squares and triangles as a YOLO set: `shapes("data", train=12, val=4, side=64)`."""
+
+    def drawn(
+        name: str = "shapes",
+        *,
+        train: int = 12,
+        val: int = 4,
+        side: int = 64,
+        extra: Callable[[Path], None] = lambda root: None,
+    ) -> DatasetFiles:
+        root = write_shapes(tmp_path / name, train=train, val=val, drawing=Drawing(size=(side, side)))
+        extra(root)
+        return DatasetFiles(root, hashlib.sha256(str(root).encode()).hexdigest(), Report("yolo"))
+
+    return drawn
+
+
+@pytest.fixture
+def configure_detector() -> ConfigureDetector:
+    """Settings of a small, quick training of a detector; keywords change them."""
+    small = DetectorConfig(
+        architecture="yolov8n",
+        base_model="yolov8n",
+        pretrained=False,
+        image_size=64,
+        epochs=2,
+        batch_size=4,
+        precision="fp32",
+        close_mosaic_epochs=1,
+        augmentation=DetectionAugmentation(degrees=10, mixup=0.3, vertical_flip=0.5),
+        class_weights={},
+    )
+
+    def configured(**changes: Any) -> DetectorConfig:
+        return replace(small, **changes)
+
+    return configured

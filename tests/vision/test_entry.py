@@ -24,7 +24,7 @@ def test_a_request_is_trained(draw, start) -> None:
 
 def test_other_tasks_are_not_supported(draw, start) -> None:
     request = trainer_service_pb2.StartRunRequest()
-    request.spec.training.object_detector.SetInParent()
-    with pytest.raises(RecipeError, match="object_detector") as failed:
+    request.spec.training.language_model.SetInParent()
+    with pytest.raises(RecipeError, match="language_model") as failed:
         entry.execute(request, start(draw()))
     assert failed.value.reason == "NOT_SUPPORTED"

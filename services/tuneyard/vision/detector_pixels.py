@@ -104,7 +104,7 @@ def decode(file: Path, shape: tuple[int, int]) -> Pixels:
         with Image.open(file) as image:
             # A JPEG can be decoded at a fraction of its size for a fraction of the time.
             image.draft("RGB", (2 * max(shape), 2 * max(shape)))
-            pixels = np.asarray(ImageOps.exif_transpose(as_rgb(image)))
+            pixels = np.asarray(as_rgb(ImageOps.exif_transpose(image)))
     except (OSError, ValueError, SyntaxError) as error:
         raise RecipeError(
             f"The image {file.name!r} cannot be decoded.",

@@ -125,7 +125,7 @@ class Detector:
 
 def upright(image: Image.Image) -> NDArray[np.uint8]:
     """The image as (height, width, 3), RGB, turned as its EXIF orientation says."""
-    return np.asarray(ImageOps.exif_transpose(as_rgb(image)))
+    return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
 
 
 def place(images: Sequence[NDArray[np.uint8]], image_size: int) -> tuple[NDArray[np.uint8], list[_Placement]]:

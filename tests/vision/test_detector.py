@@ -1,0 +1,217 @@
+import json
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.fake_run import FakeRun
+from tuneyard.trainer.oom import OptimizerOutOfMemory
+from tuneyard.vision import detector_training
+from tuneyard.vision.detector import train
+from tuneyard.vision.detector_config import DetectorConfig
+from tuneyard.vision.detector_predictor import Detector
+
+STEPS = 6  # 12 images, batches of 4, two epochs
+
+
+def weights_of(run: FakeRun) -> dict[str, torch.Tensor]:
+    return load_file(run.artifacts["model.safetensors"].path)
+
+
+def assert_same_end(config: DetectorConfig, whole: FakeRun, *parts: FakeRun) -> None:
+    """The parts' losses, in order, and the last part's weights are bitwise those of the whole run."""
+    losses = dict(point for part in parts for point in part.series("train/loss"))
+    assert losses == dict(whole.series("train/loss"))
+    assert dict(parts[-1].series("eval/loss")).items() <= dict(whole.series("eval/loss")).items()
+    expected, found = weights_of(whole), weights_of(parts[-1])
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_training_ends_with_a_model_and_its_reports(shapes, configure_detector, start) -> None:
+    run = start(shapes())
+    result = train(configure_detector(), run)
+    assert result.step == STEPS and result.best_step in (3, STEPS)
+    assert {"model.safetensors", "config.json", "metrics.json", "manifest.json", "README.md"} <= (
+        run.artifacts.keys()
+    )
+    charts = {"confusion_matrix", "precision_recall_curve", "f1_curve", "labels", "predictions", "loss_curve"}
+    assert {f"{name}.png" for name in charts} <= run.artifacts.keys()
+    assert [sample["artifact"] for sample in run.all_of("sample")] == [
+        "samples/first-batch.png",
+        "samples/predictions-00000003.png",
+        "samples/predictions-00000006.png",
+    ]
+    config = json.loads(run.artifacts["config.json"].path.read_text())
+    assert (config["architecture"], config["image_size"]) == ("yolov8n", 64)
+    assert config["classes"] == ["circle", "square", "triangle"]
+
+
+def test_every_step_and_evaluation_tells_its_metrics(shapes, configure_detector, start) -> None:
+    run = start(shapes())
+    train(configure_detector(), run)
+    step, evaluation = run.all_of("metrics")[0]["values"], run.all_of("metrics")[3]["values"]
+    assert step.keys() == {
+        "train/loss",
+        "train/box_loss",
+        "train/cls_loss",
+        "train/dfl_loss",
+        "train/learning_rate",
+    }
+    assert {"eval/map50", "eval/map50_95", "eval/precision", "eval/recall", "eval/loss"} <= evaluation.keys()
+    assert {"eval/ap50/circle", "eval/ap50_95/triangle"} <= evaluation.keys()
+    assert [p["step"] for p in run.all_of("progress") if p["step"]] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("architecture", ["yolov8n", "yolo26n"])
+@pytest.mark.parametrize("step", [2, 3], ids=["mid-epoch", "epoch-end"])
+def test_a_paused_training_ends_bitwise_like_one_that_was_not(
+    shapes, configure_detector, start, tmp_path, step, architecture
+) -> None:
+    files, config = shapes(), configure_detector(architecture=architecture)
+    whole = start(files, root=tmp_path / "whole")
+    train(config, whole)
+    first = start(files, root=tmp_path / "parts", stop=Stop.PAUSE, stop_after=step)
+    with pytest.raises(Stopped) as stopped:
+        train(config, first)
+    assert (stopped.value.mode, stopped.value.step) == (Stop.PAUSE, step)
+    second = first.resumed()
+    train(config, second)
+    assert_same_end(config, whole, first, second)
+
+
+def test_a_training_killed_after_a_checkpoint_within_an_epoch_ends_bitwise_the_same(
+    shapes, configure_detector, start, tmp_path
+) -> None:
+    files, config = shapes(), configure_detector(save_steps=2, optimizer="sgd", precision="bf16")
+    whole = start(files, root=tmp_path / "whole")
+    train(config, whole)
+    killed = start(files, root=tmp_path / "parts", faults="exception@step=4")
+    with pytest.raises(RuntimeError):
+        train(config, killed)
+    assert killed.checkpoints[-1].step == 2
+    resumed = killed.resumed()
+    train(config, resumed)
+    assert_same_end(config, whole, killed, resumed)
+
+
+def test_a_cancelled_training_saves_nothing(shapes, configure_detector, start) -> None:
+    run = start(shapes(), stop=Stop.CANCEL, stop_after=2)
+    with pytest.raises(Stopped) as stopped:
+        train(configure_detector(), run)
+    assert (stopped.value.mode, stopped.value.step) == (Stop.CANCEL, 2)
+    assert not run.checkpoints and "model.safetensors" not in run.artifacts
+
+
+def test_out_of_memory_halves_the_micro_batch_and_repeats_the_step(shapes, configure_detector, start) -> None:
+    run = start(shapes(), faults="oom@step=2")
+    result = train(configure_detector(), run)
+    recovered = run.all_of("out_of_memory_recovered")
+    assert [(r["step"], r["old_batch_size"], r["new_batch_size"]) for r in recovered] == [(2, 4, 2)]
+    assert result.step == STEPS
+    assert [step for step, _ in run.series("train/loss")] == list(range(1, STEPS + 1))
+
+
+def test_out_of_memory_in_the_optimizer_leaves_the_step_to_the_platform(
+    shapes, configure_detector, start, monkeypatch
+) -> None:
+    def full(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(detector_training.DetectorTraining, "_update", full)
+    with pytest.raises(OptimizerOutOfMemory):
+        train(configure_detector(), start(shapes()))
+
+
+def test_early_stopping_ends_the_training(shapes, configure_detector, start) -> None:
+    run = start(shapes())
+    result = train(configure_detector(epochs=20, patience=1, min_delta=2.0), run)
+    assert result.early_stopped
+    assert (result.step, result.best_step) == (6, 3)
+
+
+def test_max_steps_and_eval_steps_are_kept(shapes, configure_detector, start) -> None:
+    run = start(shapes())
+    assert train(configure_detector(epochs=None, max_steps=5, eval_steps=2), run).step == 5
+    assert [step for step, _ in run.series("eval/map50")] == [2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rectangular": True},
+        {"balance_classes": True, "class_weights": {"circle": 3.0}},
+        {"freeze_layers": 10},
+        {"gradient_accumulation_steps": 2},
+        {"max_train_samples": 5},
+        {"architecture": "yolov10n"},
+    ],
+    ids=str,
+)
+def test_settings_train(shapes, configure_detector, start, changes: dict[str, Any]) -> None:
+    run = start(shapes())
+    train(configure_detector(epochs=1, **changes), run)
+    assert all(torch.isfinite(value).all() for value in weights_of(run).values())
+
+
+def test_frozen_layers_keep_their_weights(shapes, configure_detector, start, tmp_path) -> None:
+    files = shapes()
+    short, long = start(files, root=tmp_path / "a"), start(files, root=tmp_path / "b")
+    train(configure_detector(epochs=1, freeze_layers=3), short)
+    train(configure_detector(epochs=2, freeze_layers=3), long)
+    same = [name for name, value in weights_of(short).items() if torch.equal(value, weights_of(long)[name])]
+    assert {name.split(".")[1] for name in same if name.endswith("weight")} >= {"0", "1", "2"}
+    assert "model.3.conv.weight" not in same
+
+
+def test_freezing_everything_is_refused(shapes, configure_detector, start) -> None:
+    with pytest.raises(RecipeError, match="freeze_layers") as failed:
+        train(configure_detector(freeze_layers=23), start(shapes()))
+    assert failed.value.reason == "INVALID_FIELD"
+
+
+def test_a_split_is_made_where_the_set_brings_none(shapes, configure_detector, start) -> None:
+    run = start(shapes(val=0))
+    train(configure_detector(epochs=1, validation_fraction=0.25), run)
+    manifest = json.loads(run.artifacts["manifest.json"].path.read_text())
+    assert (manifest["train_samples"], manifest["validation_samples"]) == (9, 3)
+
+
+def test_images_without_objects_are_kept(shapes, configure_detector, start) -> None:
+    def backgrounds(root: Any) -> None:
+        for number in range(3):
+            Image.new("RGB", (64, 64), "gray").save(root / "images" / "train" / f"empty-{number}.png")
+
+    run = start(shapes(extra=backgrounds))
+    train(configure_detector(epochs=1), run)
+    assert json.loads(run.artifacts["manifest.json"].path.read_text())["train_samples"] == 15
+
+
+def test_a_set_without_any_object_is_refused(shapes, configure_detector, start) -> None:
+    def no_labels(root: Any) -> None:
+        for label in (root / "labels").rglob("*.txt"):
+            label.write_text("")
+
+    with pytest.raises(RecipeError, match="No training image has a labelled object"):
+        train(configure_detector(), start(shapes(extra=no_labels)))
+
+
+def test_a_damaged_checkpoint_is_told_as_such(shapes, configure_detector, start) -> None:
+    run = start(shapes(), stop=Stop.PAUSE, stop_after=2)
+    with pytest.raises(Stopped):
+        train(configure_detector(), run)
+    (run.checkpoints[-1].dir / "training.json").write_text("{}")
+    with pytest.raises(RecipeError) as failed:
+        train(configure_detector(), run.resumed())
+    assert failed.value.reason == "CHECKPOINT_CORRUPT"
+
+
+def test_the_stored_detector_answers(shapes, configure_detector, start) -> None:
+    run = start(shapes())
+    train(configure_detector(epochs=1), run)
+    detector = Detector.load(run.root / "artifacts")
+    boxes = detector.detect([Image.new("RGB", (100, 50)), Image.new("L", (30, 90))], min_score=0.0001)
+    assert len(boxes) == 2 and boxes[0]
+    assert all(0 <= box.x_min <= box.x_max <= 100 and box.y_max <= 50 for box in boxes[0])
