@@ -16,7 +16,7 @@ from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2, model_service_pb2, system_pb2, training_pb2
 from tuneyard.v1.artifact_service_pb2 import DownloadArtifactResponse, ListArtifactsResponse
 from tuneyard.v1.dataset_service_pb2 import GetDatasetResponse, ListDatasetsResponse
-from tuneyard.v1.inference_service_pb2 import ClassifyResponse, GenerateTextResponse
+from tuneyard.v1.inference_service_pb2 import GenerateTextResponse
 from tuneyard.v1.system_service_pb2 import ListTrainersResponse
 from tuneyard.v1.training_service_pb2 import (
     CancelJobResponse,
@@ -224,15 +224,6 @@ def test_trainers_are_listed_with_their_devices(gateway: FakeGateway, run: Run) 
     assert "DEGRADED" in out
     assert "127.0.0.1:50061: no store" in out
     assert run("trainers", "--json").document["trainers"][0]["devices"][0]["id"] == "cuda:0"
-
-
-def test_predicting_classifies_with_a_classifier(gateway: FakeGateway, run: Run, images: Path) -> None:
-    gateway.answer("GetJob", GetJobResponse(job=JOB))
-    classified = ClassifyResponse(
-        classifications=[{"name": "0.png", "scores": [{"label": "cat", "score": 1}]}]
-    )
-    gateway.answer("Classify", classified)
-    assert run("predict", "0198", images / "train/cat/0.png").out == "0.png  cat 1.000\n"
 
 
 def test_chatting_keeps_the_conversation(gateway: FakeGateway, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""`predict`, `generate`, `chat`: trying a finished model."""
+"""`generate` and `chat`: trying a finished model that draws or speaks. `predict` has a module of its own."""
 
 import sys
 from collections.abc import Sequence
@@ -7,55 +7,21 @@ from typing import Annotated
 
 import typer
 
-from tuneyard.cli.command import UsageFailure, command
+from tuneyard.cli.command import command
 from tuneyard.cli.formats import plain
 from tuneyard.cli.jobs import JobName
 from tuneyard.cli.session import Session
 from tuneyard.v1.inference_service_pb2 import (
     ChatTurn,
-    ClassifyRequest,
-    DetectRequest,
     GenerateImagesRequest,
     GenerateTextRequest,
-    ImageInput,
 )
 
 
 def add_to(root: typer.Typer) -> None:
     """Adds the commands to the root."""
-    command(root)(predict)
     command(root)(generate)
     command(root)(chat)
-
-
-def predict(
-    session: Session,
-    job: JobName,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files.")],
-    *,
-    top_k: Annotated[int, typer.Option(help="Classes per image.", min=1)] = 5,
-) -> None:
-    """Classify images, or find objects in them, with a finished job's model."""
-    found = session.client.jobs.get(job)
-    inputs = [ImageInput(name=path.name, content=_bytes(path)) for path in images]
-    if found.spec.training.WhichOneof("task") == "object_detector":
-        detections = session.client.inference.detect(DetectRequest(job=found.name, images=inputs))
-        if session.json:
-            session.document({"images": detections})
-            return
-        for image in detections:
-            for each in image.detections:
-                box = f"{each.x_min:.0f},{each.y_min:.0f} – {each.x_max:.0f},{each.y_max:.0f}"
-                session.out.print(f"{plain(image.name)}  {plain(each.label)} {each.score:.3f}  {box}")
-        return
-    request = ClassifyRequest(job=found.name, images=inputs, top_k=top_k)
-    classifications = session.client.inference.classify(request)
-    if session.json:
-        session.document({"classifications": classifications})
-        return
-    for classified in classifications:
-        scores = "  ".join(f"{plain(score.label)} {score.score:.3f}" for score in classified.scores)
-        session.out.print(f"{plain(classified.name)}  {scores}")
 
 
 def generate(
@@ -117,9 +83,3 @@ def _answer(session: Session, job: str, turns: Sequence[ChatTurn], *, aloud: boo
     if aloud:
         session.out.print()
     return "".join(pieces)
-
-
-def _bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise UsageFailure(f"{path}: there is no such file")
-    return path.read_bytes()

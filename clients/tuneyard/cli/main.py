@@ -12,7 +12,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from tuneyard.cli import artifacts, datasets, doctor, inference, jobs, models, results, train, trainers, up
+from tuneyard.cli import (
+    artifacts,
+    datasets,
+    doctor,
+    inference,
+    jobs,
+    models,
+    predict,
+    results,
+    train,
+    trainers,
+    up,
+)
 from tuneyard.cli.command import Json, Server, report
 from tuneyard.cli.session import EXIT_INTERRUPTED, EXIT_USAGE, Session
 from tuneyard.client.config import default_server, default_token
@@ -78,6 +90,7 @@ jobs.add_watch(app)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(artifacts.app, name="artifacts")
 results.add_to(app)
+predict.add_to(app)
 inference.add_to(app)
 trainers.add_to(app)
 

@@ -32,6 +32,7 @@ from tuneyard.client.errors import (
     Unavailable,
     Violation,
 )
+from tuneyard.client.inference import image_batches
 from tuneyard.client.job import Job
 from tuneyard.client.jobs import AsyncJob, raise_for_end
 from tuneyard.client.transfer import ProgressCallback, Transfer
@@ -68,5 +69,6 @@ __all__ = [
     "TuneyardError",
     "Unavailable",
     "Violation",
+    "image_batches",
     "raise_for_end",
 ]

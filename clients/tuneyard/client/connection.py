@@ -72,6 +72,8 @@ class ConnectionSettings:
     """None speaks without encryption, which is right on loopback and in private networks only."""
     timeout: timedelta = timedelta(seconds=60)
     """How long a single call may take. Streams have no limit."""
+    inference_timeout: timedelta = timedelta(minutes=10)
+    """How long trying a model on one batch of inputs may take; the first call loads the model."""
     retries: int = 3
     """How often a call that is safe to repeat is repeated when the server is away or busy."""
     patience: timedelta = timedelta(minutes=5)
@@ -172,13 +174,16 @@ class Connection:
         request: RequestT,
         *,
         repeat: bool = True,
+        timeout: timedelta | None = None,
     ) -> ResponseT:
-        """Makes one call. `repeat` says that twice is harmless: it reads, or carries a request id."""
+        """Makes one call. `repeat` says that twice is harmless: it reads, or carries a request id. `timeout`
+        is for calls that may take longer than others.
+        """
         backoff = Backoff()
         attempts = 1 + (self.settings.retries if repeat else 0)
         for attempt in range(1, attempts + 1):
             try:
-                return await self._call(method, request)
+                return await self._call(method, request, timeout=timeout or self.settings.timeout)
             except errors.TRANSIENT as error:
                 if attempt == attempts:
                     raise
@@ -186,12 +191,14 @@ class Connection:
         raise AssertionError("the loop returns or raises")
 
     async def _call(
-        self, method: "grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT]", request: RequestT
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT]",
+        request: RequestT,
+        *,
+        timeout: timedelta,
     ) -> ResponseT:
         try:
-            return await method(
-                request, timeout=self.settings.timeout.total_seconds(), metadata=self._metadata
-            )
+            return await method(request, timeout=timeout.total_seconds(), metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise statuses.from_rpc(error, address=self.settings.server) from error
 
