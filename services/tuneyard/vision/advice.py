@@ -1,39 +1,100 @@
 """The guide's troubleshooting made live: looks at data and the course of training, tells what to change.
 
-It judges by few and simple rules, each named with its numbers in what is told; it changes nothing itself.
+What the numbers mean is judged by `trainer.curves`, for every recipe alike; here it becomes advice with the
+settings of the task at hand. It changes nothing itself.
 """
 
-import itertools
-import time
-from collections import deque
-from statistics import fmean
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
+from tuneyard.datasets import Report, Severity
+from tuneyard.datasets.codes import ADVICE
+from tuneyard.trainer import curves
+from tuneyard.trainer.curves import Cause, Curves, Stall
 from tuneyard.trainer.run import AdviceKind, Run
 from tuneyard.vision.config import ClassifierConfig
-from tuneyard.vision.evaluation import Evaluation
 from tuneyard.vision.pixels import median_side
 from tuneyard.vision.precision import cpu_multiplies_bf16
+from tuneyard.vision.recommended import usual_learning_rate
 from tuneyard.vision.splits import Splits
 
-_MAX_IMBALANCE = 5
-_WINDOW = 20
-_LEAST_STEPS = 100
-_DATA_SHARE = 0.3
+FIRST_BATCH = "samples/first-batch.png"
+"""The artifact that shows the first images as the model saw them."""
+
+_NAMED_CODES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What a training's advice depends on, whatever its task. Changes are new settings by field path."""
+
+    learning_rate: float
+    usual_learning_rate: float
+    """The recommended one for the optimizer in use."""
+    chance_loss: float | None = None
+    """The loss of guessing, where it is known."""
+    report: Report
+    """Of the training dataset."""
+    overfitting_remedies: tuple[str, ...]
+    overfitting_changes: Mapping[str, object]
+    starved_remedies: tuple[str, ...]
+    starved_changes: Mapping[str, object]
+    diverging_remedies: tuple[str, ...]
+
+
+def classifier_subject(config: ClassifierConfig, report: Report, *, classes: int) -> Subject:
+    """The subject of a classifier's training; remedies against overfitting stand in the guide's order."""
+    augmentation = config.augmentation
+    less = {"image_classifier.augmentation.randaugment_magnitude": 0}
+    more: dict[str, object] = {"image_classifier.dropout": min(0.5, round((config.dropout or 0.1) + 0.2, 2))}
+    if augmentation.randaugment_magnitude < 9:
+        more["image_classifier.augmentation.randaugment_magnitude"] = 9
+    if not config.patience:
+        more["early_stopping.patience"] = 3
+    stopping = f"Early stopping is on, with a patience of {config.patience}: use a shorter one."
+    return Subject(
+        learning_rate=config.learning_rate,
+        usual_learning_rate=usual_learning_rate(config.optimizer),
+        chance_loss=math.log(classes),
+        report=report,
+        overfitting_remedies=(
+            f"Add more training data: there are {report.samples} samples.",
+            "Use more augmentation.",
+            "Raise dropout.",
+            f"Reduce the model: an architecture smaller than {config.architecture}, or a frozen backbone.",
+            stopping if config.patience else "Use early stopping.",
+        ),
+        overfitting_changes=more,
+        starved_remedies=(
+            *(("Turn RandAugment off: it works on one image at a time.",) if _randaugment(config) else ()),
+            "Use a smaller image_size.",
+            "Give the run more threads (resources.cpu_threads).",
+        ),
+        starved_changes=less if _randaugment(config) else {},
+        diverging_remedies=(
+            "Lower the learning rate.",
+            "Warm up longer.",
+            *(() if config.max_grad_norm else ("Clip gradients: set max_grad_norm to 1.",)),
+            *(("Use precision bf16 or fp32.",) if config.precision == "fp16" else ()),
+        ),
+    )
+
+
+def _randaugment(config: ClassifierConfig) -> bool:
+    return config.augmentation.randaugment_magnitude > 0
 
 
 def advise_on_data(config: ClassifierConfig, splits: Splits, counts: list[int], run: Run) -> None:
     """What can be said before the first step."""
-    rare, frequent = counts.index(min(counts)), counts.index(max(counts))
     balanced = config.balance_classes or config.class_weights
-    if counts[frequent] > _MAX_IMBALANCE * counts[rare] and not balanced:
+    seen = curves.imbalance(dict(zip(splits.classes, counts, strict=True)), unit="training images")
+    if seen and not balanced:
         run.advise(
             AdviceKind.CLASS_IMBALANCE,
-            observation=(
-                f"Class {splits.classes[frequent]!r} has {counts[frequent]} training images,"
-                f" {splits.classes[rare]!r} has {counts[rare]}."
-            ),
+            observation=seen,
             remedies=("Add images of the rare classes.", "Weight the loss: balance_classes."),
             changes={"image_classifier.balance_classes": True},
             guide="best-practices",
@@ -47,7 +108,8 @@ def advise_on_data(config: ClassifierConfig, splits: Splits, counts: list[int], 
         )
 
 
-def _advise_on_speed(config: ClassifierConfig, run: Run, device: torch.device) -> None:
+def advise_on_speed(config: ClassifierConfig, run: Run, device: torch.device) -> None:
+    """What can be said of the device before the first step."""
     if device.type == "cpu" and torch.cuda.is_available():
         run.advise(
             AdviceKind.SLOW_TRAINING,
@@ -66,100 +128,111 @@ def _advise_on_speed(config: ClassifierConfig, run: Run, device: torch.device) -
 
 
 class TrainingWatch:
-    """Follows losses and evaluations of one attempt. Each advice is given once a run."""
+    """Follows losses and evaluations, and advises. Each kind is told once a job: `Curves` remembers.
 
-    def __init__(self, config: ClassifierConfig, run: Run, *, device: torch.device) -> None:
-        self._config = config
+    A recipe calls `stepped` with every training loss that it reads, `evaluated` with every validation loss,
+    and `worked` with the seconds of its steps. Both the classifier's and the detector's losses do: what the
+    task says for itself stands in the subject.
+    """
+
+    def __init__(self, subject: Subject, run: Run, *, losses: Curves) -> None:
+        """`losses` belongs to the recipe, which saves it with its checkpoints."""
+        self._subject = subject
         self._run = run
-        self._first: list[float] = []
-        self._recent: deque[float] = deque(maxlen=_WINDOW)
-        self._lowest = float("inf")
+        self._losses = losses
         self._steps = 0
-        self._since_evaluation: list[float] = []
-        self._evaluations: list[tuple[float, float]] = []
-        self._started = time.perf_counter()
-        self._rendering = 0.0
-        _advise_on_speed(config, run, device)
+        self._loading_seconds = self._step_seconds = 0.0
 
-    def rendered(self, seconds: float) -> None:
-        """The images of a micro-batch took so long to make."""
-        self._rendering += seconds
-
-    def stepped(self, step: int, loss: float) -> None:
-        """A step's loss was measured."""
+    def worked(self, *, loading_seconds: float, step_seconds: float) -> None:
+        """A step took so long, of which so long went into making its images."""
         self._steps += 1
-        self._since_evaluation.append(loss)
-        self._recent.append(loss)
-        if len(self._first) < _WINDOW:
-            self._first.append(loss)
-        recent = fmean(self._recent)
-        if len(self._recent) == _WINDOW:
-            self._lowest = min(self._lowest, recent)
-            if recent > 2 * self._lowest and recent > fmean(self._first):
-                self._advise_diverging(step, recent)
+        self._loading_seconds += loading_seconds
+        self._step_seconds += step_seconds
 
-    def evaluated(self, evaluation: Evaluation) -> None:
-        """The model was evaluated."""
-        if not self._since_evaluation:
-            return
-        self._evaluations.append((fmean(self._since_evaluation), evaluation.loss))
-        self._since_evaluation = []
-        self._look_for_overfitting()
-        first, recent = fmean(self._first), fmean(self._recent)
-        if self._steps >= _LEAST_STEPS and recent > 0.98 * first:
-            self._advise_not_decreasing(first, recent)
-        waited = time.perf_counter() - self._started
-        if self._steps >= _LEAST_STEPS and self._rendering > _DATA_SHARE * waited:
-            self._run.advise(
-                AdviceKind.DATA_STARVED,
-                observation=f"{self._rendering / waited:.0%} of the time goes into preparing images.",
-                remedies=("Turn RandAugment off.", "Use fewer augmentations.", "Use a smaller image_size."),
-                changes={"image_classifier.augmentation.randaugment_magnitude": 0},
+    def stepped(self, loss: float) -> str | None:
+        """A step's finite loss was read. Returns what shows that the training diverges, if it does."""
+        self._losses.add(loss)
+        return curves.divergence(self._losses, chance=self._subject.chance_loss or 0.0)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether a checkpoint made now is worth going back to."""
+        return curves.is_sound(self._losses, chance=self._subject.chance_loss or 0.0)
+
+    def evaluated(self, loss: float) -> None:
+        """The model was evaluated, with a finite loss."""
+        losses, subject = self._losses, self._subject
+        losses.evaluated(loss)
+        if seen := curves.overfitting(losses.evaluations):
+            self._advise(
+                AdviceKind.OVERFITTING, seen, subject.overfitting_remedies, subject.overfitting_changes
             )
-
-    def _look_for_overfitting(self) -> None:
-        """Three evaluations in a row: training loss down, validation loss up, and clearly above its best."""
-        last = self._evaluations[-4:]
-        if len(last) < 4:
-            return
-        steps = list(itertools.pairwise(last))
-        apart = all(after[0] < before[0] and after[1] > before[1] for before, after in steps)
-        best = min(loss for _, loss in self._evaluations)
-        if apart and last[-1][1] > 1.05 * best:
-            self._run.advise(
-                AdviceKind.OVERFITTING,
-                observation=(
-                    f"Over the last three evaluations the training loss fell to {last[-1][0]:.3g} while the"
-                    f" validation loss rose to {last[-1][1]:.3g}; its best was {best:.3g}."
-                ),
-                remedies=(
-                    "Add more training data.",
-                    "Use more augmentation.",
-                    "Raise dropout.",
-                    "Use a smaller architecture.",
-                    "Use early stopping.",
-                ),
-                changes={"early_stopping.patience": 3, "image_classifier.dropout": 0.3},
-            )
-
-    def _advise_not_decreasing(self, first: float, recent: float) -> None:
-        self._run.advise(
-            AdviceKind.NOT_DECREASING,
-            observation=f"The training loss was {first:.3g} at first and is {recent:.3g} now.",
-            remedies=(
-                "Raise the learning rate; where the loss jumps about, lower it.",
-                "Check the dataset: `tuneyard datasets check`, and the first batch among the samples.",
-            ),
-            changes={"hyperparameters.learning_rate": self._config.learning_rate * 3},
+        found = curves.stall(
+            losses,
+            rate=subject.learning_rate,
+            usual_rate=subject.usual_learning_rate,
+            chance=subject.chance_loss,
         )
+        if found:
+            self._advise_on_stall(found)
+        if seen := curves.starvation(
+            loading_seconds=self._loading_seconds, step_seconds=self._step_seconds, steps=self._steps
+        ):
+            self._advise(AdviceKind.DATA_STARVED, seen, subject.starved_remedies, subject.starved_changes)
 
-    def _advise_diverging(self, step: int, recent: float) -> None:
-        self._run.advise(
+    def rolled_back(self, seen: str, *, step: int, rate: float) -> None:
+        """The training diverged and goes on from `step` with `rate` as its peak learning rate."""
+        where = f"the checkpoint of step {step}" if step else "the beginning"
+        self._advise(
             AdviceKind.DIVERGING,
-            observation=(
-                f"By step {step} the training loss has risen from {self._lowest:.3g} to {recent:.3g}"
-                f" (means of {_WINDOW} steps)."
-            ),
-            remedies=("Lower the learning rate.", "Warm up longer."),
-            changes={"hyperparameters.learning_rate": self._config.learning_rate / 3},
+            f"{seen[0].upper()}{seen[1:]}. The run went back to {where}, and goes on with half the learning"
+            " rate.",
+            self._subject.diverging_remedies,
+            {"hyperparameters.learning_rate": rate},
         )
+
+    def _advise_on_stall(self, found: Stall) -> None:
+        """The remedy for the cause that the curve speaks for, then the guide's others in its order."""
+        rate, usual = self._subject.learning_rate, self._subject.usual_learning_rate
+        remedies = {
+            Cause.RATE_TOO_LOW: ("Raise the learning rate.",),
+            Cause.RATE_TOO_HIGH: ("Lower the learning rate.",),
+            Cause.DATA: (
+                f"Clean the dataset: {self._findings()}",
+                f"Check what the model sees: {FIRST_BATCH} shows the first batch with its labels.",
+            ),
+        }
+        changes = {
+            Cause.RATE_TOO_LOW: {"hyperparameters.learning_rate": max(rate * 3, usual)},
+            Cause.RATE_TOO_HIGH: {"hyperparameters.learning_rate": min(rate / 3, usual)},
+        }
+        others = (remedy for cause, told in remedies.items() if cause is not found.cause for remedy in told)
+        self._advise(
+            AdviceKind.NOT_DECREASING,
+            found.observation,
+            (*remedies[found.cause], *(f"If that does not help: {other}" for other in others)),
+            changes.get(found.cause, {}),
+        )
+
+    def _findings(self) -> str:
+        """Where the dataset's findings are, and how many they are."""
+        dataset = self._run.manifest()["dataset"] or {}
+        name = dataset.get("name") or "NAME"
+        counts = self._subject.report.counts
+        serious = {
+            code.value: counts[code.value]
+            for code, advice in ADVICE.items()
+            if counts.get(code.value) and advice.severity is not Severity.INFO
+        }
+        if not serious:
+            return f"its check found nothing wrong, so look at the labels (`tuneyard datasets show {name}`)."
+        most = sorted(serious, key=lambda code: -serious[code])[:_NAMED_CODES]
+        told = ", ".join(f"{serious[code]} of {code}" for code in most)
+        return f"`tuneyard datasets show {name}` lists {sum(serious.values())} findings ({told})."
+
+    def _advise(
+        self, kind: AdviceKind, seen: str, remedies: tuple[str, ...], changes: Mapping[str, object]
+    ) -> None:
+        if kind.value not in self._losses.told:
+            self._losses.told.append(kind.value)
+            self._run.advise(kind, observation=seen, remedies=remedies, changes=changes)

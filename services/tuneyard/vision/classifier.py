@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.last_good import LastGood
+from tuneyard.trainer.oom import MicroBatching, free_memory
 from tuneyard.trainer.run import Result, Run
 from tuneyard.vision import networks
-from tuneyard.vision.advice import advise_on_data
+from tuneyard.vision.advice import advise_on_data, advise_on_speed
 from tuneyard.vision.architectures import architectures
 from tuneyard.vision.artifacts import Outcome, save_artifacts
 from tuneyard.vision.batches import Augmenter, SampleOrder
@@ -20,7 +22,7 @@ from tuneyard.vision.optimization import WeightAverage, make_optimizer
 from tuneyard.vision.pixels import decode_workers, load_pixels, stored_side
 from tuneyard.vision.precision import choose
 from tuneyard.vision.splits import make_splits
-from tuneyard.vision.training import Data, Training
+from tuneyard.vision.training import Data, Diverged, Training, diverged_again
 from tuneyard.vision.weights import initial_model, rescales
 
 _SAVE_SECONDS = 600.0
@@ -30,43 +32,87 @@ _SAVE_SECONDS = 600.0
 def train(config: ClassifierConfig, run: Run) -> Result:
     """Trains, evaluates and stores a classifier. Raises RecipeError and Stopped."""
     device = torch.device(run.device)
-    checkpoint = run.checkpoint()
-    saved = load_training_state(checkpoint.dir) if checkpoint else None
-    set_threads(run, saved)
+    last_good = LastGood(run.work_dir / "last-good", begun_at=run.checkpoint())
+    set_threads(run, load_training_state(last_good.dir) if last_good.dir else None)
 
     with run.stage("prepare_data"):
         data = prepare_data(config, run)
         advise_on_data(config, data.splits, data.class_counts, run)
+        advise_on_speed(config, run, device)
 
+    batching = MicroBatching(
+        run,
+        batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+    )
+    training = begin(config, data, last_good, batching=batching, device=device, run=run)
+    describe(config, training.learner, data, device=device, run=run)
+    while (diverged := fit(training, run)) is not None:
+        counters = training.learner.counters
+        from_step, factor = counters.step, counters.rate_factor / 2
+        if counters.rate_factor < 1:
+            raise diverged_again(diverged)
+        # What went astray is let go of before its successor is built: both may not fit into memory.
+        del training, counters
+        free_memory()
+        training = begin(
+            config, data, last_good, batching=batching, device=device, run=run, rate_factor=factor
+        )
+        training.rolled_back(diverged, from_step=from_step)
+
+    run.finalizing()
+    return finish(config, training, data, run)
+
+
+def begin(
+    config: ClassifierConfig,
+    data: Data,
+    last_good: LastGood,
+    *,
+    batching: MicroBatching,
+    device: torch.device,
+    run: Run,
+    rate_factor: float | None = None,
+) -> Training:
+    """A training at the last good checkpoint, or at step 0 where there is none: either way to the bit as it
+    was there, but for a new `rate_factor`.
+    """
+    saved = load_training_state(last_good.dir) if last_good.dir else None
     with run.stage("load_model", config.architecture):
         seed_everything(config.seed)
         model, source = first_model(config, len(data.classes), saved=saved, run=run)
         learner = make_learner(config, model, source, data, device=device, saved=saved, run=run)
-        if checkpoint:
-            learner.restore(checkpoint.dir)
+        if last_good.dir:
+            learner.restore(last_good.dir)
             learner.counters.saved_step = learner.counters.step
-    describe(config, learner, data, device=device, run=run)
+        if rate_factor is not None:
+            learner.counters.rate_factor = rate_factor
+    return Training(config, learner, data, batching=batching, last_good=last_good, device=device, run=run)
 
-    training = Training(config, learner, data, device=device, run=run)
-    counters, total_steps = learner.counters, training.schedule.total_steps
+
+def fit(training: Training, run: Run) -> str | None:
+    """Trains to the end, evaluating and saving when it is due. Returns what shows that the training diverged,
+    where it did.
+    """
+    counters, total_steps = training.learner.counters, training.schedule.total_steps
     saved_at = time.monotonic()
     with run.stage("train"):
-        while True:
-            finished = training.stopped_early or counters.step >= total_steps
-            if (finished or training.evaluation_due) and counters.evaluated_step != counters.step:
-                training.evaluate()
-                finished = finished or training.stopped_early
-            if finished:
-                break
-            save_due = training.save_due(time.monotonic() - saved_at, longest=_SAVE_SECONDS)
-            if save_due and counters.saved_step != counters.step:
-                training.save()
-                saved_at = time.monotonic()
-            training.leave()
-            training.step()
-
-    run.finalizing()
-    return finish(config, training, data, run)
+        try:
+            while True:
+                finished = training.stopped_early or counters.step >= total_steps
+                if (finished or training.evaluation_due) and counters.evaluated_step != counters.step:
+                    training.evaluate()
+                    finished = finished or training.stopped_early
+                if finished:
+                    return None
+                save_due = training.save_due(time.monotonic() - saved_at, longest=_SAVE_SECONDS)
+                if save_due and counters.saved_step != counters.step:
+                    training.save()
+                    saved_at = time.monotonic()
+                training.leave()
+                training.step()
+        except Diverged as diverged:
+            return diverged.seen
 
 
 def set_threads(run: Run, saved: dict[str, Any] | None) -> None:
@@ -86,7 +132,8 @@ def set_threads(run: Run, saved: dict[str, Any] | None) -> None:
 
 def prepare_data(config: ClassifierConfig, run: Run) -> Data:
     """The splits' pixels; decoding happens only where the cache does not have them."""
-    splits = make_splits(run.dataset(), run.validation_dataset(), config)
+    files = run.dataset()
+    splits = make_splits(files, run.validation_dataset(), config)
     run.check_stop()
     crops = config.augmentation.crop_min_scale < 1
     train, validation = load_pixels(
@@ -95,7 +142,7 @@ def prepare_data(config: ClassifierConfig, run: Run) -> Data:
         workers=decode_workers(run.cpu_threads, config.data_loader_workers),
         run=run,
     )
-    return Data(splits, train, validation)
+    return Data(splits, train, validation, files.report)
 
 
 def first_model(

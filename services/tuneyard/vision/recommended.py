@@ -32,8 +32,7 @@ def resolve(spec: training_pb2.TrainingSpec) -> training_pb2.TrainingSpec:
         hyper,
         batch_size=16,
         gradient_accumulation_steps=1,
-        # With momentum, plain gradients want steps about a hundred times as large as Adam's scaled ones.
-        learning_rate=1e-2 if sgd else 1e-4,
+        learning_rate=usual_learning_rate("sgd" if sgd else "adamw"),
         weight_decay=1e-4 if sgd else 0.05,
         max_grad_norm=1.0,
     )
@@ -67,6 +66,14 @@ def resolve(spec: training_pb2.TrainingSpec) -> training_pb2.TrainingSpec:
         cutmix_alpha=0.0,
     )
     return resolved
+
+
+def usual_learning_rate(optimizer: str) -> float:
+    """The recommended peak rate of an optimizer, "adamw" or "sgd".
+
+    With momentum, plain gradients want steps about a hundred times as large as Adam's scaled ones.
+    """
+    return 1e-2 if optimizer == "sgd" else 1e-4
 
 
 def recommended_spec(base_model: str) -> training_pb2.TrainingSpec:

@@ -4,21 +4,24 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tuneyard.datasets import Report
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.last_good import LastGood
 from tuneyard.trainer.oom import MicroBatching, optimizer_step
 from tuneyard.trainer.run import Run
 from tuneyard.vision import networks
-from tuneyard.vision.advice import TrainingWatch
+from tuneyard.vision.advice import TrainingWatch, classifier_subject
 from tuneyard.vision.artifacts import save_first_batch, save_predictions
 from tuneyard.vision.batches import StepPlan, partners
 from tuneyard.vision.config import ClassifierConfig
 from tuneyard.vision.evaluation import Evaluation, Evaluator
-from tuneyard.vision.learner import Learner, StepStart
+from tuneyard.vision.learner import Learner, StepStart, is_finite
 from tuneyard.vision.optimization import class_weights, learning_rate, set_learning_rate
 from tuneyard.vision.pixels import Pixels
 from tuneyard.vision.precision import autocast
@@ -35,6 +38,8 @@ class Data:
     splits: Splits
     train: Pixels
     validation: Pixels
+    report: Report
+    """Of the training dataset."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -66,19 +71,31 @@ def make_schedule(config: ClassifierConfig, samples: int) -> Schedule:
     return Schedule(steps_per_epoch, config.max_steps or steps_per_epoch * (config.epochs or 1))
 
 
+class Diverged(Exception):
+    """The training went astray: raised by a step, an evaluation or a save that shows it."""
+
+    def __init__(self, seen: str) -> None:
+        super().__init__(seen)
+        self.seen = seen
+
+
 class Training:
     """Moves a learner forward and tells the run about it."""
 
     def __init__(
-        self, config: ClassifierConfig, learner: Learner, data: Data, *, device: torch.device, run: Run
+        self,
+        config: ClassifierConfig,
+        learner: Learner,
+        data: Data,
+        *,
+        batching: MicroBatching,
+        last_good: LastGood,
+        device: torch.device,
+        run: Run,
     ) -> None:
         self.schedule = make_schedule(config, len(data.train))
         self.learner = learner
-        self.batching = MicroBatching(
-            run,
-            batch_size=config.batch_size,
-            gradient_accumulation_steps=config.gradient_accumulation_steps,
-        )
+        self.batching = batching
         self.evaluator = Evaluator(
             data.validation,
             learner.augmenter,
@@ -93,7 +110,10 @@ class Training:
         self._data = data
         self._device = device
         self._run = run
-        self._watch = TrainingWatch(config, run, device=device)
+        subject = classifier_subject(config, data.report, classes=len(data.classes))
+        self._watch = TrainingWatch(subject, run, losses=learner.curves)
+        self._last_good = last_good
+        self._loading_seconds = 0.0
         self._start = StepStart(learner.model)
         self._trained = [parameter for parameter in learner.model.parameters() if parameter.requires_grad]
         self._weights = class_weights(config, data.classes, data.class_counts)
@@ -125,7 +145,8 @@ class Training:
         return self.at_epoch_end or seconds_since_last >= longest
 
     def step(self) -> None:
-        """Makes one optimizer step and reports it."""
+        """Makes one optimizer step and reports it. Raises Diverged."""
+        started = time.perf_counter()
         learner, counters = self.learner, self.learner.counters
         plan = learner.augmenter.plan(learner.order.take(self.batching.samples_per_step))
         labels = self._data.train.labels[plan.positions]
@@ -147,10 +168,13 @@ class Training:
             restore=self._start.restore,
         )
         rate = learning_rate(self._config, step=counters.step, total_steps=self.schedule.total_steps)
+        rate *= counters.rate_factor
         set_learning_rate(learner.optimizer, rate)
         optimizer_step(self._update)
         counters.step += 1
         self._report(losses, rate, len(plan))
+        self._watch.worked(loading_seconds=self._loading_seconds, step_seconds=time.perf_counter() - started)
+        self._loading_seconds = 0.0
         if self._first_images is not None:
             save_first_batch(self._run, learner, self._first_images, labels, self._data.classes)
             self._first_images = None
@@ -159,7 +183,7 @@ class Training:
         """The loss of a micro-batch, summed over its samples."""
         started = time.perf_counter()
         images, share = self.learner.augmenter.images(self._data.train, plan, members)
-        self._watch.rendered(time.perf_counter() - started)
+        self._loading_seconds += time.perf_counter() - started
         if self.learner.counters.step == 0 and members[0] == 0:
             self._first_images = images.detach().clone()
         logits = self._forward(images)
@@ -213,16 +237,19 @@ class Training:
         self._reported_at = now
         loss = torch.stack(list(losses)).sum().item()
         if not math.isfinite(loss):
-            raise _diverged(loss, counters.step, rate)
+            raise Diverged(
+                f"the loss became {loss} at step {counters.step}, at a learning rate of {rate:.2g}"
+            )
         counters.losses.add(counters.step, loss)
         values = {"train/loss": loss, "train/learning_rate": rate}
         self._run.metrics(step=counters.step, epoch=epoch, values=values)
-        self._watch.stepped(counters.step, loss)
+        if seen := self._watch.stepped(loss):
+            raise Diverged(f"by step {counters.step} {seen}; the learning rate is {rate:.2g}")
 
     def evaluate(self) -> None:
         """Evaluates, keeps the weights if they are the best so far, and shows predictions.
 
-        Raises Stopped, after saving where that was asked for, if a stop comes before the end.
+        Raises Diverged, and Stopped, after saving where that was asked for, if a stop comes before the end.
         """
         learner, counters = self.learner, self.learner.counters
         self._run.fault("evaluate")
@@ -234,6 +261,8 @@ class Training:
         if evaluation is None:
             self.leave()
             return
+        if not math.isfinite(evaluation.loss):
+            raise Diverged(f"the validation loss became {evaluation.loss} at step {counters.step}")
         self._run.metrics(step=counters.step, epoch=learner.order.epoch, values=evaluation.metrics)
         counters.evaluated_step = counters.step
         counters.evaluations.append((counters.step, evaluation.metrics))
@@ -244,7 +273,7 @@ class Training:
             self.best_evaluation = evaluation
         else:
             counters.evaluations_since_best += 1
-        self._watch.evaluated(evaluation)
+        self._watch.evaluated(evaluation.loss)
         save_predictions(self._run, learner, self.evaluator, self._data.validation, self._data.classes)
         networks.set_training(learner.model, frozen_backbone=self._config.freeze_backbone)
 
@@ -255,19 +284,43 @@ class Training:
         return value < best - delta if self._config.watches_loss else value > best + delta
 
     def save(self, *, wait: bool = False) -> None:
-        """Saves a checkpoint of the step that was just done."""
+        """Saves a checkpoint of the step that was just done. Raises Diverged rather than save no numbers."""
         counters = self.learner.counters
         self._run.fault("save_checkpoint")
+        if not is_finite(self.learner.model):
+            raise Diverged(f"by step {counters.step} weights were infinite or no numbers")
         counters.saved_step = counters.step
         evaluated = counters.evaluated_step == counters.step and counters.evaluations
         self._run.save_checkpoint(
             step=counters.step,
             epoch=self.learner.order.epoch,
-            write=self.learner.save,
+            write=self._write,
             metrics=counters.evaluations[-1][1] if evaluated else {},
             best=counters.best_step == counters.step and counters.step > 0,
             wait=wait,
         )
+
+    def _write(self, folder: Path) -> None:
+        self.learner.save(folder)
+        if self._watch.is_sound:
+            self._last_good.keep(self.learner.counters.step, folder)
+
+    def rolled_back(self, seen: str, *, from_step: int) -> None:
+        """Tells that this training, taken up at an earlier step, goes on with a lower learning rate."""
+        counters = self.learner.counters
+        factor = counters.rate_factor
+        where = f"the checkpoint of step {counters.step}" if counters.step else "the beginning"
+        self._run.rolled_back(
+            from_step=from_step,
+            to_step=counters.step,
+            learning_rate_factor=factor,
+            reason=f"The training diverged ({seen}): it goes on from {where} with half the learning rate.",
+        )
+        self._watch.rolled_back(seen, step=counters.step, rate=self._config.learning_rate * factor)
+        try:
+            self.save()
+        except Diverged as worse:
+            raise diverged_again(worse.seen) from None
 
     def leave(self) -> None:
         """Ends the run if it was asked to stop: raises Stopped, after saving where the stop is a pause."""
@@ -283,9 +336,10 @@ def _divides(steps: int, step: int) -> bool:
     return step > 0 and step % steps == 0
 
 
-def _diverged(loss: float, step: int, rate: float) -> RecipeError:
+def diverged_again(seen: str) -> RecipeError:
+    """The error of a training that half the learning rate does not help."""
     return RecipeError(
-        f"The loss became {loss} at step {step} with a learning rate of {rate:.2g}.",
+        f"The training diverged, and half the learning rate does not help: {seen}.",
         reason="DIVERGED",
         remedies=(
             "Lower hyperparameters.learning_rate to a tenth.",
