@@ -3,8 +3,10 @@
 import random
 from collections.abc import Iterator
 
+import numpy as np
+
 from tests.support.defects_jsonl import sentence
-from tuneyard.datasets.jsonl_duplicates import NearDuplicates, copies, groups
+from tuneyard.datasets.jsonl_duplicates import NearDuplicates, closest, copies, groups
 from tuneyard.datasets.jsonl_rules import Message
 
 
@@ -18,7 +20,9 @@ def similar(texts: list[str], *, prompt: str = "Go on.") -> list[tuple[int, int]
     near = NearDuplicates()
     for position, text in enumerate(texts):
         near.add(position, [Message("user", prompt), Message("assistant", text)])
-    return [(found.earlier, found.later) for found in near.find()]
+    found = near.find()
+    assert all(found.similarity >= 0.8)
+    return [(earlier, later) for earlier, later in found.pairs.tolist()]
 
 
 def test_texts_that_differ_in_a_few_words_are_found() -> None:
@@ -76,20 +80,30 @@ def test_examples_that_are_all_but_equal_everywhere_are_counted_instead() -> Non
     near = NearDuplicates()
     for number in range(400):
         near.add(number, [Message("user", f"{next(prose(1))} {number}"), Message("assistant", "Yes.")])
-    assert near.find() == [] and near.template_only == 400
+    assert len(near.find().pairs) == 0 and near.template_only == 400
+
+
+def test_each_near_copy_is_told_of_once_and_copies_not_at_all() -> None:
+    near = NearDuplicates()
+    (text,) = prose(1, sentences=12)
+    texts = [text, f"{text} One.", f"{text} Two.", text]
+    for position, each in enumerate(texts):
+        near.add(position, [Message("text", each)])
+    told = closest(near.find(), apart_from=copies([1, 2, 3, 1]))
+    assert [(pair.earlier, pair.later) for pair in told] == [(0, 1), (0, 2)]
 
 
 def test_what_is_too_much_is_counted() -> None:
     near = NearDuplicates(max_searched=10)
     for position, text in enumerate(prose(13)):
         near.add(position, [Message("text", text)])
-    assert near.find() == [] and near.left_out == 3
+    assert len(near.find().pairs) == 0 and near.left_out == 3
 
 
 def test_copies_are_paired_with_the_first() -> None:
-    assert copies([5, 7, 5, 9, 7, 5]) == [(0, 2), (1, 4), (0, 5)]
-    assert copies([]) == copies([1]) == []
+    assert copies([5, 7, 5, 9, 7, 5]).tolist() == [[0, 2], [1, 4], [0, 5]]
+    assert copies([]).tolist() == copies([1]).tolist() == []
 
 
 def test_groups_are_what_pairs_connect() -> None:
-    assert groups(7, [(1, 4), (4, 6), (2, 3), (0, 3)]).tolist() == [0, 1, 0, 0, 1, 5, 1]
+    assert groups(7, np.array([(1, 4), (4, 6), (2, 3), (0, 3)])).tolist() == [0, 1, 0, 0, 1, 5, 1]

@@ -5,14 +5,14 @@ is decided by `jsonl_rules`; what a job's own tokenizer makes of it is seen late
 """
 
 from array import array
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from statistics import median_low
 
 from tuneyard.datasets.class_balance import note_class_sizes
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.jsonl import FORMAT, DataFile, address, data_files, digest, examine
-from tuneyard.datasets.jsonl_duplicates import NearDuplicates, Similar, copies
+from tuneyard.datasets.jsonl_duplicates import NearDuplicates, closest, copies
 from tuneyard.datasets.jsonl_lines import FileUnusable, Record
 from tuneyard.datasets.jsonl_quality import note_text
 from tuneyard.datasets.jsonl_rules import NotAnExample, Parsed, quoted
@@ -97,8 +97,7 @@ class _Check:
         self._note_names()
         for number, file in enumerate(self._files):
             self._read_file(number, file)
-        duplicates = self._note_copies()
-        self._note_near_copies(duplicates)
+        duplicates = self._note_duplicates()
         self._note_whole()
         for place in sorted(self._excluded - self._left_out):
             seen = f"{place!r} was to be left out and is not there."
@@ -121,7 +120,7 @@ class _Check:
                 "total": len(self._source.names()),
                 "lines": len(self._lines) + self._broken,
                 "broken": self._broken,
-                "duplicates": len(duplicates),
+                "duplicates": duplicates,
                 "ignored": self._source.ignored,
             },
         )
@@ -209,18 +208,15 @@ class _Check:
         more = ", …" if len(keys) > _MAX_KEYS_SHOWN else ""
         self._log.add(Code.KEYS_IGNORED, f"Not read: {shown}{more}.", path=file.name, line=min(keys.values()))
 
-    def _note_copies(self) -> set[int]:
-        """Adds findings about exact copies; returns the positions of all but the first of each."""
-        pairs = copies(self._digests)
-        for first, copy in pairs:
+    def _note_duplicates(self) -> int:
+        """Adds findings about copies and near copies; returns how many copies there are."""
+        exact = copies(self._digests)
+        for first, copy in exact.tolist():
             self._note_pair(
                 first, copy, "is the same as", Code.DUPLICATE_EXAMPLE, Code.DUPLICATE_EXAMPLE_ACROSS_SPLITS
             )
-        return {copy for _, copy in pairs}
-
-    def _note_near_copies(self, duplicates: Collection[int]) -> None:
         found = self._near.find(lambda done, total: self._tell("comparing examples", done, total))
-        for pair in _one_for_each(found, duplicates):
+        for pair in closest(found, apart_from=exact):
             self._note_pair(
                 pair.earlier,
                 pair.later,
@@ -228,6 +224,10 @@ class _Check:
                 Code.NEAR_DUPLICATE_EXAMPLE,
                 Code.NEAR_DUPLICATE_EXAMPLE_ACROSS_SPLITS,
             )
+        self._note_not_compared()
+        return len(exact)
+
+    def _note_not_compared(self) -> None:
         if self._near.template_only:
             seen = f"{self._near.template_only} examples differ from many others in a few words only."
             self._log.add(Code.EXAMPLES_OF_TEMPLATE, seen)
@@ -298,14 +298,3 @@ class _Check:
         if self._progress is not None:
             everything = sum(self._source.size(file.name) for file in self._files)
             self._progress(Progress(stage=stage, done=done, total=everything if total is None else total))
-
-
-def _one_for_each(pairs: Iterable[Similar], duplicates: Collection[int]) -> list[Similar]:
-    """For each later example the earliest that it resembles; copies are told of elsewhere."""
-    chosen: dict[int, Similar] = {}
-    for pair in pairs:
-        if pair.later not in duplicates and pair.earlier not in duplicates:
-            best = chosen.setdefault(pair.later, pair)
-            if pair.earlier < best.earlier:
-                chosen[pair.later] = pair
-    return [chosen[later] for later in sorted(chosen)]

@@ -30,9 +30,18 @@ _PERMUTATIONS = 128
 _SEED = 42
 _BATCH_BYTES = 1 << 20
 _PAIRS_AT_ONCE = 1 << 16
+_LOW_HALF = (1 << 32) - 1
 # Windows in more than a tenth of the examples, and in so many, are a template's: they tell no two apart.
 _TEMPLATE_SHARE = 0.1
 _TEMPLATE_LEAST = 50
+
+
+class Near(NamedTuple):
+    """Pairs of near duplicates as rows (earlier, later), ascending by the later, then by the earlier one."""
+
+    pairs: NDArray[np.int64]
+    similarity: NDArray[np.float64]
+    """The estimated share of what the two of a row have in common."""
 
 
 class Similar(NamedTuple):
@@ -43,21 +52,31 @@ class Similar(NamedTuple):
     similarity: float
 
 
-def copies(digests: Sequence[int]) -> list[tuple[int, int]]:
-    """For each position whose digest came before, the first position with it and itself, in order."""
+def copies(digests: Sequence[int]) -> NDArray[np.int64]:
+    """Rows (first, copy) for each position whose digest came before, in the order of the copies."""
     import numpy as np
 
     if not digests:
-        return []
+        return np.empty((0, 2), dtype=np.int64)
     values = np.frombuffer(array("Q", digests), dtype=np.uint64)
     order = np.argsort(values, kind="stable")
     ranked = values[order]
     begins = np.ones(len(ranked), dtype=bool)
     begins[1:] = ranked[1:] != ranked[:-1]
     first = order[np.maximum.accumulate(np.where(begins, np.arange(len(ranked)), 0))]
-    later = order[~begins]
-    by_place = np.argsort(later)
-    return list(zip(first[~begins][by_place].tolist(), later[by_place].tolist(), strict=True))
+    pairs = np.stack([first[~begins], order[~begins]], axis=1)
+    return pairs[np.argsort(pairs[:, 1])]
+
+
+def closest(found: Near, *, apart_from: NDArray[np.int64]) -> list[Similar]:
+    """For each later example of near duplicates one earlier one, apart from the copies among them."""
+    import numpy as np
+
+    known = np.isin(found.pairs, apart_from[:, 1]).any(axis=1)
+    pairs, similarity = found.pairs[~known], found.similarity[~known]
+    _, chosen = np.unique(pairs[:, 1], return_index=True)
+    rows = zip(pairs[chosen].tolist(), similarity[chosen].tolist(), strict=True)
+    return [Similar(earlier, later, share) for (earlier, later), share in rows]
 
 
 class NearDuplicates:
@@ -91,8 +110,8 @@ class NearDuplicates:
         if self._waiting_bytes >= _BATCH_BYTES:
             self._sign()
 
-    def find(self, progress: Callable[[int, int], None] | None = None) -> list[Similar]:
-        """Pairs of near duplicates, sorted: enough of them to connect all that are alike.
+    def find(self, progress: Callable[[int, int], None] | None = None) -> Near:
+        """Pairs of near duplicates: enough of them to connect all that are alike.
 
         Every later example is paired with the earliest one that it shares a band with, and with the one just
         before it there, not with all.
@@ -100,24 +119,24 @@ class NearDuplicates:
         import numpy as np
 
         self._sign()
-        if not self._positions:
-            return []
-        signatures = np.frombuffer(self._signatures, dtype=np.uint8).reshape(-1, _PERMUTATIONS)
+        signatures = np.frombuffer(bytes(self._signatures), dtype=np.uint8).reshape(-1, _PERMUTATIONS)
         bands = signatures.view("<u8")
-        found: dict[tuple[int, int], float] = {}
+        found = [np.empty(0, dtype=np.int64)]
         for number in range(bands.shape[1]):
-            pairs = _pairs_in_band(bands[:, number])
-            for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-                some = pairs[start : start + _PAIRS_AT_ONCE]
-                equal = (signatures[some[:, 0]] == signatures[some[:, 1]]).mean(axis=1)
-                # Bytes of different minima are equal once in 256 times.
-                similarity = (equal - 1 / 256) / (1 - 1 / 256)
-                near = similarity >= NEAR
-                found.update(zip(map(tuple, some[near].tolist()), similarity[near].tolist(), strict=True))
+            keys = _pairs_in_band(bands[:, number])
+            for start in range(0, len(keys), _PAIRS_AT_ONCE):
+                some = keys[start : start + _PAIRS_AT_ONCE]
+                found.append(some[_similarity(signatures, some) >= NEAR])
             if progress is not None:
                 progress(number + 1, bands.shape[1])
-        places = self._positions
-        return sorted(Similar(places[one], places[other], share) for (one, other), share in found.items())
+        chosen = np.unique(np.concatenate(found))
+        shares = [
+            _similarity(signatures, chosen[start : start + _PAIRS_AT_ONCE])
+            for start in range(0, len(chosen), _PAIRS_AT_ONCE)
+        ]
+        places = np.array(self._positions, dtype=np.int64)
+        pairs = np.stack([places[chosen & _LOW_HALF], places[chosen >> 32]], axis=1)
+        return Near(pairs, np.concatenate([np.empty(0), *shares]))
 
     def _sign(self) -> None:
         import numpy as np
@@ -144,12 +163,12 @@ class NearDuplicates:
         self._waiting, self._waiting_positions, self._waiting_bytes = [], [], 0
 
 
-def groups(count: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+def groups(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each of `count` positions the first position of its group: those connected by pairs."""
     import numpy as np
 
     parents = np.arange(count)
-    for one, other in pairs:
+    for one, other in pairs.tolist():
         low, high = sorted((_root(parents, one), _root(parents, other)))
         parents[high] = low
     while not np.array_equal(above := parents[parents], parents):
@@ -205,21 +224,25 @@ def _without(
 
 
 def _pairs_in_band(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Rows (earlier, later) where keys are equal: each with the first of them, and with the one before."""
+    """Pairs of rows whose keys are equal: each row with the first of them, and with the one before.
+
+    A pair is one number, the later row in its upper half and the earlier one in its lower half.
+    """
     import numpy as np
 
     order = np.argsort(keys, kind="stable")
     ranked = keys[order]
     same = np.flatnonzero(ranked[1:] == ranked[:-1]) + 1
-    if not len(same):
-        return np.empty((0, 2), dtype=np.int64)
     begins = np.ones(len(ranked), dtype=bool)
     begins[same] = False
     first = np.maximum.accumulate(np.where(begins, np.arange(len(ranked)), 0))
-    pairs = np.concatenate(
-        [
-            np.stack([order[first[same]], order[same]], axis=1),
-            np.stack([order[same - 1], order[same]], axis=1),
-        ]
-    )
-    return np.unique(pairs, axis=0)
+    later = order[same] << 32
+    return np.unique(np.concatenate([later | order[first[same]], later | order[same - 1]]))
+
+
+def _similarity(signatures: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The estimated Jaccard similarity of the two of each pair; see `_pairs_in_band`."""
+    equal = (signatures[pairs & _LOW_HALF] == signatures[pairs >> 32]).mean(axis=1)
+    # Bytes of different minima are equal once in 256 times.
+    similarity: NDArray[np.float64] = (equal - 1 / 256) / (1 - 1 / 256)
+    return similarity

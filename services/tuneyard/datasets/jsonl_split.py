@@ -34,6 +34,8 @@ def similar_groups(
 
     Reads every example once; raises `Cancelled`.
     """
+    import numpy as np
+
     near = NearDuplicates()
     for position in range(len(index)):
         if position % _EXAMPLES_BETWEEN_PROGRESS == 0:
@@ -42,8 +44,8 @@ def similar_groups(
             if progress is not None:
                 progress(Progress(stage="grouping examples", done=position, total=len(index)))
         near.add(position, index[position].messages)
-    pairs = [(found.earlier, found.later) for found in near.find()]
-    return array("Q", groups(len(index), [*copies(index.digests), *pairs]).tolist())
+    pairs = np.concatenate([copies(index.digests), near.find().pairs])
+    return array("Q", groups(len(index), pairs).tolist())
 
 
 def split(
