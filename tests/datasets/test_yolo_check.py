@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.defects_yolo import DEFECTS, YAML, Defect, Files, clean_files, data_yaml, renamed
-from tuneyard.datasets import Code, Report, Severity, check, open_source, yolo_check
+from tuneyard.datasets import Code, Report, Severity, check, open_source, yolo, yolo_check
 
 Write = Callable[..., Path]
 
@@ -214,6 +214,38 @@ def test_a_label_that_another_image_uses_stays(write_folder: Write) -> None:
     files["images/train/0003.jpg"] = files["images/train/0003.png"]
     source = open_source(write_folder(files))
     assert yolo_check.companions(source, ["images/train/0003.jpg"]) == {"images/train/0003.jpg"}
+
+
+def test_without_a_val_split_copies_are_grouped(write_folder: Write) -> None:
+    files = flat(clean_files())
+    files["images/0002.png"] = files["images/0001.png"]
+    files["labels/0002.txt"] = files["labels/0001.txt"]
+    root = write_folder(files)
+    report = check(root, format="yolo")
+    assert len(report.groups) == report.samples == 42
+    assert report.groups[1] == report.groups[2]
+    assert len(set(report.groups)) == 41
+    groups = yolo.likeness(yolo.index(root, report), report)
+    assert groups["images/0001.png"] == groups["images/0002.png"] != groups["images/0003.png"]
+
+
+def test_one_image_in_many_copies_cannot_be_split(write_folder: Write) -> None:
+    files = flat(clean_files())
+    for number in range(42):
+        files[f"images/{number:04d}.png"] = files["images/0000.png"]
+    report = check(write_folder(files), format="yolo")
+    assert "IMAGES_NOT_SPLITTABLE" in report.counts
+    assert report.has_errors
+
+
+def test_codes_never_point_at_the_yaml_as_a_file_to_leave_out(write_folder: Write) -> None:
+    files = clean_files()
+    files[YAML] += b"license: MIT\n"
+    del files["labels/train/0003.txt"]
+    paths = check(write_folder(files), format="yolo").paths
+    assert {code: list(found) for code, found in paths.items() if found} == {
+        Code.LABEL_MISSING: ["images/train/0003.png"]
+    }
 
 
 def test_a_set_without_its_defects_has_none(write_folder: Write) -> None:

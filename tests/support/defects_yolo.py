@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from PIL import ExifTags, Image
+
 from tests.support.shapes import CLASSES, Drawing, draw_shapes, label_text
 
 Files = dict[str, bytes]
@@ -182,6 +184,32 @@ def _jpeg(seed: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
+
+
+def _reencoded(source: str, target: str, *, orientation: int = 1) -> Callable[[Files], None]:
+    """Saves an image again as a JPEG, perhaps marked as turned, with the same label."""
+
+    def plant(files: Files) -> None:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        buffer = io.BytesIO()
+        with Image.open(io.BytesIO(files[f"images/{source}.png"])) as image:
+            image.convert("RGB").save(buffer, "JPEG", quality=90, exif=exif)
+        files[f"images/{target}.jpg"] = buffer.getvalue()
+        files[f"labels/{target}.txt"] = files[f"labels/{source}.txt"]
+
+    return plant
+
+
+def _turned(files: Files) -> None:
+    _reencoded("train/0003", "train/0003", orientation=6)(files)
+    del files[_IMAGE]
+
+
+def _blank(files: Files) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", _DRAWING.size, (90, 80, 70)).save(buffer, "PNG")
+    files[_IMAGE] = buffer.getvalue()
 
 
 def _keypoints(files: Files) -> None:
@@ -365,6 +393,20 @@ DEFECTS: tuple[Defect, ...] = (
             ("LABEL_UNLIKE_COPY", "labels/train/copy-of-0001.txt", None),
         ),
     ),
+    Defect(
+        "a near copy across splits",
+        _reencoded("train/0001", "val/0001-copy"),
+        (("NEAR_DUPLICATE_ACROSS_SPLITS", "images/val/0001-copy.jpg", None),),
+    ),
+    Defect(
+        "an image that is stored turned",
+        _turned,
+        (
+            ("IMAGE_ROTATED", "images/train/0003.jpg", None),
+            ("LABEL_OF_TURNED_IMAGE", "labels/train/0003.txt", None),
+        ),
+    ),
+    Defect("a blank image", _blank, (("IMAGE_BLANK", _IMAGE, None),)),
     # Classes and splits.
     Defect("a class without objects", _four_classes, (("CLASS_WITHOUT_BOXES", None, None),)),
     Defect("a class in val only", _class_only_in("val"), (("CLASS_NOT_TRAINED", None, None),)),

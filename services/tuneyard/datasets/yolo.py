@@ -3,12 +3,14 @@
 What is wrong with a dataset is found by yolo_check.py; a sample here is what training may use.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import ExifTags, Image
 
+from tuneyard.datasets.codes import Code
+from tuneyard.datasets.duplicates import content_groups
 from tuneyard.datasets.images import DEFAULT_IMAGE_LIMITS
 from tuneyard.datasets.names import IMAGE_FORMATS
 from tuneyard.datasets.report import FindingLog, Report
@@ -17,7 +19,7 @@ from tuneyard.datasets.yolo_labels import MAX_LABEL_BYTES, Box, Label, label_too
 from tuneyard.datasets.yolo_layout import Layout, lay_out
 from tuneyard.datasets.yolo_split import stratified_by_presence
 
-__all__ = ["FORMAT", "Box", "YoloIndex", "YoloSample", "index", "split"]
+__all__ = ["FORMAT", "Box", "YoloIndex", "YoloSample", "index", "likeness", "split"]
 
 FORMAT = "yolo"
 
@@ -103,6 +105,21 @@ def split(
         "val": tuple(samples[position] for position in validation),
     }
     return replace(index, splits={**index.splits, **divided})
+
+
+def likeness(index: YoloIndex, report: Report) -> Mapping[str, Hashable]:
+    """The groups of copies and near copies that the report found, by path, as `split` takes them.
+
+    Exact copies are looked for again where the samples are not those of the report.
+    """
+    paths = sorted({sample.path for samples in index.splits.values() for sample in samples})
+    groups: Sequence[Hashable] = report.groups
+    if len(groups) != len(paths):
+        # Reading every file only to find no copies again would cost seconds at each start.
+        if report.splits and not groups and not report.counts.get(Code.DUPLICATE_IMAGE):
+            return {}
+        groups = content_groups(FolderSource(index.root), paths)
+    return dict(zip(paths, groups, strict=True))
 
 
 def class_names(layout: Layout, highest_label: int) -> tuple[str, ...]:

@@ -3,13 +3,13 @@
 The rules about single label files, the data.yaml and single images are in the modules that read them.
 """
 
-from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from statistics import median_low
 
 from tuneyard.datasets.codes import Code
-from tuneyard.datasets.duplicates import Placed, note_duplicates
+from tuneyard.datasets.duplicates import Copies, Placed, likeness_groups
+from tuneyard.datasets.image_set import ImageSet
 from tuneyard.datasets.images import (
     DEFAULT_IMAGE_LIMITS,
     ImageFacts,
@@ -27,6 +27,8 @@ from tuneyard.datasets.yolo_files import note_files
 from tuneyard.datasets.yolo_labels import Box, Label, note_label
 from tuneyard.datasets.yolo_layout import SPLITS, Layout, lay_out
 
+_MAX_GROUP_SHARE = 0.5
+
 
 def inspect(
     source: Source,
@@ -39,36 +41,43 @@ def inspect(
     log = FindingLog()
     layout = lay_out(source, log)
     note_files(log, source, layout)
+    images = ImageSet(limits=limits)
     found = _Found(source, layout, log)
     for facts in examine_all(source, layout.images, limits=limits, progress=progress, workers=workers):
         note_image(log, facts, limits=limits)
+        images.add(facts)
         found.add(facts)
-    note_broken_share(log, len(found.broken), len(layout.images), limits=limits)
+    note_broken_share(log, len(images.broken), len(layout.images), limits=limits)
+    images.note_unlike_others(log)
     _note_broken_labels(log, found, len(layout.images), limits)
-    copies = _note_duplicates(log, layout, found)
+    _note_unlike_copies(log, layout, found)
+    copies = images.note_copies(log, _placed(layout, found), progress=progress)
     classes = class_names(layout, found.highest_label)
     splits = found.summaries(classes)
-    note_classes(log, layout, splits, found.boxes_per_class(classes))
+    note_classes(log, layout, splits)
+    groups = () if "val" in splits else _groups(log, found, copies)
     return Report(
         format=FORMAT,
         findings=log.findings(),
         counts=log.counts(),
         classes=classes,
         splits=splits,
-        excluded=tuple(sorted({*found.broken, *found.mislabelled})),
+        excluded=tuple(sorted({*images.broken, *found.mislabelled})),
         samples=len(found.digests),
-        median_width=median_low(found.widths) if found.widths else 0,
-        median_height=median_low(found.heights) if found.heights else 0,
+        median_width=median_low(images.widths) if images.widths else 0,
+        median_height=median_low(images.heights) if images.heights else 0,
         files={
             "total": len(source.names()),
             "images": len(layout.images),
-            "broken": len(found.broken),
-            "duplicates": copies,
+            "broken": len(images.broken),
+            "duplicates": copies.count,
             "ignored": source.ignored,
             "labels": len(set(layout.labels.values())),
             "boxes": found.boxes,
             "backgrounds": found.backgrounds,
         },
+        groups=groups,
+        paths=_paths_of_samples(log, layout),
     )
 
 
@@ -87,12 +96,11 @@ class _Found:
         self._images: dict[str, Counter[int]] = {split: Counter() for split in layout.splits}
         self._boxes: dict[str, Counter[int]] = {split: Counter() for split in layout.splits}
         self._samples: Counter[str] = Counter()
-        self.broken: list[str] = []
         self.mislabelled: list[str] = []
         self.digests: dict[str, bytes] = {}
+        """Of the usable images with usable labels, by name."""
         self.objects: dict[str, int] = {}
         """A number for the objects of an image: equal for equal ones."""
-        self.widths, self.heights = array("L"), array("L")
         self.boxes = 0
         self.backgrounds = 0
         self.highest_label = -1
@@ -101,11 +109,11 @@ class _Found:
         """Takes in one image and reads its label."""
         label = self._label(facts)
         if facts.problem is not None:
-            self.broken.append(facts.name)
-        elif not label.usable:
-            self.mislabelled.append(facts.name)
-        else:
+            return
+        if label.usable:
             self._use(facts, label.boxes)
+        else:
+            self.mislabelled.append(facts.name)
 
     def summaries(self, classes: tuple[str, ...]) -> dict[str, SplitSummary]:
         """The usable images of each split; a class counts an image that has any object of it."""
@@ -113,23 +121,20 @@ class _Found:
             split: SplitSummary(
                 samples=self._samples[split],
                 per_class={name: self._images[split][number] for number, name in enumerate(classes)},
+                boxes_per_class={name: self._boxes[split][number] for number, name in enumerate(classes)},
             )
             for split in SPLITS
             if split in self._images
-        }
-
-    def boxes_per_class(self, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
-        """The objects of each class in the usable images of each split."""
-        return {
-            split: {name: counts[number] for number, name in enumerate(classes)}
-            for split, counts in self._boxes.items()
         }
 
     def _label(self, facts: ImageFacts) -> Label:
         name = self._layout.labels.get(facts.name)
         label = read_label(self._source, self._layout, facts.name)
         if facts.problem is None:
-            label = label.at_size(facts.width, facts.height)
+            label = label.at_size(*facts.upright_size)
+            if facts.orientation != 1 and label.boxes:
+                seen = f"{facts.name!r} is stored turned or mirrored; its boxes are read as drawn upright."
+                self._log.add(Code.LABEL_OF_TURNED_IMAGE, seen, path=name)
         # Two images may share a label.
         if name is not None and name not in self._noted:
             self._noted.add(name)
@@ -141,8 +146,6 @@ class _Found:
     def _use(self, facts: ImageFacts, boxes: tuple[Box, ...]) -> None:
         self.digests[facts.name] = facts.digest
         self.objects[facts.name] = hash(boxes)
-        self.widths.append(facts.width)
-        self.heights.append(facts.height)
         self.boxes += len(boxes)
         self.backgrounds += not boxes
         labels = Counter(box.label for box in boxes)
@@ -165,18 +168,46 @@ def _note_broken_labels(log: FindingLog, found: _Found, total: int, limits: Imag
     )
 
 
-def _note_duplicates(log: FindingLog, layout: Layout, found: _Found) -> int:
-    """Adds findings about copies of images, each of which counts in the first split that has it."""
-    splits = {name: split for split in reversed(SPLITS) for name in layout.splits.get(split, ())}
+def _note_unlike_copies(log: FindingLog, layout: Layout, found: _Found) -> None:
+    """Adds a finding for each copy of an image whose label names other objects than the first one's."""
     first: dict[bytes, str] = {}
     for name, digest in found.digests.items():
         original = first.setdefault(digest, name)
         if found.objects[original] != found.objects[name]:
             seen = f"{name!r} is the same image as {original!r}, and its label names other objects."
             log.add(Code.LABEL_UNLIKE_COPY, seen, path=layout.labels.get(name, name))
-    return note_duplicates(
-        log, (Placed(name, digest, splits[name], None) for name, digest in found.digests.items())
-    )
+
+
+def _placed(layout: Layout, found: _Found) -> list[Placed]:
+    """The usable images, each in the first split that has it; those of all classes may look alike."""
+    splits = {name: split for split in reversed(SPLITS) for name in layout.splits.get(split, ())}
+    return [Placed(name, digest, splits[name], None) for name, digest in found.digests.items()]
+
+
+def _groups(log: FindingLog, found: _Found, copies: Copies) -> tuple[int, ...]:
+    """The groups of images that an automatic split keeps together; empty where each is by itself."""
+    names = sorted(found.digests)
+    exact = likeness_groups(names, found.digests, ())
+    if names and max(exact) == 0:
+        log.add(Code.IMAGES_NOT_SPLITTABLE, "All usable images are the same.")
+    groups = likeness_groups(names, found.digests, copies.near)
+    if groups and max(Counter(groups).values()) > _MAX_GROUP_SHARE * len(groups):
+        # Better a split with near copies on both sides, and a finding that says so, than none.
+        log.add(
+            Code.IMAGES_ALL_ALIKE, "More than half of the images are nearly alike, like frames of a film."
+        )
+        groups = exact
+    return tuple(groups) if len(set(groups)) < len(groups) else ()
+
+
+def _paths_of_samples(log: FindingLog, layout: Layout) -> dict[Code, Collection[str]]:
+    """By code, the images and labels with findings: no version of a dataset leaves out its data.yaml."""
+    files = {*layout.images, *layout.outside, *layout.labels.values()}
+    stray = (Code.LABEL_WITHOUT_IMAGE, Code.LABEL_FORMAT_UNSUPPORTED, Code.FILE_NOT_AN_IMAGE)
+    return {
+        code: paths if code in stray else [path for path in paths if path in files]
+        for code, paths in log.paths().items()
+    }
 
 
 def companions(source: Source, left_out: Collection[str]) -> frozenset[str]:
