@@ -171,6 +171,19 @@ def test_importing_a_file_uploads_it(gateway: FakeGateway, run: Run, tmp_path: P
     assert ran.document["name"] == "models/w"
 
 
+def test_importing_a_folder_here_uploads_it_where_the_server_may_not_read_it(
+    gateway: FakeGateway, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"weights")
+    model = model_service_pb2.Model(
+        name="models/w", state=model_service_pb2.MODEL_STATE_READY, detail="resnet18 of torchvision"
+    )
+    gateway.fail("ImportModel", TuneyardError("SOURCE_NOT_ALLOWED", "not below an allowed root"))
+    gateway.answer("UploadModel", model_service_pb2.UploadModelResponse(model=model))
+    gateway.answer("GetModel", model_service_pb2.GetModelResponse(model=model))
+    assert "resnet18 of torchvision" in run("models", "import", tmp_path, "--name", "w").out
+
+
 def test_importing_a_hub_id_asks_the_server(gateway: FakeGateway, run: Run) -> None:
     model = model_service_pb2.Model(name="models/m")
     gateway.answer("ImportModel", model_service_pb2.ImportModelResponse(model=model))

@@ -9,7 +9,7 @@ from tuneyard.cli.command import UsageFailure, command
 from tuneyard.cli.formats import enum_word, facts, local_time, plain, size, table
 from tuneyard.cli.session import Session
 from tuneyard.cli.transfers import shown_transfers
-from tuneyard.client.errors import ModelNotFound
+from tuneyard.client.errors import ModelNotFound, SourceNotAllowed
 from tuneyard.client.words import FAMILIES, TASKS, word_of
 from tuneyard.v1 import model_service_pb2, training_pb2
 from tuneyard.v1.model_service_pb2 import BaseModel, Model
@@ -56,7 +56,8 @@ def _list(
     )
     if models:
         session.out.print()
-        session.out.print(table(("in the store", "state", "family", "size", "created"), map(_row, models)))
+        columns = ("in the store", "state", "family", "architecture", "size", "created")
+        session.out.print(table(columns, map(_row, models)))
 
 
 @command(app, "import")
@@ -66,7 +67,8 @@ def import_(
         str,
         typer.Argument(
             metavar="PATH_OR_HUB_ID",
-            help="A file here, which is uploaded, a path on the server below an allowed root, or a hub id.",
+            help="A file or folder here, which is uploaded, an absolute path of the server below an allowed "
+            "root, or a hub id.",
         ),
     ],
     *,
@@ -79,17 +81,25 @@ def import_(
     ] = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is there.")] = True,
 ) -> None:
-    """Bring a model into the store."""
+    """Bring a model into the store: its files are checked, and nothing in them is executed.
+
+    Named like its architecture, as in `--name resnet50`, it is what jobs get that name the architecture.
+    """
     number = _family(family)
-    if Path(source).is_file():
+    path, model = Path(source), None
+    if not path.is_file() and not (path.is_dir() and not path.is_absolute()):
+        try:
+            model = session.client.models.import_(
+                source, family=number, name=name, architecture=architecture, revision=revision
+            )
+        except SourceNotAllowed:
+            if not path.is_dir():
+                raise
+    if model is None:
         with shown_transfers(session) as progress:
             model = session.client.models.upload(
                 source, family=number, name=name, architecture=architecture, progress=progress
             )
-    else:
-        model = session.client.models.import_(
-            source, family=number, name=name, architecture=architecture, revision=revision
-        )
     if wait:
         with session.err.status(f"{model.name} is being imported …"):
             model = session.client.models.wait_ready(model.name)
@@ -131,6 +141,7 @@ def _row(model: Model) -> tuple[str, ...]:
         plain(model.name.removeprefix("models/")),
         enum_word(model_service_pb2.ModelState.Name(model.state), "MODEL_STATE"),
         word_of(model.family, FAMILIES),
+        plain(model.architecture),
         size(model.size_bytes),
         local_time(model.create_time),
     )
@@ -145,16 +156,37 @@ def _print_base(session: Session, model: BaseModel) -> None:
         ("family", word_of(model.family, FAMILIES)),
         ("description", plain(model.description)),
         ("weights", f"{model.parameter_count / 1e6:.1f} M" if model.parameter_count else ""),
-        ("memory", f"at least {size(model.minimum_memory_bytes)}" if model.minimum_memory_bytes else ""),
+        ("memory", _device_memory(model)),
         ("availability", _availability(model)),
+        ("settings", _settings(model.recommended)),
         ("licence", plain(model.license)),
     ]
     session.out.print(facts(pairs))
 
 
 def _availability(model: BaseModel) -> str:
+    if model.model:
+        return f"in the store: {plain(model.model)}"
     name = model_service_pb2.Availability.Name(model.availability)
     return enum_word(name, "AVAILABILITY").lower().replace("_", " ")
+
+
+def _device_memory(model: BaseModel) -> str:
+    if not model.minimum_memory_bytes:
+        return ""
+    return f"at least {size(model.minimum_memory_bytes)}, better {size(model.recommended_memory_bytes)}"
+
+
+def _settings(spec: training_pb2.TrainingSpec) -> str:
+    hyper, task = spec.hyperparameters, spec.WhichOneof("task")
+    side = getattr(getattr(spec, task), "image_size", 0) if task else 0
+    parts = (
+        ("epochs", hyper.epochs),
+        ("batch", hyper.batch_size),
+        ("learning rate", f"{hyper.learning_rate:g}" if hyper.learning_rate else ""),
+        ("image size", f"{side} px" if side else ""),
+    )
+    return ", ".join(f"{name} {value}" for name, value in parts if value)
 
 
 def _print(session: Session, model: Model) -> None:
@@ -166,6 +198,8 @@ def _print(session: Session, model: Model) -> None:
         ("state", enum_word(model_service_pb2.ModelState.Name(model.state), "MODEL_STATE")),
         ("family", word_of(model.family, FAMILIES)),
         ("architecture", plain(model.architecture)),
+        ("content", plain(model.detail)),
+        ("usable for", ", ".join(word_of(task, TASKS) for task in model.tasks)),
         ("source", plain(model.source)),
         ("revision", plain(model.revision)),
         ("size", size(model.size_bytes)),

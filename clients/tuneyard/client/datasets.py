@@ -1,7 +1,6 @@
 """Datasets: bringing them to the server and waiting until they are checked."""
 
 import asyncio
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from tuneyard.client import errors, names
 from tuneyard.client.connection import Connection
-from tuneyard.client.packing import pack
+from tuneyard.client.packing import as_file
 from tuneyard.client.pages import collect
 from tuneyard.client.transfer import ProgressCallback, sha256_of
 from tuneyard.client.uploading import upload
@@ -44,7 +43,7 @@ class AsyncDatasets:
         """
         with ExitStack() as stack:
             source = Path(path)
-            file = await asyncio.to_thread(_as_file, source, stack)
+            file = await asyncio.to_thread(as_file, source, stack)
             digest = await asyncio.to_thread(sha256_of, file)
             request = dataset_service_pb2.CreateDatasetRequest(
                 dataset_id=name.removeprefix("datasets/") or names.content_id(source.name, digest),
@@ -97,6 +96,34 @@ class AsyncDatasets:
             request_id=request_id or names.new_request_id(),
         )
         return (await self._connection.unary(self._connection.datasets.ImportDataset, request)).dataset
+
+    async def without(
+        self,
+        name: str,
+        *,
+        paths: Sequence[str] = (),
+        codes: Sequence[str] = (),
+        new_name: str = "",
+        display_name: str = "",
+        labels: Mapping[str, str] | None = None,
+        request_id: str = "",
+    ) -> Dataset:
+        """Makes a version of a dataset without some files: `paths`, and those with a finding of one of `codes`.
+
+        The dataset itself stays as it is. Returns the version, VALIDATING. Paths are as findings have them; a
+        code such as "DUPLICATE_IMAGE" also finds the files that the report does not list.
+        """
+        request = dataset_service_pb2.CreateDatasetVersionRequest(
+            parent=names.dataset(name),
+            dataset_id=new_name.removeprefix("datasets/"),
+            display_name=display_name,
+            exclude_paths=paths,
+            exclude_codes=codes,
+            labels=labels,
+            request_id=request_id or names.new_request_id(),
+        )
+        method = self._connection.datasets.CreateDatasetVersion
+        return (await self._connection.unary(method, request)).dataset
 
     async def get(self, name: str) -> Dataset:
         """One dataset with its report."""
@@ -153,15 +180,6 @@ class AsyncDatasets:
             return page.datasets, page.next_page_token
 
         return await collect(fetch, limit=limit)
-
-
-def _as_file(source: Path, stack: ExitStack) -> Path:
-    if not source.is_dir():
-        return source
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tuneyard-"))
-    archive = Path(folder) / f"{source.resolve().name}.zip"
-    pack(source, archive)
-    return archive
 
 
 def _is_same(existing: Dataset, wanted: dataset_service_pb2.CreateDatasetRequest) -> bool:

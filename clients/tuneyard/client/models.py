@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 from tuneyard.client import errors, names
 from tuneyard.client.connection import Connection
+from tuneyard.client.packing import as_file
 from tuneyard.client.pages import collect
 from tuneyard.client.transfer import CHUNK_BYTES, ProgressCallback, Transfer, sha256_of
 from tuneyard.client.words import FAMILIES, TASKS, value_of
@@ -77,19 +79,20 @@ class AsyncModels:
         architecture: str = "",
         progress: ProgressCallback | None = None,
     ) -> Model:
-        """Sends a model's file, or a ZIP of its files."""
-        path = Path(file)
-        header = ModelUploadHeader(
-            model_id=name.removeprefix("models/"),
-            display_name=display_name,
-            family=value_of(family, FAMILIES),
-            architecture=architecture,
-            file_name=path.name,
-            size_bytes=path.stat().st_size,
-            sha256=await asyncio.to_thread(sha256_of, path),
-        )
-        requests = _requests(path, header, progress)
-        return (await self._connection.send(self._connection.models.UploadModel, requests)).model
+        """Sends a model's file, or a folder with its files as a ZIP; it is then IMPORTING."""
+        with ExitStack() as stack:
+            path = await asyncio.to_thread(as_file, Path(file), stack)
+            header = ModelUploadHeader(
+                model_id=name.removeprefix("models/"),
+                display_name=display_name,
+                family=value_of(family, FAMILIES),
+                architecture=architecture,
+                file_name=path.name,
+                size_bytes=path.stat().st_size,
+                sha256=await asyncio.to_thread(sha256_of, path),
+            )
+            requests = _requests(path, header, progress)
+            return (await self._connection.send(self._connection.models.UploadModel, requests)).model
 
     async def get(self, name: str) -> Model:
         """One model of the store."""

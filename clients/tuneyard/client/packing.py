@@ -1,8 +1,10 @@
 """Packs a folder into a ZIP, so that the same files always give the same bytes."""
 
 import os
+import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,16 @@ def pack(folder: Path, archive: Path) -> None:
             with path.open("rb") as source, target.open(entry, "w") as sink:
                 while chunk := source.read(1024 * 1024):
                     sink.write(chunk)
+
+
+def as_file(source: Path, stack: ExitStack) -> Path:
+    """The file itself, or a ZIP of the folder that is gone when the stack is closed."""
+    if not source.is_dir():
+        return source
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tuneyard-"))
+    archive = Path(folder) / f"{source.resolve().name}.zip"
+    pack(source, archive)
+    return archive
 
 
 def _files(folder: Path) -> Iterator[Path]:

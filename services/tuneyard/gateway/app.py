@@ -205,7 +205,6 @@ class Gateway:
             trainers=trainers,
             imports=imports,
             work_dir=work_dir / "models",
-            new_id=new_id,
         )
         intake = JobIntake(
             db=db,

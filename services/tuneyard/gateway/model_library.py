@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +37,6 @@ class ModelLibrary:
         trainers: Trainers,
         imports: ModelImports,
         work_dir: Path,
-        new_id: Callable[[], str],
     ) -> None:
         """`work_dir` is this gateway's own, for archives while they are unpacked."""
         self._repository = repository
@@ -46,7 +45,6 @@ class ModelLibrary:
         self._trainers = trainers
         self._imports = imports
         self._work_dir = work_dir
-        self._new_id = new_id
 
     async def catalogue(
         self, request: model_service_pb2.ListBaseModelsRequest
@@ -104,7 +102,8 @@ class ModelLibrary:
         """An IMPORTING model from one file, or the files of a ZIP. ALREADY_EXISTS, CHECKSUM_MISMATCH."""
         if not _FILE_NAME.fullmatch(header.file_name):
             raise invalid("header.file_name", "must be a plain file name, such as model.safetensors")
-        name = names.model_name(header.model_id or self._new_id())
+        own = f"{_id_from(Path(header.file_name).stem)}-{secrets.token_hex(3)}"
+        name = names.model_name(header.model_id or own)
         if await self._repository.exists(name):
             raise already_exists(name)
         prefix = f"{self._imports.new_prefix(name)}{RECEIVED}"
