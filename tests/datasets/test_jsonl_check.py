@@ -230,3 +230,9 @@ def test_real_prose_has_nothing_to_find(tmp_path: Path) -> None:
     assert report.samples == len(examples) > 200
     # Some of these functions are described in nearly the same words.
     assert set(report.counts) <= {"NEAR_DUPLICATE_EXAMPLE"}
+
+
+def test_every_code_of_the_corpus_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "jsonl-datasets.md").read_text()
+    planted = {code for defect in DEFECTS for code, _, _ in defect.expected}
+    assert [code for code in sorted(planted) if f"`{code}`" not in page] == []
