@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.defects_yolo import DEFECTS, YAML, Defect, Files, clean_files, data_yaml, renamed
-from tuneyard.datasets import Code, Report, Severity, check, open_source, yolo, yolo_check
+from tuneyard.datasets import Code, Exclusion, Report, Severity, check, open_source, prepare, yolo, yolo_check
 
 Write = Callable[..., Path]
 
@@ -248,11 +248,25 @@ def test_codes_never_point_at_the_yaml_as_a_file_to_leave_out(write_folder: Writ
     }
 
 
-def test_a_set_without_its_defects_has_none(write_folder: Write) -> None:
+@pytest.mark.parametrize(
+    "exclusion",
+    [Exclusion(codes=[Code.LABEL_CLASS_UNKNOWN]), Exclusion(paths=["labels/train/0003.txt"])],
+    ids=["by code", "by name"],
+)
+def test_a_version_without_its_defects_has_none(write_zip: Write, exclusion: Exclusion) -> None:
     files = clean_files()
     files["labels/train/0003.txt"] = b"7 0.5 0.5 0.1 0.1\n"
-    root = write_folder(files)
-    left_out = yolo_check.companions(open_source(root), ["labels/train/0003.txt"])
-    for name in left_out:
-        (root / name).unlink()
-    assert found(check(root, format="yolo")) == Counter()
+    report = check(write_zip(files), format="yolo", exclusion=exclusion)
+    assert found(report) == Counter()
+    assert report.excluded == ("images/train/0003.png", "labels/train/0003.txt")
+    assert report.samples == 47
+
+
+def test_what_is_prepared_from_a_zip_is_what_was_checked(write_zip: Write, tmp_path: Path) -> None:
+    files = clean_files()
+    files["images/train/0003.png"] = b"no image"
+    archive = write_zip(files, prefix="shapes/")
+    report = check(archive, format="yolo")
+    prepare(archive, tmp_path / "prepared", format="yolo", report=report)
+    index = yolo.index(tmp_path / "prepared", report)
+    assert {split: len(samples) for split, samples in index.splits.items()} == {"train": 41, "val": 6}
