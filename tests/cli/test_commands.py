@@ -240,7 +240,8 @@ def test_trainers_are_listed_with_their_devices(gateway: FakeGateway, run: Run) 
 
 
 def test_chatting_keeps_the_conversation(gateway: FakeGateway, run: Run) -> None:
-    gateway.answer("GetJob", GetJobResponse(job=JOB))
+    talker = job_pb2.JobSpec(training=training_pb2.TrainingSpec(language_model={}))
+    gateway.answer("GetJob", GetJobResponse(job=job_pb2.Job(name="jobs/0198", spec=talker)))
     gateway.on("GenerateText", lambda request, context: iter([GenerateTextResponse(text="yes")]))
     assert run("chat", "0198", stdin="one?\ntwo?\n\n").out == "yes\nyes\n"
     turns = [turn.content for turn in gateway.requests["GenerateText"][-1].messages]

@@ -199,3 +199,19 @@ def test_the_label_of_a_class_is_drawn_in_a_corner() -> None:
     drawn = drawing.draw_label(file.getvalue(), classified)
     assert drawn.getpixel((1, 1)) != (255, 255, 255)
     assert drawn.getpixel((199, 99)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"), [(("generate", "0198", "a cat"), "predict"), (("chat", "0198"), "predict")]
+)
+def test_the_command_for_another_task_is_named(
+    classifier: FakeGateway, run, command: tuple[str, ...], hint: str
+) -> None:
+    ran = run(*command)
+    assert (ran.code, f"tuneyard {hint}" in ran.err) == (2, True)
+
+
+def test_predicting_with_a_language_model_names_chat(gateway: FakeGateway, run, photos: Path) -> None:
+    gateway.answer("GetJob", job(training_pb2.TrainingSpec(language_model=training_pb2.LanguageModel())))
+    ran = run("predict", "0198", photos)
+    assert (ran.code, "tuneyard chat" in ran.err) == (2, True)

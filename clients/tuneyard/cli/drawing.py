@@ -1,5 +1,6 @@
 """Draws what a model says onto pictures: boxes with labels, or one label in a corner."""
 
+import colorsys
 import hashlib
 import io
 import warnings
@@ -11,17 +12,6 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tuneyard.v1.inference_service_pb2 import Classification, Detection
 
-# Light enough for black letters, and far apart.
-_COLOURS: Final = (
-    (255, 214, 10),
-    (64, 224, 208),
-    (255, 159, 67),
-    (144, 238, 144),
-    (255, 127, 167),
-    (120, 190, 255),
-    (200, 160, 255),
-    (240, 240, 120),
-)
 _LETTERS: Final = (0, 0, 0)
 
 
@@ -29,7 +19,7 @@ def draw_boxes(content: bytes, detections: Sequence[Detection]) -> Image.Image:
     """The upright picture with a box and a label for each object, the surest on top."""
     picture = _upright(content)
     pen, unit = ImageDraw.Draw(picture), _unit(picture)
-    font = ImageFont.load_default(7 * unit)
+    font = _font(unit)
     for seen in reversed(detections):
         colour = _colour(seen.label)
         box = (seen.x_min, seen.y_min, max(seen.x_min, seen.x_max), max(seen.y_min, seen.y_max))
@@ -42,7 +32,7 @@ def draw_label(content: bytes, classified: Classification) -> Image.Image:
     """The upright picture with its likeliest class in a corner."""
     picture = _upright(content)
     best = classified.scores[0]
-    font = ImageFont.load_default(7 * _unit(picture))
+    font = _font(_unit(picture))
     text = f"{best.label} {best.score:.2f}"
     _write(ImageDraw.Draw(picture), font, text, at=(0, 0), colour=_colour(best.label))
     return picture
@@ -64,7 +54,12 @@ def _upright(content: bytes) -> Image.Image:
 
 def _unit(picture: Image.Image) -> int:
     """The width of a line, in px, such that it is seen on a picture of this size."""
-    return max(2, round(max(picture.size) / 400))
+    return max(1, round(max(picture.size) / 400))
+
+
+def _font(unit: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Pillow's own font, which every machine has; it knows Latin letters alone."""
+    return ImageFont.load_default(max(10, 7 * unit))
 
 
 def _write(
@@ -84,5 +79,7 @@ def _write(
 
 
 def _colour(label: str) -> tuple[int, int, int]:
-    """The same for a label in every picture and every run."""
-    return _COLOURS[hashlib.sha256(label.encode()).digest()[0] % len(_COLOURS)]
+    """The same for a label in every picture and every run; light enough for black letters."""
+    hue = int.from_bytes(hashlib.sha256(label.encode()).digest()[:2]) / 65536
+    red, green, blue = colorsys.hls_to_rgb(hue, 0.65, 0.9)
+    return round(255 * red), round(255 * green), round(255 * blue)

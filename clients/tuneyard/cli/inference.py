@@ -3,19 +3,27 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from tuneyard.cli.command import command
+from tuneyard.cli.command import UsageFailure, command
 from tuneyard.cli.formats import plain
 from tuneyard.cli.jobs import JobName
 from tuneyard.cli.session import Session
+from tuneyard.v1 import job_pb2
 from tuneyard.v1.inference_service_pb2 import (
     ChatTurn,
     GenerateImagesRequest,
     GenerateTextRequest,
 )
+
+_COMMANDS: Final = {
+    "image_classifier": "predict JOB IMAGE…",
+    "object_detector": "predict JOB IMAGE…",
+    "text_to_image_lora": "generate JOB PROMPT",
+    "language_model": "chat JOB",
+}
 
 
 def add_to(root: typer.Typer) -> None:
@@ -37,6 +45,7 @@ def generate(
 ) -> None:
     """Draw images, or answer a prompt, with a finished job's model."""
     found = session.client.jobs.get(job)
+    require_task(found, "text_to_image_lora", "language_model")
     if found.spec.training.WhichOneof("task") == "language_model":
         turns = [ChatTurn(role="user", content=prompt)]
         text = _answer(session, found.name, turns, aloud=not session.json)
@@ -58,14 +67,27 @@ def generate(
 
 def chat(session: Session, job: JobName) -> None:
     """Talk to a finished job's model. An empty line or Ctrl-D ends it."""
-    name = session.client.jobs.get(job).name
+    found = session.client.jobs.get(job)
+    require_task(found, "language_model")
     turns: list[ChatTurn] = []
     while question := _ask(session):
         turns.append(ChatTurn(role="user", content=question))
-        answer = _answer(session, name, turns, aloud=not session.json)
+        answer = _answer(session, found.name, turns, aloud=not session.json)
         turns.append(ChatTurn(role="assistant", content=answer))
         if session.json:
             session.document({"role": "assistant", "content": answer})
+
+
+def require_task(job: job_pb2.Job, *tasks: str) -> None:
+    """Refuses a job whose model another command tries, and names that command."""
+    task = job.spec.training.WhichOneof("task")
+    if task is None or task in tasks:
+        # A job that trained nothing is the server's to explain.
+        return
+    raise UsageFailure(
+        f"{job.name} trained a model of the task {task.replace('_', '-')}",
+        hints=(f"tuneyard {_COMMANDS[task]}",),
+    )
 
 
 def _ask(session: Session) -> str:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tuneyard.cli.command import UsageFailure, command
 from tuneyard.cli.formats import plain, size, table
+from tuneyard.cli.inference import require_task
 from tuneyard.cli.session import EXIT_FAILED, EXIT_OK, Session
 from tuneyard.client import InvalidRequest, image_batches
 from tuneyard.client.inference import MAX_IMAGE_BYTES
@@ -91,6 +92,7 @@ def predict(
         raise UsageFailure("name the job, and at least one image", hints=("tuneyard predict JOB IMAGE…",))
     sources = _sources([Path(path) for path in paths])
     found = session.client.jobs.get(name)
+    require_task(found, "image_classifier", "object_detector")
     if _is_detector(found):
         folder = output if output or session.json else _PICTURES
         answers = _detect(session, found.name, sources, folder, (min_score, iou_threshold))
