@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from tests.support.fake_gateway import FakeGateway, FakeJob
+from tests.support.trainer_process import eventually
 from tuneyard.cli.describe import describe, ending
-from tuneyard.cli.views import LineView, LiveView, Standing
+from tuneyard.cli.views import LineView, LiveView, OutageNotes, Standing
 from tuneyard.v1 import errors_pb2, event_pb2, job_pb2, training_service_pb2
 
 Run = Callable[..., Any]
@@ -110,6 +111,10 @@ def _change(**values: Any) -> event_pb2.StateChangeEvent:
             ),
             "at step 7: batch 16 → 8 with accumulation 2",
         ),
+        (
+            _event(rolled_back={"from_step": 6, "to_step": 4, "learning_rate_factor": 0.5}),
+            "went back from step 6 to step 4: the learning rate is 0.5 times",
+        ),
         (_event(artifact={"artifact": {"path": "m", "size_bytes": 10}}), "artifact m, 10 B"),
         (_event(result={"metrics": {"eval/accuracy_top1": 0.98}}), "eval/accuracy_top1 0.9800"),
     ],
@@ -183,8 +188,15 @@ def test_what_a_job_waited_for_is_over_when_it_starts() -> None:
 def test_the_last_line_says_what_to_do_next() -> None:
     job = job_pb2.Job(name="jobs/1", state=job_pb2.JOB_STATE_SUCCEEDED)
     assert "tuneyard artifacts download 1 -o DIR" in ending(job)
-    job.state = job_pb2.JOB_STATE_FAILED
-    assert "tuneyard jobs rerun 1" in ending(job)
+
+
+def test_the_last_line_about_a_failure_says_what_its_error_says() -> None:
+    job = job_pb2.Job(name="jobs/1", state=job_pb2.JOB_STATE_FAILED)
+    assert "→ what happened: tuneyard jobs show 1" in ending(job)
+    job.error.remedies.extend(["Lower the learning rate.", "Warm up longer."])
+    assert ending(job).endswith("\n  → Lower the learning rate.")
+    job.error.retryable = True
+    assert ending(job).endswith("→ Lower the learning rate.\n  → to run it again: tuneyard jobs rerun 1")
 
 
 @pytest.mark.parametrize("width", [30, 60, 100])
@@ -198,6 +210,37 @@ def test_nothing_of_the_progress_is_cut_on_narrow_terminals(width: int) -> None:
     shown = " ".join(captured.get().split())
     assert "step 8/300 epoch 0.7/27.3" in shown
     assert "…" not in shown
+
+
+def test_json_output_gets_one_note_for_each_outage() -> None:
+    console = Console(width=200, file=io.StringIO())
+    notes = OutageNotes(console)
+    for _ in range(2):
+        notes.away("no answer")
+        notes.away("still no answer")
+        notes.waiting(job_pb2.Job())
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().count("no answer; trying again") == 2
+    assert "still" not in console.file.getvalue()
+
+
+def test_an_outage_while_events_are_printed_as_json_is_told_on_standard_error(
+    gateway: FakeGateway, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuneyard.cli.follow._LOOK_AT_QUEUE_SECONDS", 0.02)
+    job = FakeJob("jobs/1")
+    job.serve(gateway)
+
+    def watch(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        before, tries_of_a_call = gateway.calls["GetJob"], 4
+        gateway.fail("GetJob", grpc.StatusCode.UNAVAILABLE, times=tries_of_a_call)
+        eventually(lambda: gateway.calls["GetJob"] >= before + tries_of_a_call + 2)
+        yield training_service_pb2.WatchJobResponse(events=job.events)
+
+    gateway.on("WatchJob", watch)
+    ran = run("watch", "1", "--json")
+    assert len(ran.documents) == len(job.events)
+    assert ran.err.count("trying again") == 1
 
 
 def test_a_server_that_is_away_is_said_once_and_forgotten_when_it_is_back() -> None:

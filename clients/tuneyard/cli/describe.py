@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tuneyard.cli.formats import duration, number, plain, size, state_word, styled_state
-from tuneyard.v1 import event_pb2, job_pb2
+from tuneyard.v1 import errors_pb2, event_pb2, job_pb2
 
 
 def describe(event: event_pb2.JobEvent) -> str | None:
@@ -101,6 +101,14 @@ def _out_of_memory(event: event_pb2.JobEvent) -> str:
     )
 
 
+def _rolled_back(event: event_pb2.JobEvent) -> str:
+    back = event.rolled_back
+    return (
+        f"[yellow]went back[/] from step {back.from_step} to step {back.to_step}: "
+        f"the learning rate is {back.learning_rate_factor:g} times what it was to be"
+    )
+
+
 def _artifact(event: event_pb2.JobEvent) -> str:
     artifact = event.artifact.artifact
     return f"[dim]artifact {plain(artifact.path)}, {size(artifact.size_bytes)}[/]"
@@ -123,9 +131,18 @@ _DESCRIBERS = {
     "warning": _warning,
     "advice": _advice,
     "oom_recovered": _out_of_memory,
+    "rolled_back": _rolled_back,
     "artifact": _artifact,
     "result": _result,
 }
+
+
+def _ways_on(error: errors_pb2.JobError, identifier: str) -> list[str]:
+    """What to do about a failure: what it says itself, and a rerun only where that may help."""
+    ways = [plain(remedy) for remedy in error.remedies[:1]]
+    if error.retryable:
+        ways.append(f"to run it again: tuneyard jobs rerun {identifier}")
+    return ways or [f"what happened: tuneyard jobs show {identifier}"]
 
 
 def ending(job: job_pb2.Job) -> str:
@@ -138,5 +155,5 @@ def ending(job: job_pb2.Job) -> str:
     if job.state == job_pb2.JOB_STATE_SUCCEEDED:
         return f"[green]{line}[/]\n  → tuneyard artifacts download {identifier} -o DIR"
     if job.state == job_pb2.JOB_STATE_FAILED:
-        return f"[red]{line}[/]\n  → to run it again: tuneyard jobs rerun {identifier}"
+        return "\n  → ".join([f"[red]{line}[/]", *_ways_on(job.error, identifier)])
     return f"[yellow]{line}[/]"

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from tuneyard.cli.command import Failure
 from tuneyard.cli.describe import ending
 from tuneyard.cli.session import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Session
-from tuneyard.cli.views import LineView, LiveView, View
+from tuneyard.cli.views import LineView, LiveView, OutageNotes, QueueView, View
 from tuneyard.client import DEFAULT_SERVER, TuneyardError
 from tuneyard.v1 import job_pb2
 
@@ -24,7 +24,10 @@ def follow(session: Session, name: str, *, after: int = 0, end_with_job: bool = 
     reached = after
     try:
         if session.json:
-            with closing(job.watch(after=after)) as events:
+            with (
+                _looking_at_queue(session, OutageNotes(session.err), job.name),
+                closing(job.watch(after=after)) as events,
+            ):
                 for event in events:
                     reached = event.sequence
                     session.document(event)
@@ -67,7 +70,7 @@ def _watch_command(session: Session, name: str, reached: int) -> str:
 
 
 @contextmanager
-def _looking_at_queue(session: Session, view: View, name: str) -> Iterator[None]:
+def _looking_at_queue(session: Session, view: QueueView, name: str) -> Iterator[None]:
     """Tells the view what is no event: the place in the queue, and a server that does not answer."""
     over = threading.Event()
 

@@ -19,7 +19,17 @@ _LINE_EVERY_SECONDS = 10
 _SHORTEST_BAR, _LONGEST_BAR = 8, 36
 
 
-class View(Protocol):
+class QueueView(Protocol):
+    """Is told what is no event of a job."""
+
+    def waiting(self, job: job_pb2.Job) -> None:
+        """The server answers; where the job stands in the queue may have changed."""
+
+    def away(self, problem: str) -> None:
+        """The server does not answer; whoever follows the job tries on."""
+
+
+class View(QueueView, Protocol):
     """Shows a job. `show` may be called from another thread than the others."""
 
     def __enter__(self) -> Self: ...
@@ -34,11 +44,21 @@ class View(Protocol):
     def show(self, events: Sequence[event_pb2.JobEvent]) -> None:
         """Something happened."""
 
+
+class OutageNotes:
+    """For programs, whose standard output holds events alone: one line for each time the server is away."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._away = False
+
     def waiting(self, job: job_pb2.Job) -> None:
-        """The server answers; where the job stands in the queue may have changed."""
+        self._away = False
 
     def away(self, problem: str) -> None:
-        """The server does not answer; whoever follows the job tries on."""
+        if not self._away:
+            self._console.print(Text(_trying_on(problem)))
+        self._away = True
 
 
 class Standing:
