@@ -193,6 +193,21 @@ def test_a_recipes_own_error_keeps_its_words(worker_folder: MakeFolder) -> None:
     assert error.message == "The script says to fail." and list(error.remedies)
 
 
+def test_an_error_that_was_foreseen_is_one_line_of_the_trainers_log(
+    worker_folder: MakeFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker_folder("fake:fail_at=3").work()
+    assert capfd.readouterr().err == "RECIPE_FAILED: The script says to fail.\n"
+
+
+def test_an_unexpected_error_has_its_traceback_in_the_trainers_log(
+    worker_folder: MakeFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker_folder("fake:raise_at=3").work()
+    written = capfd.readouterr().err
+    assert "Traceback" in written and "ValueError" in written
+
+
 def test_a_sample_that_never_fits_fails_with_the_guides_remedies(worker_folder: MakeFolder) -> None:
     folder = worker_folder("fake:steps=5")
     folder.settings = {"faults": "oom@step=2"}

@@ -72,13 +72,24 @@ def _run(request: StartRunRequest, run: WorkerRun, settings: WorkerSettings) -> 
         _store_last_checkpoint(run)
         return OUT_OF_MEMORY_EXIT_CODE
     except (Exception, SystemExit) as error:
-        traceback.print_exc()
+        _tell_console(error)
         stage = run.failed_stage
         _store_last_checkpoint(run)
         run.reporter.end(failed=job_error(describe(error, stage=stage), stage=stage))
     else:
         run.reporter.end(result=result_event(result))
     return 0
+
+
+def _tell_console(error: BaseException) -> None:
+    """For the trainer's log: one line about an error that a recipe foresaw, a traceback of any other."""
+    if not isinstance(error, RecipeError):
+        traceback.print_exception(error)
+        return
+    cause = f" (from {type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ else ""
+    line = " ".join(f"{error.reason}: {error.message}{cause}".split())
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def _record_stop(request: StartRunRequest, run: WorkerRun, stopped: Stopped) -> None:
@@ -97,9 +108,9 @@ def _store_last_checkpoint(run: WorkerRun, *, timeout_seconds: float | None = _L
     """Gives a checkpoint under way the time to be stored: another attempt, or a rerun, begins with it."""
     try:
         run.finish_uploads(timeout_seconds=timeout_seconds)
-    except Exception:
+    except Exception as error:
         # Why the run ends was told already.
-        traceback.print_exc()
+        _tell_console(error)
 
 
 def describe(error: BaseException, *, stage: str = "") -> RecipeError:
