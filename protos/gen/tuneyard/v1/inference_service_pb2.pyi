@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ImageInput(_message.Message):
-    """An image as a file's bytes."""
+    """An image as a file's bytes. It is turned upright as its EXIF data say; at most 100 million pixels."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -60,7 +60,7 @@ class ClassifyRequest(_message.Message):
     """How many classes per image. Default: 5."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageInput]:
-        """Required. The images."""
+        """Required. The images, together with the rest of the request at most 32 MiB."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class ClassifyResponse(_message.Message):
 
     @_builtins.property
     def elapsed(self) -> _duration_pb2.Duration:
-        """How long the model took."""
+        """How long decoding and the model took; neither loading nor waiting counts."""
 
     def __init__(
         self,
@@ -179,7 +179,7 @@ class DetectRequest(_message.Message):
     """Overlap above which the weaker of two boxes is left out. Default: 0.7."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageInput]:
-        """Required. The images."""
+        """Required. The images, together with the rest of the request at most 32 MiB."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ Global___DetectRequest: _TypeAlias = DetectRequest  # noqa: Y015
 
 @_typing.final
 class Detection(_message.Message):
-    """One object. Coordinates are pixels of the given image."""
+    """One object. Coordinates are pixels of the given image, upright."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -259,9 +259,9 @@ class ImageDetections(_message.Message):
     name: _builtins.str
     """The image's name."""
     width: _builtins.int
-    """The image's width in pixels."""
+    """The upright image's width in pixels."""
     height: _builtins.int
-    """The image's height in pixels."""
+    """The upright image's height in pixels."""
     @_builtins.property
     def detections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Detection]:
         """The objects, surest first."""

@@ -26,8 +26,18 @@ if _version_not_supported:
 
 
 class InferenceServiceStub(object):
-    """Runs finished models on single inputs. A free device is taken; where none is free the call fails with NO_FREE_SLOT and
-    says when to try again.
+    """Runs the models of training jobs that succeeded on single inputs. Nothing is stored: the calls may be repeated.
+
+    The first call loads the model, which takes a device that no job has; later calls find it loaded, until nobody has used
+    it for a while. A queued job gets the device at once: whoever waits for an answer then gets NO_FREE_SLOT with the time
+    to try again, and so does a call that finds no free device. Calls for one model are answered one after the other. The
+    caller's deadline ends the work on an answer, and so does hanging up; without a deadline it is 10 minutes.
+
+    JOB_NOT_FOUND; JOB_STATE_CONFLICT where the job has not succeeded; INVALID_FIELD about `job` where its model is tried by
+    another method, and about `images[2].content` and the like for inputs that cannot be used: then none is answered;
+    ARTIFACT_NOT_FOUND and CHECKSUM_MISMATCH where the model's files are gone or changed; OUT_OF_MEMORY, WORKER_KILLED and
+    WORKER_CRASHED where the model's process ended, which the next call starts anew; NOT_SUPPORTED where no trainer serves
+    the method yet.
     """
 
     def __init__(self, channel):
@@ -59,19 +69,29 @@ class InferenceServiceStub(object):
 
 
 class InferenceServiceServicer(object):
-    """Runs finished models on single inputs. A free device is taken; where none is free the call fails with NO_FREE_SLOT and
-    says when to try again.
+    """Runs the models of training jobs that succeeded on single inputs. Nothing is stored: the calls may be repeated.
+
+    The first call loads the model, which takes a device that no job has; later calls find it loaded, until nobody has used
+    it for a while. A queued job gets the device at once: whoever waits for an answer then gets NO_FREE_SLOT with the time
+    to try again, and so does a call that finds no free device. Calls for one model are answered one after the other. The
+    caller's deadline ends the work on an answer, and so does hanging up; without a deadline it is 10 minutes.
+
+    JOB_NOT_FOUND; JOB_STATE_CONFLICT where the job has not succeeded; INVALID_FIELD about `job` where its model is tried by
+    another method, and about `images[2].content` and the like for inputs that cannot be used: then none is answered;
+    ARTIFACT_NOT_FOUND and CHECKSUM_MISMATCH where the model's files are gone or changed; OUT_OF_MEMORY, WORKER_KILLED and
+    WORKER_CRASHED where the model's process ended, which the next call starts anew; NOT_SUPPORTED where no trainer serves
+    the method yet.
     """
 
     def Classify(self, request, context):
-        """Classifies images.
+        """Classifies images, with the model of an image classifier's job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Detect(self, request, context):
-        """Detects objects in images.
+        """Detects objects in images, with the model of an object detector's job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,8 +143,18 @@ def add_InferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InferenceService(object):
-    """Runs finished models on single inputs. A free device is taken; where none is free the call fails with NO_FREE_SLOT and
-    says when to try again.
+    """Runs the models of training jobs that succeeded on single inputs. Nothing is stored: the calls may be repeated.
+
+    The first call loads the model, which takes a device that no job has; later calls find it loaded, until nobody has used
+    it for a while. A queued job gets the device at once: whoever waits for an answer then gets NO_FREE_SLOT with the time
+    to try again, and so does a call that finds no free device. Calls for one model are answered one after the other. The
+    caller's deadline ends the work on an answer, and so does hanging up; without a deadline it is 10 minutes.
+
+    JOB_NOT_FOUND; JOB_STATE_CONFLICT where the job has not succeeded; INVALID_FIELD about `job` where its model is tried by
+    another method, and about `images[2].content` and the like for inputs that cannot be used: then none is answered;
+    ARTIFACT_NOT_FOUND and CHECKSUM_MISMATCH where the model's files are gone or changed; OUT_OF_MEMORY, WORKER_KILLED and
+    WORKER_CRASHED where the model's process ended, which the next call starts anew; NOT_SUPPORTED where no trainer serves
+    the method yet.
     """
 
     @staticmethod

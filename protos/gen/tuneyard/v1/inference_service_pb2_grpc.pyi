@@ -27,8 +27,18 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InferenceServiceStub:
-    """Runs finished models on single inputs. A free device is taken; where none is free the call fails with NO_FREE_SLOT and
-    says when to try again.
+    """Runs the models of training jobs that succeeded on single inputs. Nothing is stored: the calls may be repeated.
+
+    The first call loads the model, which takes a device that no job has; later calls find it loaded, until nobody has used
+    it for a while. A queued job gets the device at once: whoever waits for an answer then gets NO_FREE_SLOT with the time
+    to try again, and so does a call that finds no free device. Calls for one model are answered one after the other. The
+    caller's deadline ends the work on an answer, and so does hanging up; without a deadline it is 10 minutes.
+
+    JOB_NOT_FOUND; JOB_STATE_CONFLICT where the job has not succeeded; INVALID_FIELD about `job` where its model is tried by
+    another method, and about `images[2].content` and the like for inputs that cannot be used: then none is answered;
+    ARTIFACT_NOT_FOUND and CHECKSUM_MISMATCH where the model's files are gone or changed; OUT_OF_MEMORY, WORKER_KILLED and
+    WORKER_CRASHED where the model's process ended, which the next call starts anew; NOT_SUPPORTED where no trainer serves
+    the method yet.
     """
 
     @_typing.overload
@@ -36,9 +46,9 @@ class InferenceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> InferenceServiceAsyncStub: ...
     Classify: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ClassifyRequest, _inference_service_pb2.ClassifyResponse]
-    """Classifies images."""
+    """Classifies images, with the model of an image classifier's job."""
     Detect: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.DetectRequest, _inference_service_pb2.DetectResponse]
-    """Detects objects in images."""
+    """Detects objects in images, with the model of an object detector's job."""
     GenerateText: _grpc.UnaryStreamMultiCallable[_inference_service_pb2.GenerateTextRequest, _inference_service_pb2.GenerateTextResponse]
     """Generates text, piece by piece."""
     GenerateImages: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.GenerateImagesRequest, _inference_service_pb2.GenerateImagesResponse]
@@ -46,23 +56,43 @@ class InferenceServiceStub:
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
-    """Runs finished models on single inputs. A free device is taken; where none is free the call fails with NO_FREE_SLOT and
-    says when to try again.
+    """Runs the models of training jobs that succeeded on single inputs. Nothing is stored: the calls may be repeated.
+
+    The first call loads the model, which takes a device that no job has; later calls find it loaded, until nobody has used
+    it for a while. A queued job gets the device at once: whoever waits for an answer then gets NO_FREE_SLOT with the time
+    to try again, and so does a call that finds no free device. Calls for one model are answered one after the other. The
+    caller's deadline ends the work on an answer, and so does hanging up; without a deadline it is 10 minutes.
+
+    JOB_NOT_FOUND; JOB_STATE_CONFLICT where the job has not succeeded; INVALID_FIELD about `job` where its model is tried by
+    another method, and about `images[2].content` and the like for inputs that cannot be used: then none is answered;
+    ARTIFACT_NOT_FOUND and CHECKSUM_MISMATCH where the model's files are gone or changed; OUT_OF_MEMORY, WORKER_KILLED and
+    WORKER_CRASHED where the model's process ended, which the next call starts anew; NOT_SUPPORTED where no trainer serves
+    the method yet.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Classify: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ClassifyRequest, _inference_service_pb2.ClassifyResponse]  # type: ignore[assignment]
-    """Classifies images."""
+    """Classifies images, with the model of an image classifier's job."""
     Detect: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.DetectRequest, _inference_service_pb2.DetectResponse]  # type: ignore[assignment]
-    """Detects objects in images."""
+    """Detects objects in images, with the model of an object detector's job."""
     GenerateText: _aio.UnaryStreamMultiCallable[_inference_service_pb2.GenerateTextRequest, _inference_service_pb2.GenerateTextResponse]  # type: ignore[assignment]
     """Generates text, piece by piece."""
     GenerateImages: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GenerateImagesRequest, _inference_service_pb2.GenerateImagesResponse]  # type: ignore[assignment]
     """Generates images."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Runs finished models on single inputs. A free device is taken; where none is free the call fails with NO_FREE_SLOT and
-    says when to try again.
+    """Runs the models of training jobs that succeeded on single inputs. Nothing is stored: the calls may be repeated.
+
+    The first call loads the model, which takes a device that no job has; later calls find it loaded, until nobody has used
+    it for a while. A queued job gets the device at once: whoever waits for an answer then gets NO_FREE_SLOT with the time
+    to try again, and so does a call that finds no free device. Calls for one model are answered one after the other. The
+    caller's deadline ends the work on an answer, and so does hanging up; without a deadline it is 10 minutes.
+
+    JOB_NOT_FOUND; JOB_STATE_CONFLICT where the job has not succeeded; INVALID_FIELD about `job` where its model is tried by
+    another method, and about `images[2].content` and the like for inputs that cannot be used: then none is answered;
+    ARTIFACT_NOT_FOUND and CHECKSUM_MISMATCH where the model's files are gone or changed; OUT_OF_MEMORY, WORKER_KILLED and
+    WORKER_CRASHED where the model's process ended, which the next call starts anew; NOT_SUPPORTED where no trainer serves
+    the method yet.
     """
 
     @_abc_1.abstractmethod
@@ -71,7 +101,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.ClassifyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_service_pb2.ClassifyResponse, _abc.Awaitable[_inference_service_pb2.ClassifyResponse]]:
-        """Classifies images."""
+        """Classifies images, with the model of an image classifier's job."""
 
     @_abc_1.abstractmethod
     def Detect(
@@ -79,7 +109,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.DetectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_service_pb2.DetectResponse, _abc.Awaitable[_inference_service_pb2.DetectResponse]]:
-        """Detects objects in images."""
+        """Detects objects in images, with the model of an object detector's job."""
 
     @_abc_1.abstractmethod
     def GenerateText(

@@ -961,7 +961,7 @@ class InferRequest(_message.Message):
 
     @_builtins.property
     def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.StoredFile]:
-        """Its artifacts."""
+        """Its model's files, of all its artifacts."""
 
     def __init__(
         self,

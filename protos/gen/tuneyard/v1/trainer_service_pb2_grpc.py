@@ -140,7 +140,8 @@ class TrainerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Infer(self, request, context):
-        """Runs a finished model on single inputs.
+        """Runs a finished model on single inputs, loading it first where it is not. It takes a slot that no run has and gives it
+        back when StartRun wants it; NO_FREE_SLOT where there is none. Cancelling the call ends the work on the answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,7 +55,9 @@ class TrainerServiceStub:
     NOT_SUPPORTED by a family that takes files as they are.
     """
     Infer: _grpc.UnaryStreamMultiCallable[_trainer_service_pb2.InferRequest, _trainer_service_pb2.InferResponse]
-    """Runs a finished model on single inputs."""
+    """Runs a finished model on single inputs, loading it first where it is not. It takes a slot that no run has and gives it
+    back when StartRun wants it; NO_FREE_SLOT where there is none. Cancelling the call ends the work on the answer.
+    """
     GetTrainerInfo: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.GetTrainerInfoRequest, _trainer_service_pb2.GetTrainerInfoResponse]
     """Tells who the trainer is, its devices and its catalogue."""
 
@@ -86,7 +88,9 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     NOT_SUPPORTED by a family that takes files as they are.
     """
     Infer: _aio.UnaryStreamMultiCallable[_trainer_service_pb2.InferRequest, _trainer_service_pb2.InferResponse]  # type: ignore[assignment]
-    """Runs a finished model on single inputs."""
+    """Runs a finished model on single inputs, loading it first where it is not. It takes a slot that no run has and gives it
+    back when StartRun wants it; NO_FREE_SLOT where there is none. Cancelling the call ends the work on the answer.
+    """
     GetTrainerInfo: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.GetTrainerInfoRequest, _trainer_service_pb2.GetTrainerInfoResponse]  # type: ignore[assignment]
     """Tells who the trainer is, its devices and its catalogue."""
 
@@ -162,7 +166,9 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trainer_service_pb2.InferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_trainer_service_pb2.InferResponse], _abc.AsyncIterator[_trainer_service_pb2.InferResponse]]:
-        """Runs a finished model on single inputs."""
+        """Runs a finished model on single inputs, loading it first where it is not. It takes a slot that no run has and gives it
+        back when StartRun wants it; NO_FREE_SLOT where there is none. Cancelling the call ends the work on the answer.
+        """
 
     @_abc_1.abstractmethod
     def GetTrainerInfo(
