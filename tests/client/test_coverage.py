@@ -47,6 +47,7 @@ CALLS: dict[str, Callable[[Any, Path], Any]] = {
     "SignDatasetUpload": lambda client, file: client.datasets.sign_upload("d", part_numbers=[1]),
     "CompleteDatasetUpload": lambda client, file: client.datasets.complete_upload("d"),
     "ImportDataset": lambda client, file: client.datasets.import_("s3://b/k", format=FORMAT),
+    "CreateDatasetVersion": lambda client, file: client.datasets.without("d", paths=["a.png"]),
     "GetDataset": lambda client, file: client.datasets.get("d"),
     "ListDatasets": lambda client, file: client.datasets.list(),
     "DeleteDataset": lambda client, file: client.datasets.delete("d"),

@@ -1,6 +1,7 @@
 """`tuneyard datasets …`: checking datasets here, and keeping them on the server."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from tuneyard.client import DatasetInvalid
 from tuneyard.client.words import DATASET_FORMATS, word_of
 from tuneyard.v1 import dataset_pb2
 
-app = typer.Typer(no_args_is_help=True, help="Check, upload, list, show and delete datasets.")
+app = typer.Typer(no_args_is_help=True, help="Check, upload, list, show, filter and delete datasets.")
 
 Format = Annotated[
     str, typer.Option(help=f"One of {', '.join(DATASET_FORMATS)}.", metavar="FORMAT", show_default=False)
@@ -85,17 +86,50 @@ def upload(
     _known(format)
     with shown_transfers(session) as progress:
         dataset = session.client.datasets.upload(path, format=format, name=name, progress=progress)
-    if wait:
-        try:
-            with session.err.status(f"{dataset.name} is being checked …"):
-                dataset = session.client.datasets.wait_ready(dataset.name)
-        except DatasetInvalid:
-            dataset = session.client.datasets.get(dataset.name)
-    if session.json:
-        session.document(dataset)
-    else:
-        _print(session, dataset)
-    return EXIT_FAILED if dataset.state == dataset_pb2.DATASET_STATE_INVALID else EXIT_OK
+    return _checked(session, dataset, wait=wait)
+
+
+@command(app)
+def without(
+    session: Session,
+    dataset: Name,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE…]", help="Files to leave out, as findings name them.", show_default=False
+        ),
+    ] = None,
+    *,
+    code: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CODE",
+            help="Leave out every file with such a finding, e.g. DUPLICATE_IMAGE. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    findings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Leave out the files that the findings in this JSON name: what `datasets check --json` or "
+            "`datasets show --json` printed, or a part of it. - reads standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="The version's id. Default: made by the server.", show_default=False)
+    ] = "",
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the server has checked it.")
+    ] = True,
+) -> int:
+    """Make a version of a dataset without some files. The dataset itself stays as it is."""
+    paths = [*(files or ()), *(_paths_in(findings) if findings else ())]
+    if not paths and not code:
+        raise UsageFailure("name files, --code or --findings: there is nothing to leave out")
+    version = session.client.datasets.without(dataset, paths=paths, codes=code or (), new_name=name)
+    return _checked(session, version, wait=wait)
 
 
 @command(app, "list")
@@ -145,6 +179,33 @@ def delete(session: Session, dataset: Name) -> None:
         session.out.print(f"deleted {plain(dataset)}")
 
 
+def _checked(session: Session, dataset: dataset_pb2.Dataset, *, wait: bool) -> int:
+    """Shows a new dataset, when it is checked where that is to be waited for."""
+    if wait:
+        try:
+            with session.err.status(f"{dataset.name} is being checked …"):
+                dataset = session.client.datasets.wait_ready(dataset.name)
+        except DatasetInvalid:
+            dataset = session.client.datasets.get(dataset.name)
+    if session.json:
+        session.document(dataset)
+    else:
+        _print(session, dataset)
+    return EXIT_FAILED if dataset.state == dataset_pb2.DATASET_STATE_INVALID else EXIT_OK
+
+
+def _paths_in(file: Path) -> list[str]:
+    """The files that findings name, in a report or a dataset as JSON, or in a list of findings."""
+    try:
+        value = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text())
+        value = value.get("report", value) if isinstance(value, dict) else value
+        found = value["findings"] if isinstance(value, dict) else value
+        paths = [each["path"] for each in found if each.get("path")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageFailure(f"{file}: no findings in JSON ({error})") from error
+    return list(dict.fromkeys(map(str, paths)))
+
+
 def _known(format: str) -> None:
     if format not in DATASET_FORMATS:
         raise UsageFailure(f"--format {format!r} is none of {', '.join(DATASET_FORMATS)}")
@@ -159,6 +220,9 @@ def _state(dataset: dataset_pb2.Dataset) -> str:
 def _print(session: Session, dataset: dataset_pb2.Dataset) -> None:
     report = dataset.report
     session.out.print(f"{plain(dataset.name)} {_state(dataset)} {size(dataset.size_bytes)}")
+    if dataset.parent:
+        files = f"{len(report.excluded)} files" if report.excluded else "some files"
+        session.out.print(f"{plain(dataset.parent)} without {files}")
     shown = [
         Shown(
             enum_word(dataset_pb2.Severity.Name(each.severity), "SEVERITY"),

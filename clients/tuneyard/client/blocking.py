@@ -159,6 +159,30 @@ class Datasets:
             )
         )
 
+    def without(
+        self,
+        name: str,
+        *,
+        paths: Sequence[str] = (),
+        codes: Sequence[str] = (),
+        new_name: str = "",
+        display_name: str = "",
+        labels: Mapping[str, str] | None = None,
+        request_id: str = "",
+    ) -> dataset_pb2.Dataset:
+        """Makes a version of a dataset without some files; the dataset itself stays as it is."""
+        return self._portal.run(
+            self._datasets.without(
+                name,
+                paths=paths,
+                codes=codes,
+                new_name=new_name,
+                display_name=display_name,
+                labels=labels,
+                request_id=request_id,
+            )
+        )
+
     def get(self, name: str) -> dataset_pb2.Dataset:
         """One dataset with its report."""
         return self._portal.run(self._datasets.get(name))

@@ -108,7 +108,7 @@ class AsyncDatasets:
         labels: Mapping[str, str] | None = None,
         request_id: str = "",
     ) -> Dataset:
-        """Makes a version of a dataset without some files: `paths`, and those with a finding of one of `codes`.
+        """Makes a version of a dataset without `paths`, and without files with findings of some `codes`.
 
         The dataset itself stays as it is. Returns the version, VALIDATING. Paths are as findings have them; a
         code such as "DUPLICATE_IMAGE" also finds the files that the report does not list.

@@ -12,8 +12,15 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuneyard.datasets.check import FormatNotSupported, check
-from tuneyard.datasets.child import EXIT_ERRORS_FOUND, EXIT_OK, EXIT_OUT_OF_MEMORY, EXIT_USAGE, line_of
+from tuneyard.datasets.check import NOTHING_EXCLUDED, FormatNotSupported, check
+from tuneyard.datasets.child import (
+    EXIT_ERRORS_FOUND,
+    EXIT_OK,
+    EXIT_OUT_OF_MEMORY,
+    EXIT_USAGE,
+    line_of,
+    read_exclusion,
+)
 from tuneyard.datasets.progress import Progress
 
 _SECONDS_BETWEEN_LINES = 0.1
@@ -42,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.simplefilter("ignore")
     try:
         report = check(
-            options.path, format=options.format, progress=_ProgressLines() if options.json_lines else None
+            options.path,
+            format=options.format,
+            progress=_ProgressLines() if options.json_lines else None,
+            exclusion=read_exclusion(options.exclusion) if options.exclusion else NOTHING_EXCLUDED,
         )
     except MemoryError:
         return EXIT_OUT_OF_MEMORY
@@ -65,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("path", type=Path, help="a folder or a ZIP file")
     command.add_argument("--format", required=True, help="image-folder, yolo, captioned-images or jsonl")
+    command.add_argument("--exclusion", type=Path, help="a file of JSON: the paths and codes to leave out")
     command.add_argument("--json-lines", action="store_true", help="progress and report as lines of JSON")
     command.add_argument("--limit-memory-bytes", type=int, help="of address space")
     command.add_argument("--limit-seconds", type=int, help="of processor time")

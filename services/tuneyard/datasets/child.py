@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from tuneyard.datasets.check import Exclusion
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.progress import Progress
 from tuneyard.datasets.report import Finding, Report
@@ -20,9 +21,17 @@ EXIT_OUT_OF_MEMORY = 3
 
 
 def command(
-    path: Path, *, format: str, limit_memory_bytes: int | None = None, limit_seconds: int | None = None
+    path: Path,
+    *,
+    format: str,
+    exclusion: Path | None = None,
+    limit_memory_bytes: int | None = None,
+    limit_seconds: int | None = None,
 ) -> list[str]:
-    """The arguments of the child. The limits are those of address space and of processor time."""
+    """The arguments of the child. The limits are those of address space and of processor time.
+
+    `exclusion` is a file that `write_exclusion` wrote.
+    """
     arguments = [
         sys.executable,
         "-m",
@@ -33,11 +42,24 @@ def command(
         format,
         "--json-lines",
     ]
+    if exclusion is not None:
+        arguments += ["--exclusion", str(exclusion)]
     if limit_memory_bytes is not None:
         arguments += ["--limit-memory-bytes", str(limit_memory_bytes)]
     if limit_seconds is not None:
         arguments += ["--limit-seconds", str(limit_seconds)]
     return arguments
+
+
+def write_exclusion(path: Path, exclusion: Exclusion) -> None:
+    """Writes for the child what it is to leave out: more names than a command line holds."""
+    path.write_text(json.dumps({"paths": list(exclusion.paths), "codes": list(exclusion.codes)}))
+
+
+def read_exclusion(path: Path) -> Exclusion:
+    """What `write_exclusion` wrote."""
+    value = json.loads(path.read_text())
+    return Exclusion(paths=tuple(value["paths"]), codes=tuple(Code(code) for code in value["codes"]))
 
 
 def line_of(value: Progress | Report) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from tuneyard.datasets import Code, Finding, Progress, Report, child
+from tuneyard.datasets import Code, Exclusion, Finding, Progress, Report, child
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +33,13 @@ class CheckInterrupted(Exception):
 class CheckProcess:
     """One child. Start it on the main thread: the kernel kills it when the thread that made it ends."""
 
-    def __init__(self, path: Path, *, format: str, limits: ValidationLimits) -> None:
+    def __init__(
+        self, path: Path, *, format: str, limits: ValidationLimits, exclusion: Exclusion | None = None
+    ) -> None:
+        """The folder of `path` is this check's own."""
         self._path = path
         self._format = format
+        self._exclusion = exclusion
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._expired = False
@@ -49,9 +53,14 @@ class CheckProcess:
 
     def start(self) -> None:
         """Start the child. OSError where that fails."""
+        exclusion = None
+        if self._exclusion is not None:
+            exclusion = self._path.parent / "exclusion.json"
+            child.write_exclusion(exclusion, self._exclusion)
         arguments = child.command(
             self._path,
             format=self._format,
+            exclusion=exclusion,
             limit_memory_bytes=self._limits.memory_bytes,
             limit_seconds=int(self._limits.cpu_time.total_seconds()),
         )

@@ -2,8 +2,9 @@
 
 import builtins
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
 
-from tuneyard.datasets import FormatNotSupported
+from tuneyard.datasets import Code, FormatNotSupported
 from tuneyard.datasets.check import require_format
 from tuneyard.gateway import reports
 from tuneyard.gateway.datasets import DatasetRepository
@@ -13,8 +14,10 @@ from tuneyard.gateway.store_calls import looked_up
 from tuneyard.gateway.uploads import DatasetUploads, SignedPart
 from tuneyard.gateway.validation import Validator
 from tuneyard.rpc import names
-from tuneyard.rpc.errors import TuneyardError
+from tuneyard.rpc.errors import TuneyardError, invalid
 from tuneyard.v1 import dataset_pb2, dataset_service_pb2
+
+_JUDGED: Final = (dataset_pb2.DATASET_STATE_READY, dataset_pb2.DATASET_STATE_INVALID)
 
 
 class DatasetLibrary:
@@ -74,6 +77,35 @@ class DatasetLibrary:
         self._validator.poke()
         return made
 
+    async def create_version(
+        self, request: dataset_service_pb2.CreateDatasetVersionRequest, key: RequestKey | None
+    ) -> dataset_pb2.Dataset:
+        """A VALIDATING dataset of the parent's bytes without some files. DATASET_NOT_FOUND, _NOT_READY."""
+        if made := await self._repository.find_request(key):
+            return made
+        _check_exclusion(request)
+        record = await self._repository.record(request.parent)
+        parent = record.dataset
+        if parent.state not in _JUDGED:
+            raise TuneyardError(
+                "DATASET_NOT_READY", f"{parent.name} is not validated yet", resource=parent.name
+            )
+        identifier = request.dataset_id or self._new_id()
+        dataset = dataset_pb2.Dataset(
+            name=names.dataset_name(identifier),
+            display_name=request.display_name or identifier,
+            format=parent.format,
+            state=dataset_pb2.DATASET_STATE_VALIDATING,
+            size_bytes=parent.size_bytes,
+            sha256=parent.sha256,
+            labels=request.labels,
+            parent=parent.name,
+            exclusion=_exclusion(parent, request),
+        )
+        made = await self._repository.create(dataset, key=record.key, sha256=parent.sha256, request=key)
+        self._validator.poke()
+        return made
+
     async def get(self, name: str) -> dataset_pb2.Dataset:
         """One dataset with its report, and with what was received so far. DATASET_NOT_FOUND."""
         return await self._uploads.described(await self._repository.get(name))
@@ -117,3 +149,25 @@ class DatasetLibrary:
     def _new_key(self, dataset: dataset_pb2.Dataset) -> str:
         # A key of its own for each: bytes of a deleted dataset go later, when its id may be in use again.
         return f"{dataset.name}/{self._new_id()}/data"
+
+
+def _check_exclusion(request: dataset_service_pb2.CreateDatasetVersionRequest) -> None:
+    names.dataset_id(request.parent, field="parent")
+    if not request.exclude_paths and not request.exclude_codes:
+        raise invalid("exclude_paths", "name at least one file, or a code in exclude_codes")
+    for position, code in enumerate(request.exclude_codes):
+        if code not in set(Code):
+            raise invalid(f"exclude_codes[{position}]", f"{code!r} is no code of findings")
+
+
+def _exclusion(
+    parent: dataset_pb2.Dataset, request: dataset_service_pb2.CreateDatasetVersionRequest
+) -> dataset_pb2.DatasetExclusion:
+    """What the version leaves out, and what its parent does where that is a version itself."""
+    paths, codes = set(request.exclude_paths), set(request.exclude_codes)
+    if parent.HasField("exclusion"):
+        paths |= {*parent.exclusion.paths, *parent.report.excluded}
+        if not parent.report.excluded:
+            # Its check came to no end: which files have those codes is not known yet.
+            codes |= set(parent.exclusion.codes)
+    return dataset_pb2.DatasetExclusion(paths=sorted(paths), codes=sorted(codes))

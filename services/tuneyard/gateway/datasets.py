@@ -66,7 +66,10 @@ class DatasetRepository:
         source: str = "",
         request: RequestKey | None = None,
     ) -> dataset_pb2.Dataset:
-        """Record a new dataset; of calls with one request id the first wins. ALREADY_EXISTS."""
+        """Record a new dataset; of calls with one request id the first wins. ALREADY_EXISTS.
+
+        A version shares its parent's key: DATASET_NOT_FOUND where the parent is gone meanwhile.
+        """
         now = self._clock()
         dataset.create_time.FromDatetime(now)
         dataset.update_time.FromDatetime(now)
@@ -88,6 +91,9 @@ class DatasetRepository:
                     if name := await find_resource(connection, request):
                         return (await self._record(connection, name)).dataset
                     await remember(connection, request, dataset.name, now)
+                if dataset.parent:
+                    # Whoever deletes the parent now finds that its bytes are still used.
+                    await self._record(connection, dataset.parent, lock=True)
                 await connection.execute(insert(datasets).values(**values))
         except IntegrityError:
             # A call with the same request id may have been faster: then what it made is the answer.
@@ -126,7 +132,9 @@ class DatasetRepository:
     async def list(
         self, *, format: int = 0, page_size: int = 0, page_token: str = ""
     ) -> tuple[Sequence[DatasetRecord], str, int]:
-        """A page, newest first and without findings, the next page's token, and how many match in all."""
+        """A page, newest first and without lists of findings and files, the next page's token, and how many
+        match in all.
+        """
         digest = paging.filter_digest(_LIST_METHOD, format)
         place = paging.decode_token(page_token, digest)
         size = paging.page_size(page_size)
@@ -141,7 +149,7 @@ class DatasetRepository:
             total = (await connection.execute(count)).scalar_one()
         records = [_to_record(row) for row in rows[:size]]
         for record in records:
-            record.dataset.report.ClearField("findings")
+            _clear_lists(record.dataset)
         last = rows[size - 1] if len(rows) > size else None
         token = paging.encode_token(paging.Place(last.create_time, last.id), digest) if last else ""
         return records, token, total
@@ -214,18 +222,28 @@ class DatasetRepository:
     async def delete(self, name: str, *, idle_since: datetime | None = None) -> bool:
         """Forget a dataset and leave its bytes to the garbage collection; tell whether it was done.
 
+        Bytes that a version shares stay.
         With `idle_since` only an upload at which nobody has worked since is deleted. DATASET_NOT_FOUND;
         DATASET_IN_USE while a job that waits or runs uses it.
         """
         async with self._db.transaction() as connection:
-            record = await self._record(connection, name, lock=True)
+            # The rows that share the bytes are locked together and in one order, so that no two calls, each
+            # deleting one of them, leave the bytes to the other or wait for each other.
+            shared = await self._sharing(connection, (await self._record(connection, name)).key)
+            record = await self._record(connection, name)
             if idle_since is not None and not _is_idle(record.dataset, idle_since):
                 return False
             if using := await jobs_using_dataset(connection, name):
                 raise in_use("DATASET_IN_USE", name, using)
             await connection.execute(delete_from(datasets).where(datasets.c.id == names.dataset_id(name)))
-            await garbage.discard(connection, [record.key], self._clock())
+            if shared == 1:
+                await garbage.discard(connection, [record.key], self._clock())
             return True
+
+    async def _sharing(self, connection: AsyncConnection, key: str) -> int:
+        """How many datasets have these bytes; none of them comes or goes before the transaction ends."""
+        query = select(datasets.c.id).where(datasets.c.key == key).order_by(datasets.c.id).with_for_update()
+        return len((await connection.execute(query)).all())
 
     async def _in_state(self, state: int) -> Sequence[DatasetRecord]:
         query = (
@@ -280,6 +298,16 @@ def _to_record(row: Row[Any]) -> DatasetRecord:
         upload_id="" if is_import else row.upload_id,
         source=row.upload_id.removeprefix(_IMPORT) if is_import else "",
     )
+
+
+def _clear_lists(dataset: dataset_pb2.Dataset) -> None:
+    # Clearing a field of a message that is not set would set the message.
+    if dataset.HasField("report"):
+        dataset.report.ClearField("findings")
+        dataset.report.ClearField("excluded")
+        dataset.report.ClearField("groups")
+    if dataset.HasField("exclusion"):
+        dataset.exclusion.ClearField("paths")
 
 
 def _updated(dataset: dataset_pb2.Dataset) -> datetime:

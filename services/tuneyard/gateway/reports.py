@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tuneyard.datasets import Report, Severity
+from tuneyard.datasets import Code, Exclusion, Report, Severity
 from tuneyard.v1 import dataset_pb2
 
 # Storage and transport are bounded: the listed findings are capped, their counts are not.
@@ -52,7 +52,18 @@ def to_message(report: Report) -> dataset_pb2.ValidationReport:
         samples=report.samples,
         median_width=report.median_width,
         median_height=report.median_height,
+        groups=report.groups,
     )
+
+
+def exclusion(dataset: dataset_pb2.Dataset) -> Exclusion | None:
+    """What the check of a version is to leave out; None for a dataset that is no version."""
+    if not dataset.HasField("exclusion"):
+        return None
+    known = set(Code)
+    # A code that a later release no longer has excludes nothing.
+    codes = [Code(code) for code in dataset.exclusion.codes if code in known]
+    return Exclusion(paths=tuple(dataset.exclusion.paths), codes=tuple(codes))
 
 
 def failed(code: str, message: str, *, remedy: str) -> dataset_pb2.ValidationReport:

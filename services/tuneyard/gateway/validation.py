@@ -152,7 +152,12 @@ class Validator:
             message = "The stored bytes are gone, or are not those that were stored."
             return reports.failed("DATASET_BYTES_LOST", message, remedy="Upload the dataset again.")
         loop = asyncio.get_running_loop()
-        check = CheckProcess(path, format=reports.FORMATS[record.dataset.format], limits=self._limits)
+        check = CheckProcess(
+            path,
+            format=reports.FORMATS[record.dataset.format],
+            limits=self._limits,
+            exclusion=reports.exclusion(record.dataset),
+        )
         check.start()
         clock = loop.call_later(self._limits.wall_time.total_seconds(), check.expire)
         progress = asyncio.create_task(self._report_progress(record.dataset.name, check))

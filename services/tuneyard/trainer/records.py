@@ -75,6 +75,7 @@ def dataset_report(source: DatasetSource) -> Report:
         samples=report.samples,
         median_width=report.median_width,
         median_height=report.median_height,
+        groups=tuple(report.groups),
     )
 
 

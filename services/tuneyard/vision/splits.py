@@ -56,7 +56,8 @@ def make_splits(
 ) -> Splits:
     """The dataset's own validation split, or the named validation dataset, or a stratified split.
 
-    Copies of one image stay on one side of a split made here. Raises RecipeError DATASET_INVALID.
+    Copies and near copies of one image stay on one side of a split made here. Raises RecipeError
+    DATASET_INVALID.
     """
     source = FolderSource(files.dir)
     index = image_folder.index(source).without(files.report.excluded)
@@ -66,7 +67,7 @@ def make_splits(
     elif index.has_val:
         validation = _samples(source, files, index.of("val"))
     else:
-        train, validation = _split(files, train, config)
+        train, validation = _split(train, _groups(files, index, train), config)
     if len(train) == 0 or len(validation) == 0:
         empty = "training" if len(train) == 0 else "validation"
         raise RecipeError(
@@ -88,13 +89,25 @@ def _samples(source: FolderSource, files: DatasetFiles, samples: Sequence[image_
     )
 
 
-def _split(files: DatasetFiles, samples: Samples, config: ClassifierConfig) -> tuple[Samples, Samples]:
-    # Reading every file only to find no copies again would cost seconds at each start.
-    found = files.report.counts
-    may_have_copies = not files.report.splits or any(
-        found.get(code) for code in (Code.DUPLICATE_IMAGE, Code.DUPLICATE_IN_CLASSES)
+def _groups(
+    files: DatasetFiles, index: image_folder.ImageFolderIndex, samples: Samples
+) -> Sequence[int] | None:
+    """What must stay on one side of a split, as the dataset's check found it; None where nothing must."""
+    report = files.report
+    if len(report.groups) == len(index.samples):
+        group_of = {sample.path: group for sample, group in zip(index.samples, report.groups, strict=True)}
+        return [group_of[path] for path in samples.paths]
+    # Without such a report only equal files are found. Reading every file to find none would cost seconds at
+    # each start, where a report says that there are none.
+    may_have_copies = not report.splits or any(
+        report.counts.get(code) for code in (Code.DUPLICATE_IMAGE, Code.DUPLICATE_IN_CLASSES)
     )
-    groups = content_groups(FolderSource(files.dir), samples.paths) if may_have_copies else None
+    return content_groups(FolderSource(files.dir), samples.paths) if may_have_copies else None
+
+
+def _split(
+    samples: Samples, groups: Sequence[int] | None, config: ClassifierConfig
+) -> tuple[Samples, Samples]:
     train, validation = stratified_split(
         samples.labels, groups, val_fraction=config.validation_fraction, seed=config.seed
     )

@@ -172,7 +172,7 @@ async def test_an_id_that_is_taken_is_refused(edge: Edge) -> None:
 
 
 async def test_a_format_that_is_not_served_yet_says_so(edge: Edge) -> None:
-    request = pb.CreateDatasetRequest(format=dataset_pb2.DATASET_FORMAT_JSONL, size_bytes=1)
+    request = pb.CreateDatasetRequest(format=dataset_pb2.DATASET_FORMAT_CAPTIONED_IMAGES, size_bytes=1)
     error = await refusal(edge.datasets.CreateDataset(request))
     assert error.reason == "NOT_SUPPORTED"
 

@@ -151,6 +151,7 @@ class Dataset(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     VALIDATION_PROGRESS_FIELD_NUMBER: _builtins.int
+    EXCLUSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. "datasets/{dataset}"."""
     display_name: _builtins.str
@@ -189,6 +190,10 @@ class Dataset(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels, for the caller's own use."""
 
+    @_builtins.property
+    def exclusion(self) -> Global___DatasetExclusion:
+        """Output only. What this version leaves out; not set in a dataset that is no version."""
+
     def __init__(
         self,
         *,
@@ -205,14 +210,45 @@ class Dataset(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         parent: _builtins.str = ...,
         validation_progress: _builtins.float = ...,
+        exclusion: Global___DatasetExclusion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "report", b"report", "update_time", b"update_time", "upload", b"upload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "exclusion", b"exclusion", "report", b"report", "update_time", b"update_time", "upload", b"upload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "format", b"format", "labels", b"labels", "name", b"name", "parent", b"parent", "report", b"report", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state", "update_time", b"update_time", "upload", b"upload", "validation_progress", b"validation_progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "exclusion", b"exclusion", "format", b"format", "labels", b"labels", "name", b"name", "parent", b"parent", "report", b"report", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state", "update_time", b"update_time", "upload", b"upload", "validation_progress", b"validation_progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
+
+@_typing.final
+class DatasetExclusion(_message.Message):
+    """What a version of a dataset leaves out. Nothing is taken out of the bytes, which versions share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATHS_FIELD_NUMBER: _builtins.int
+    CODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Files, relative to the dataset's root."""
+
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Codes of findings: every file that has such a finding is left out, also where the report does not list it."""
+
+    def __init__(
+        self,
+        *,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        codes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codes", b"codes", "paths", b"paths"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetExclusion: _TypeAlias = DatasetExclusion  # noqa: Y015
 
 @_typing.final
 class Upload(_message.Message):
@@ -394,6 +430,7 @@ class ValidationReport(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     MEDIAN_WIDTH_FIELD_NUMBER: _builtins.int
     MEDIAN_HEIGHT_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     samples: _builtins.int
     """Samples in all."""
     median_width: _builtins.int
@@ -418,7 +455,13 @@ class ValidationReport(_message.Message):
 
     @_builtins.property
     def excluded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Files that are left out of training because they cannot be read."""
+        """Files that are left out of training: those that cannot be read, and what a version leaves out."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For each usable sample, in the order of their paths, the number of the group that an automatic split keeps on one
+        side: copies and near copies. Empty where each sample is by itself, and where the dataset brings its own splits.
+        """
 
     def __init__(
         self,
@@ -431,10 +474,11 @@ class ValidationReport(_message.Message):
         samples: _builtins.int = ...,
         median_width: _builtins.int = ...,
         median_height: _builtins.int = ...,
+        groups: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "counts", b"counts", "excluded", b"excluded", "findings", b"findings", "median_height", b"median_height", "median_width", b"median_width", "samples", b"samples", "splits", b"splits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "counts", b"counts", "excluded", b"excluded", "findings", b"findings", "groups", b"groups", "median_height", b"median_height", "median_width", b"median_width", "samples", b"samples", "splits", b"splits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -411,6 +411,104 @@ class ImportDatasetResponse(_message.Message):
 Global___ImportDatasetResponse: _TypeAlias = ImportDatasetResponse  # noqa: Y015
 
 @_typing.final
+class CreateDatasetVersionRequest(_message.Message):
+    """Which dataset to make a version of, and what to leave out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    EXCLUDE_PATHS_FIELD_NUMBER: _builtins.int
+    EXCLUDE_CODES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """Required. "datasets/{dataset}": READY or INVALID. A version of a version leaves out what either one does."""
+    dataset_id: _builtins.str
+    """The id, chosen by the caller. Default: made by the server."""
+    display_name: _builtins.str
+    """A name for people. Default: the id."""
+    request_id: _builtins.str
+    """Makes the call idempotent for at least 24 hours."""
+    @_builtins.property
+    def exclude_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Files to leave out, as findings name them: relative to the dataset's root. At least one path or code is required."""
+
+    @_builtins.property
+    def exclude_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Codes of findings, such as "DUPLICATE_IMAGE": every file that has such a finding is left out, also where the
+        parent's report does not list it.
+        """
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels, for the caller's own use."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        dataset_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        exclude_paths: _abc.Iterable[_builtins.str] | None = ...,
+        exclude_codes: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "display_name", b"display_name", "exclude_codes", b"exclude_codes", "exclude_paths", b"exclude_paths", "labels", b"labels", "parent", b"parent", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDatasetVersionRequest: _TypeAlias = CreateDatasetVersionRequest  # noqa: Y015
+
+@_typing.final
+class CreateDatasetVersionResponse(_message.Message):
+    """The created version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dataset(self) -> _dataset_pb2.Dataset:
+        """The dataset, VALIDATING."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _dataset_pb2.Dataset | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDatasetVersionResponse: _TypeAlias = CreateDatasetVersionResponse  # noqa: Y015
+
+@_typing.final
 class GetDatasetRequest(_message.Message):
     """Which dataset to return."""
 

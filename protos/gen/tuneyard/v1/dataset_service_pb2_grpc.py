@@ -60,6 +60,11 @@ class DatasetServiceStub(object):
                 request_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.ImportDatasetRequest.SerializeToString,
                 response_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.ImportDatasetResponse.FromString,
                 _registered_method=True)
+        self.CreateDatasetVersion = channel.unary_unary(
+                '/tuneyard.v1.DatasetService/CreateDatasetVersion',
+                request_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.CreateDatasetVersionRequest.SerializeToString,
+                response_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.CreateDatasetVersionResponse.FromString,
+                _registered_method=True)
         self.GetDataset = channel.unary_unary(
                 '/tuneyard.v1.DatasetService/GetDataset',
                 request_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.GetDatasetRequest.SerializeToString,
@@ -119,6 +124,14 @@ class DatasetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateDatasetVersion(self, request, context):
+        """Makes a dataset of another one without some of its files. The other one stays as it is; bytes are not copied. The
+        new one is validated by itself. Idempotent by `request_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDataset(self, request, context):
         """Returns one dataset with its report.
         """
@@ -127,7 +140,7 @@ class DatasetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListDatasets(self, request, context):
-        """Lists datasets, newest first, with empty findings.
+        """Lists datasets, newest first, without findings and lists of files.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,6 +180,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.ImportDataset,
                     request_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.ImportDatasetRequest.FromString,
                     response_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.ImportDatasetResponse.SerializeToString,
+            ),
+            'CreateDatasetVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDatasetVersion,
+                    request_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.CreateDatasetVersionRequest.FromString,
+                    response_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.CreateDatasetVersionResponse.SerializeToString,
             ),
             'GetDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDataset,
@@ -320,6 +338,33 @@ class DatasetService(object):
             '/tuneyard.v1.DatasetService/ImportDataset',
             tuneyard_dot_v1_dot_dataset__service__pb2.ImportDatasetRequest.SerializeToString,
             tuneyard_dot_v1_dot_dataset__service__pb2.ImportDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateDatasetVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tuneyard.v1.DatasetService/CreateDatasetVersion',
+            tuneyard_dot_v1_dot_dataset__service__pb2.CreateDatasetVersionRequest.SerializeToString,
+            tuneyard_dot_v1_dot_dataset__service__pb2.CreateDatasetVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

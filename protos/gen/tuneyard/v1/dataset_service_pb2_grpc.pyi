@@ -48,10 +48,14 @@ class DatasetServiceStub:
     """Creates a dataset from a folder or file of the server below an allowed root, or from an s3:// URI. Idempotent by
     `request_id`.
     """
+    CreateDatasetVersion: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.CreateDatasetVersionRequest, _dataset_service_pb2.CreateDatasetVersionResponse]
+    """Makes a dataset of another one without some of its files. The other one stays as it is; bytes are not copied. The
+    new one is validated by itself. Idempotent by `request_id`.
+    """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_service_pb2.GetDatasetResponse]
     """Returns one dataset with its report."""
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]
-    """Lists datasets, newest first, with empty findings."""
+    """Lists datasets, newest first, without findings and lists of files."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]
     """Deletes a dataset. Refused while a job that waits or runs uses it."""
 
@@ -75,10 +79,14 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Creates a dataset from a folder or file of the server below an allowed root, or from an s3:// URI. Idempotent by
     `request_id`.
     """
+    CreateDatasetVersion: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.CreateDatasetVersionRequest, _dataset_service_pb2.CreateDatasetVersionResponse]  # type: ignore[assignment]
+    """Makes a dataset of another one without some of its files. The other one stays as it is; bytes are not copied. The
+    new one is validated by itself. Idempotent by `request_id`.
+    """
     GetDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_service_pb2.GetDatasetResponse]  # type: ignore[assignment]
     """Returns one dataset with its report."""
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]  # type: ignore[assignment]
-    """Lists datasets, newest first, with empty findings."""
+    """Lists datasets, newest first, without findings and lists of files."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
     """Deletes a dataset. Refused while a job that waits or runs uses it."""
 
@@ -131,6 +139,16 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def CreateDatasetVersion(
+        self,
+        request: _dataset_service_pb2.CreateDatasetVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.CreateDatasetVersionResponse, _abc.Awaitable[_dataset_service_pb2.CreateDatasetVersionResponse]]:
+        """Makes a dataset of another one without some of its files. The other one stays as it is; bytes are not copied. The
+        new one is validated by itself. Idempotent by `request_id`.
+        """
+
+    @_abc_1.abstractmethod
     def GetDataset(
         self,
         request: _dataset_service_pb2.GetDatasetRequest,
@@ -144,7 +162,7 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.ListDatasetsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_service_pb2.ListDatasetsResponse, _abc.Awaitable[_dataset_service_pb2.ListDatasetsResponse]]:
-        """Lists datasets, newest first, with empty findings."""
+        """Lists datasets, newest first, without findings and lists of files."""
 
     @_abc_1.abstractmethod
     def DeleteDataset(

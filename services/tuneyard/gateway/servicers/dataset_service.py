@@ -56,6 +56,13 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         dataset = await self._library.import_(request, idempotency_key(request))
         return pb.ImportDatasetResponse(dataset=dataset)
 
+    async def CreateDatasetVersion(
+        self, request: pb.CreateDatasetVersionRequest, context: Context
+    ) -> pb.CreateDatasetVersionResponse:
+        check(request)
+        dataset = await self._library.create_version(request, idempotency_key(request))
+        return pb.CreateDatasetVersionResponse(dataset=dataset)
+
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
         check(request)
         return pb.GetDatasetResponse(dataset=await self._library.get(request.name))
