@@ -270,3 +270,10 @@ def test_what_is_prepared_from_a_zip_is_what_was_checked(write_zip: Write, tmp_p
     prepare(archive, tmp_path / "prepared", format="yolo", report=report)
     index = yolo.index(tmp_path / "prepared", report)
     assert {split: len(samples) for split, samples in index.splits.items()} == {"train": 41, "val": 6}
+
+
+def test_the_page_about_yolo_datasets_names_every_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "yolo-datasets.md").read_text()
+    codes = {code.value for code in Code if code.startswith(("YAML_", "LABEL_", "LABELS_"))}
+    codes -= {"LABELS_CONTRADICT"}
+    assert {code for code in codes if f"`{code}`" not in page} == set()

@@ -1,7 +1,7 @@
 """Where images and labels are found, by folders' names and by what a data.yaml says."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -174,6 +174,9 @@ class InMemory(FolderSource):
 
     def read(self, name: str) -> bytes:
         return self._files[name]
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        yield self._files[name]
 
 
 @given(

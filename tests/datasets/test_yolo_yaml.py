@@ -65,6 +65,8 @@ def test_a_split_without_a_value_is_not_given(value: str) -> None:
         ("train: a\nval: [[b]]\n", "YAML_INVALID", 2),
         ("nc: 0\n", "YAML_INVALID", 1),
         ("nc: 2.5\n", "YAML_INVALID", 1),
+        (f"nc: {'9' * 5000}\n", "YAML_INVALID", 1),
+        ("kpt_shape: [²,  3]\n", "YAML_KEY_IGNORED", 1),
         ("train: a\n---\ntrain: b\n", "YAML_INVALID", 2),
         ("names: cat\n", "YAML_NAMES_INVALID", 1),
         ("names: []\n", "YAML_NAMES_INVALID", 1),

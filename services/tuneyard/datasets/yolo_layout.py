@@ -113,7 +113,8 @@ def _read_yaml(source: Source, log: FindingLog) -> DataYaml | None:
         log.add(Code.YAML_AMBIGUOUS, f"{named} could each describe the dataset.", path=candidates[1])
     if not candidates:
         return None
-    return parse_data_yaml(source.read(candidates[0]), name=candidates[0], log=log)
+    # The first chunk is larger than what is parsed, and enough to see that a file is too large.
+    return parse_data_yaml(next(source.chunks(candidates[0]), b""), name=candidates[0], log=log)
 
 
 def _read_class_list(source: Source, name: str, log: FindingLog) -> tuple[str, ...] | None:

@@ -13,8 +13,10 @@ import yaml
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.report import FindingLog
 
-MAX_YAML_BYTES = 1 << 20
+MAX_YAML_BYTES = 1 << 19
 MAX_CLASSES = 10_000
+
+_MAX_DIGITS = 9
 
 _SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _STANDARD_TAG = "tag:yaml.org,2002:"
@@ -73,7 +75,7 @@ def parse_data_yaml(data: bytes, *, name: str, log: FindingLog) -> DataYaml:
 
 def _compose(data: bytes) -> yaml.Node | None:
     if len(data) > MAX_YAML_BYTES:
-        raise ValueError(f"it has {len(data)} bytes; the limit is {MAX_YAML_BYTES}")
+        raise ValueError(f"it has more than {MAX_YAML_BYTES} bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -148,8 +150,9 @@ class _Reader:
     def _count(self, nc: yaml.Node | None) -> int | None:
         if nc is None or nc.tag == _NULL:
             return None
-        if _is_plain(nc) and nc.value.isascii() and nc.value.isdigit() and 0 < int(nc.value) <= MAX_CLASSES:
-            return int(nc.value)
+        count = _whole_number(nc)
+        if count is not None and 0 < count <= MAX_CLASSES:
+            return count
         self._add(Code.YAML_INVALID, f"nc must be a number of classes from 1 to {MAX_CLASSES}", nc)
         return None
 
@@ -177,13 +180,14 @@ class _Reader:
     def _in_order(self, node: yaml.MappingNode) -> list[yaml.Node] | None:
         numbered: dict[int, yaml.Node] = {}
         for key, value in node.value:
-            if not (_is_plain(key) and key.value.isascii() and key.value.isdigit() and len(key.value) < 9):
+            number = _whole_number(key)
+            if number is None:
                 self._add(Code.YAML_NAMES_INVALID, "a class's number must be a whole number from 0 up", key)
                 return None
-            if int(key.value) in numbered:
-                self._add(Code.YAML_NAMES_INVALID, f"class {key.value} is named twice", key)
+            if number in numbered:
+                self._add(Code.YAML_NAMES_INVALID, f"class {number} is named twice", key)
                 return None
-            numbered[int(key.value)] = value
+            numbered[number] = value
         if sorted(numbered) != list(range(len(numbered))):
             missing = next(number for number in range(len(numbered)) if number not in numbered)
             seen = f"the classes must be numbered from 0 without a gap; {missing} is missing"
@@ -202,8 +206,10 @@ class _Reader:
     def _keypoint_values(self, node: yaml.Node | None) -> int:
         if not isinstance(node, yaml.SequenceNode):
             return 0
-        numbers = [int(item.value) for item in node.value if _is_plain(item) and item.value.isdigit()]
-        return numbers[0] * numbers[1] if len(numbers) == len(("points", "values")) else 0
+        numbers = [_whole_number(item) for item in node.value]
+        if len(numbers) != len(("points", "values")) or numbers[0] is None or numbers[1] is None:
+            return 0
+        return numbers[0] * numbers[1]
 
     def _note_unused(self, key: str, node: yaml.Node) -> None:
         if key == "download":
@@ -218,6 +224,12 @@ class _Reader:
 def _is_plain(node: yaml.Node) -> bool:
     """Whether a value is a single one, without a tag that asks for anything else."""
     return isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN_TAGS
+
+
+def _whole_number(node: yaml.Node) -> int | None:
+    """A value from 0 up in plain digits, and in no more of them than make sense."""
+    text = node.value if _is_plain(node) else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS else None
 
 
 def _line(node: yaml.Node) -> int:
