@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support.defects_jsonl import (
     DEFECTS,
@@ -236,3 +238,19 @@ def test_every_code_of_the_corpus_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "jsonl-datasets.md").read_text()
     planted = {code for defect in DEFECTS for code, _, _ in defect.expected}
     assert [code for code in sorted(planted) if f"`{code}`" not in page] == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=300), st.integers(0, 2000), st.sampled_from([bytes, gzip.compress, as_array]))
+def test_no_bytes_crash_the_check(noise: bytes, at: int, pack: Callable[[bytes], bytes]) -> None:
+    whole = pack(encoded(pairs(6)))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in (
+            ("a.jsonl", noise),
+            ("a.json", b"[{" + noise),
+            ("a.gz", whole[:at] + noise + whole[at:]),
+        ):
+            path = Path(folder) / name
+            path.write_bytes(data)
+            report = check(path, format="jsonl")
+            assert Report.from_json(report.to_json()) == report

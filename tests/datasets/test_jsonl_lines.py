@@ -1,7 +1,9 @@
 """Files cut into records: lines and the elements of arrays, at their lines and offsets."""
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -93,3 +95,13 @@ def test_no_bytes_crash_it(data: bytes, size: int) -> None:
         except FileUnusable:
             continue
         assert all(record.data for record in found)
+
+
+@pytest.mark.parametrize(
+    "data", [b"{" + b"\n" * (1 << 20), b" " * (1 << 20) + b"[", b'[{"a": "' + b"\\n" * (1 << 20)]
+)
+def test_no_file_takes_more_than_time_in_proportion(data: bytes) -> None:
+    started = time.process_time()
+    with suppress(FileUnusable):
+        list(records(chunks(data, 1 << 18)))
+    assert time.process_time() - started < 3

@@ -1,6 +1,7 @@
 """The normal form of examples, and that no input crashes what reads strangers' lines."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -137,3 +138,16 @@ def test_numbers_and_names_are_not_suspected(text: str) -> None:
 )
 def test_personal_data_and_secrets_are_recognized(text: str, kind: str) -> None:
     assert kind in personal_data(text) + secrets(text)
+
+
+TOKENS = ("-eyJ", "eyJ-", "-sk-", "sk-a-", "sk-a1-", "glpat-", "xoxb-1-", "ghp_", "-----BEGIN A ")
+NUMBERS = ("1-", "1 ", "+1", "4111-", "(415) ", "GB82 ", "GB82WEST", "a.b-", "a@a.", "a@", "@a-")
+
+
+@pytest.mark.parametrize("text", [*TOKENS, *NUMBERS, "\u00c3", "\u00e2\u20ac", "ha ", "\n"])
+def test_no_text_takes_more_than_time_in_proportion(text: str) -> None:
+    asked, answer = text * (400_000 // len(text)), "yes" + text * (400_000 // len(text))
+    data = json.dumps({"instruction": asked, "response": answer}).encode()
+    started = time.process_time()
+    list(note_text(parse(data), data))
+    assert time.process_time() - started < 3

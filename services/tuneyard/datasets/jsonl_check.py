@@ -81,6 +81,7 @@ class _Check:
         """The addresses of all lines that have a finding of the wanted codes."""
         self._log = FindingLog()
         self._files = [file for file in data_files(source.names()) if file.name not in excluded]
+        self._total_bytes = sum(source.size(file.name) for file in self._files)
         self._left_out: set[str] = set()
         self._examples = {split: 0 for split in ("train", "val", "test")}
         self._broken = self._done_bytes = 0
@@ -296,5 +297,5 @@ class _Check:
 
     def _tell(self, stage: str, done: int, total: int | None = None) -> None:
         if self._progress is not None:
-            everything = sum(self._source.size(file.name) for file in self._files)
-            self._progress(Progress(stage=stage, done=done, total=everything if total is None else total))
+            total = self._total_bytes if total is None else total
+            self._progress(Progress(stage=stage, done=done, total=total))

@@ -17,9 +17,9 @@ _BOM = b"\xef\xbb\xbf"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _SNIFFED_BYTES = 4096
 _ARRAY_OF_OBJECTS = re.compile(rb"\s*\[\s*(?:\{|\]|\Z)")
-_OPENED_OBJECT = re.compile(rb"\s*\{\s*\n\s*\"(?:[^\"\\\n]|\\.)*\"\s*:")
+_OPENED_OBJECT = re.compile(rb"\s*\{[ \t\r]*\n\s*\"(?:[^\"\\\n]|\\.)*\"\s*:")
 # A string, a bracket or a comma; a lone quotation mark begins a string that is not all here yet.
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},"]', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},"]', re.DOTALL)
 _SPACE = b" \t\r\n"
 _QUOTE, _COMMA = b'",'
 

@@ -40,9 +40,8 @@ _BOILERPLATE = (
     "<your answer",
     "your answer here",
 )
-_PLACEHOLDERS = frozenset(
-    {"todo", "tbd", "n/a", "na", "none", "null", "nan", "undefined", "response", "test"}
-)
+# "None" and "n/a" are not among them: they are fair answers.
+_PLACEHOLDERS = frozenset({"todo", "tbd", "nan", "undefined", "response"})
 
 
 def note_text(parsed: Parsed, data: bytes) -> Iterator[tuple[Code, str]]:
@@ -107,8 +106,9 @@ def _note_response(response: str, asked: str) -> Iterator[tuple[Code, str]]:
 
 
 def _is_repetitive(response: str) -> bool:
-    if len(set(response[:40])) <= 2 and len(set(response)) <= 2:
-        return True
+    if len(set(response[:40])) <= 2 and len(characters := set(response)) <= 2:
+        # 1000000000 is a number.
+        return not any(map(str.isdigit, characters))
     # Cheap to rule out: three words that come back at once.
     words = response[:400].split(None, 12)[:12]
     if len(words) < 12 or len(set(words)) > 2:

@@ -5,6 +5,7 @@ Checker and recipes read through `parse` alone, so that exactly what the checker
 
 import json
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from tuneyard.datasets.codes import Code
@@ -240,11 +241,16 @@ def _unknown_keys(value: dict[str, Any]) -> str:
 
 def _hint(value: dict[str, Any]) -> str:
     """A likely misspelling among the keys."""
-    for key in list(value)[:20]:
-        folded = key[:40].strip().lower()
-        if key not in _KNOWN_KEYS and (close := get_close_matches(folded, _KNOWN_KEYS, 1, 0.8)):
-            return f" ({quoted(key)} may be meant as {close[0]!r})"
+    for key in list(value)[:5]:
+        if key not in _KNOWN_KEYS and (meant := _meant(key[:40].strip().lower())):
+            return f" ({quoted(key)} may be meant as {meant!r})"
     return ""
+
+
+@lru_cache(maxsize=1000)
+def _meant(key: str) -> str:
+    close = get_close_matches(key, _KNOWN_KEYS, 1, 0.8)
+    return close[0] if close else ""
 
 
 def _named(value: object) -> str:
