@@ -19,14 +19,18 @@ from tests.benchmarks.noise import NOTICEABLE, Noise
 from tests.benchmarks.rows import Row, failed, print_table, write_json
 from tests.benchmarks.settings import ROOT, Settings
 
-BENCHMARKS = ("gateway", "fan_out", "events", "transfers", "first_step", "overhead", "classifier")
+BENCHMARKS = ("gateway", "fan_out", "events", "transfers", "first_step", "overhead", "classifier", "detector")
+AT_LENGTH = ("detector_quality",)
+"""Run only where they are named: they take many minutes."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description="Measures Tuneyard, prints a table, writes build/bench.json."
     )
-    parser.add_argument("--only", action="append", choices=BENCHMARKS, help="may be given several times")
+    parser.add_argument(
+        "--only", action="append", choices=(*BENCHMARKS, *AT_LENGTH), help="may be given several times"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="few repetitions: shows that it runs, judges nothing"
     )

@@ -129,9 +129,7 @@ def make_learner(
     run: Run,
 ) -> DetectorLearner:
     """The model in training with everything that training changes."""
-    model = model.to(device)
-    if device.type == "cuda":
-        model = model.to(memory_format=torch.channels_last)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     freeze(model, config.freeze_layers)
     set_training(model, frozen_layers=config.freeze_layers)
     precision = (

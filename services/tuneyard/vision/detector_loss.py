@@ -39,10 +39,7 @@ class DetectorLoss:
     def images(self, batch: dict[str, Any]) -> Tensor:
         """The batch's images on the device, 0 to 1."""
         pixels: Tensor = batch["img"].to(self._device, non_blocking=True)
-        pixels = pixels.float().div_(255)
-        if self._device.type == "cuda":
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        return pixels
+        return pixels.float().div_(255).contiguous(memory_format=torch.channels_last)
 
     def raw(self, model: nn.Module, images: Tensor) -> Any:
         """The head's numbers before they are decoded, in float32 whatever the precision of the rest."""
