@@ -75,6 +75,11 @@ def test_an_interrupt_leaves_the_job_and_says_how_to_come_back(
     assert gateway.calls["CancelJob"] == 0
 
 
+def test_metrics_of_single_classes_fill_no_lines() -> None:
+    event = _event(metrics={"step": 3, "values": {"eval/map50": 0.5, "eval/ap50/cat": 0.4}})
+    assert describe(event) == "epoch 0.00, step 3  eval/map50 0.5000"
+
+
 def _event(**body: Any) -> event_pb2.JobEvent:
     return event_pb2.JobEvent(sequence=1, attempt=2, **body)
 

@@ -15,7 +15,12 @@ def describe(event: event_pb2.JobEvent) -> str | None:
 
 def metrics_line(values: Mapping[str, float]) -> str:
     """ "eval/accuracy_top1 0.9722  eval/loss 0.1021"."""
-    return "  ".join(f"{plain(name)} {number(value)}" for name, value in sorted(values.items()))
+    return "  ".join(f"{plain(name)} {number(value)}" for name, value in sorted(of_all(values).items()))
+
+
+def of_all(values: Mapping[str, float]) -> dict[str, float]:
+    """The metrics without those of single classes ("eval/ap50/cat"), of which there may be hundreds."""
+    return {name: value for name, value in values.items() if name.count("/") < 2}
 
 
 def progress_line(progress: job_pb2.ProgressEvent, metrics: Mapping[str, float]) -> str:

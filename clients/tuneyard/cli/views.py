@@ -11,7 +11,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from tuneyard.cli.describe import describe, progress_line
+from tuneyard.cli.describe import describe, of_all, progress_line
 from tuneyard.cli.formats import duration, number, state_word
 from tuneyard.v1 import event_pb2, job_pb2
 
@@ -204,5 +204,6 @@ def _short(epochs: float) -> str:
 
 
 def _metrics(metrics: Mapping[str, float]) -> RenderableType:
-    shown = [Text.assemble((name, "dim"), f" {number(value)}") for name, value in sorted(metrics.items())]
+    listed = sorted(of_all(metrics).items())
+    shown = [Text.assemble((name, "dim"), f" {number(value)}") for name, value in listed]
     return Text("   ").join(shown)
