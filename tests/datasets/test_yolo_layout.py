@@ -146,6 +146,35 @@ def test_a_list_is_relative_to_its_folder_or_to_the_root(laid_out: LayOut) -> No
     assert noted == ["SPLIT_LIST_ENTRY_MISSING"]
 
 
+def test_lists_beside_the_images_make_splits_as_cvat_writes_them(laid_out: LayOut) -> None:
+    layout, noted = laid_out(
+        "obj_train_data/1.jpg",
+        "obj_train_data/1.txt",
+        "obj_train_data/2.jpg",
+        "obj_train_data/2.txt",
+        more={
+            "obj.names": b"cat\ndog\n",
+            "train.txt": b"obj_train_data/1.jpg\n",
+            "Valid.txt": b"obj_train_data/2.jpg\n",
+        },
+    )
+    assert layout.splits == {"train": ("obj_train_data/1.jpg",), "val": ("obj_train_data/2.jpg",)}
+    assert layout.labels["obj_train_data/1.jpg"] == "obj_train_data/1.txt"
+    assert layout.classes == ("cat", "dog")
+    assert noted == []
+
+
+def test_a_label_called_train_is_no_list(laid_out: LayOut) -> None:
+    layout, _ = laid_out("a/train.jpg", "a/bus.jpg", "b/x", more={"a/train.txt": b"0 0.5 0.5 0.1 0.1\n"})
+    assert layout.splits["train"] == ("a/bus.jpg", "a/train.jpg")
+
+
+def test_pictures_of_a_manual_are_not_taken_for_the_dataset(laid_out: LayOut) -> None:
+    layout, _ = laid_out("train/1.jpg", "train/1.txt", "docs/images/logo.png", "docs/index.html")
+    assert layout.splits == {"train": ("train/1.jpg",)}
+    assert layout.outside == ("docs/images/logo.png",)
+
+
 def test_a_yaml_in_the_only_folder_that_has_one_counts(laid_out: LayOut) -> None:
     layout, noted = laid_out(
         "README.md", "set/images/1.jpg", more={"set/any.yml": b"train: images\nnames: [cat]\n"}

@@ -1,6 +1,6 @@
 """What a YOLO dataset's names alone show: labels without images, images without labels, stray files."""
 
-from collections import Counter
+from collections import defaultdict
 from itertools import combinations
 
 from tuneyard.datasets.codes import Code
@@ -35,10 +35,13 @@ def _note_images_without_label(log: FindingLog, layout: Layout) -> None:
 
 
 def _note_shared_labels(log: FindingLog, layout: Layout) -> None:
-    shared = {label for label, count in Counter(layout.labels.values()).items() if count > 1}
-    for label in sorted(shared):
-        images = sorted(image for image in layout.labels if layout.labels[image] == label)
-        log.add(Code.LABEL_SHARED, f"{label!r} is the label of {images[0]!r} and {images[1]!r}.", path=label)
+    images_of: dict[str, list[str]] = defaultdict(list)
+    for image, label in sorted(layout.labels.items()):
+        images_of[label].append(image)
+    for label, images in sorted(images_of.items()):
+        if len(images) > 1:
+            seen = f"{label!r} is the label of both {images[0]!r} and {images[1]!r}."
+            log.add(Code.LABEL_SHARED, seen, path=label)
 
 
 def _note_shared_images(log: FindingLog, layout: Layout) -> None:

@@ -5,7 +5,7 @@ labels are opened.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.names import SPLIT_FOLDERS, extension, is_image_name
@@ -52,6 +52,8 @@ def lay_out(source: Source, log: FindingLog) -> Layout:
     """Finds splits, labels and classes, and notes what the data.yaml has wrong."""
     paths = Paths(source)
     described = _read_yaml(source, log)
+    if described is None or not described.splits:
+        described = _with_lists(source, described)
     splits: dict[str, tuple[str, ...]] = {}
     roots: dict[str, tuple[str, ...]] = {}
     lists: set[str] = set()
@@ -115,6 +117,29 @@ def _read_yaml(source: Source, log: FindingLog) -> DataYaml | None:
         return None
     # The first chunk is larger than what is parsed, and enough to see that a file is too large.
     return parse_data_yaml(next(source.chunks(candidates[0]), b""), name=candidates[0], log=log)
+
+
+def _with_lists(source: Source, described: DataYaml | None) -> DataYaml | None:
+    """Splits by `train.txt` and the like, as Darknet and CVAT write them, where nothing else names any."""
+    names = [name for name in source.names() if name.count("/") < 2 and extension(name) == ".txt"]
+    lists = {name.rpartition("/")[2].casefold()[: -len(".txt")]: name for name in reversed(names)}
+    # A label may bear such a name too: it belongs to an image, and its lines are no images.
+    found = {
+        split: (Entry(lists[word], 1),)
+        for word, split in SPLIT_FOLDERS.items()
+        if word in lists and _lists_images(source, lists[word])
+    }
+    if "train" not in found:
+        return described
+    return (
+        replace(described, splits=found) if described is not None else DataYaml(lists["train"], splits=found)
+    )
+
+
+def _lists_images(source: Source, name: str) -> bool:
+    """Whether the first line of a text file names an image."""
+    start = next(source.chunks(name), b"").lstrip(b"\xef\xbb\xbf \r\n")
+    return is_image_name(start.partition(b"\n")[0].decode("utf-8", "replace").strip())
 
 
 def _read_class_list(source: Source, name: str, log: FindingLog) -> tuple[str, ...] | None:
@@ -238,11 +263,10 @@ class _Described:
 
 def _by_folders(source: Source) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """Splits by the names of folders: `images/train`, `train/images`, `train`, or `images` for all."""
-    images = [name for name in source.names() if is_image_name(name)]
-    in_images = [name for name in images if "images" in name.casefold().split("/")[:-1]]
+    images = _of_the_dataset(source)
     splits: dict[str, list[str]] = {}
     roots: dict[str, dict[str, None]] = {}
-    for name in in_images or images:
+    for name in images:
         split, root = _split_of(name)
         splits.setdefault(split, []).append(name)
         roots.setdefault(split, {})[root] = None
@@ -254,6 +278,20 @@ def _by_folders(source: Source) -> tuple[dict[str, tuple[str, ...]], dict[str, t
         {split: tuple(splits[split]) for split in SPLITS if split in splits},
         {split: tuple(roots[split]) for split in SPLITS if split in roots},
     )
+
+
+def _of_the_dataset(source: Source) -> list[str]:
+    """The images below folders called `images`, or all others where more of those have labels."""
+    texts = {name for name in source.names() if extension(name) == ".txt"}
+    inside: list[str] = []
+    others: list[str] = []
+    labelled = [0, 0]
+    for name in source.names():
+        if is_image_name(name):
+            is_other = "images" not in name.casefold().split("/")[:-1]
+            (others if is_other else inside).append(name)
+            labelled[is_other] += any(label in texts for label in label_names(name))
+    return others if labelled[1] > labelled[0] or not inside else inside
 
 
 def _split_of(name: str) -> tuple[str, str]:
