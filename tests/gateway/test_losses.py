@@ -54,3 +54,8 @@ def test_a_trainer_that_was_told_to_stop_is_no_loss_and_one_that_crashed_is(
 def test_it_is_told_whether_the_trainer_stopped_or_came_back() -> None:
     assert describe_exit(STOPPED) == "the trainer was stopped"
     assert describe_exit(KILLED) == "the trainer was restarted"
+
+
+def test_a_worker_killed_for_its_silence_is_told_as_such() -> None:
+    exit_ = RunExit(signal=9, silent=True)
+    assert describe_exit(exit_) == "the worker reported nothing for too long and was killed"

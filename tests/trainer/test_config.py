@@ -1,4 +1,5 @@
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def test_settings_come_from_their_variables() -> None:
             "TUNEYARD_STORE": "s3://bucket",
             "TUNEYARD_S3_SECURE": "false",
             "TUNEYARD_LOG_FORMAT": "json",
+            "TUNEYARD_SILENCE_LIMIT_SECONDS": "0",
         },
     )
     assert (config.listen, config.data_dir, config.devices) == ("0.0.0.0:1", Path("/data"), "cpu,cpu")
@@ -31,6 +33,7 @@ def test_settings_come_from_their_variables() -> None:
         False,
     )
     assert config.log_format == "json"
+    assert (config.silence_warning, config.silence_limit) == (timedelta(minutes=30), timedelta(0))
 
 
 @pytest.mark.parametrize(

@@ -144,3 +144,13 @@ def test_a_server_that_is_away_is_no_error(tmp_path: Path) -> None:
     wake = Wake(tmp_path / "nobody", name="one-1")
     wake()
     wake.close()
+
+
+def test_silence_is_the_time_since_the_last_sign_of_work(reports: Reports) -> None:
+    reports.progress(1)
+    reports.clock.now = 10.0
+    reports.reporter.warn("slow", "The machine is slow.")
+    reports.reporter.tick()
+    assert reports.reporter.silence_seconds == 10.0
+    reports.loss(2)
+    assert reports.reporter.silence_seconds == 0.0

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -357,3 +358,16 @@ def test_a_killed_run_ends_with_the_same_numbers(tmp_path: Path, crash_at: int) 
     second = first.next()
     assert second.work() == 0
     assert outcome(second) == outcome(whole)
+
+
+def test_a_run_that_reports_nothing_for_long_gets_a_warning(tmp_path: Path) -> None:
+    folder = WorkerFolder(tmp_path, settings={"silence_warning": timedelta(seconds=0.05)})
+    run = folder.run()
+    run.watch()
+    with run.stage("evaluate"):
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not folder.bodies("warning") and time.monotonic() < deadline:
+            time.sleep(0.01)
+    run.close()
+    [warning] = folder.bodies("warning")
+    assert warning.code == "silent_run" and "in the stage evaluate" in warning.message

@@ -155,6 +155,8 @@ def describe_exit(exit_: trainer_service_pb2.RunExit) -> str:
     """Returns how a worker ended, for people."""
     if exit_.out_of_memory:
         return "the kernel killed the worker for want of memory"
+    if exit_.silent:
+        return "the worker reported nothing for too long and was killed"
     if exit_.trainer_stopped:
         return "the trainer was stopped"
     if exit_.trainer_restarted:

@@ -157,10 +157,15 @@ def _orders(
             cache_limit_bytes=config.cache_limit_bytes,
             wake_socket=wakes.path,
             parent_pid=0,
+            silence_warning=config.silence_warning,
             faults=config.faults,
         )
         env = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        return WorkOrder(settings=settings, env={**env, **devices.environment(device)})
+        return WorkOrder(
+            settings=settings,
+            env={**env, **devices.environment(device)},
+            silence_limit=config.silence_limit,
+        )
 
     return order
 

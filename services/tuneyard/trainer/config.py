@@ -47,6 +47,13 @@ class TrainerConfig:
     cache_limit_bytes: int = 50 << 30
     """TUNEYARD_CACHE_LIMIT_BYTES. Above it the entries unused for longest are removed; 0 means never.
     Default 50 GiB: several image datasets."""
+    silence_warning: timedelta = timedelta(minutes=30)
+    """TUNEYARD_SILENCE_WARNING_SECONDS. A run that reports nothing for so long gets a warning; 0 means never.
+    Default 1800: no step takes so long, and few evaluations do."""
+    silence_limit: timedelta = timedelta(hours=6)
+    """TUNEYARD_SILENCE_LIMIT_SECONDS. A run whose journal has not grown for so long hangs: it is killed, and
+    goes on from its newest checkpoint in another attempt; 0 means never. Default 21600: much longer than the
+    evaluation of a million images, and a night is not lost."""
     inference_idle: timedelta = timedelta(minutes=5)
     """TUNEYARD_INFERENCE_IDLE_SECONDS. A model that nobody tries for so long is unloaded. Default 300: long
     enough to look at a picture and try the next one."""
@@ -88,6 +95,8 @@ def load_config(family: str, environment: Mapping[str, str] = os.environ) -> Tra
         devices=get("TUNEYARD_DEVICES") or "auto",
         cpu_slots=_count(environment, "TUNEYARD_CPU_SLOTS", TrainerConfig.cpu_slots),
         cache_limit_bytes=_count(environment, "TUNEYARD_CACHE_LIMIT_BYTES", TrainerConfig.cache_limit_bytes),
+        silence_warning=timedelta(seconds=_count(environment, "TUNEYARD_SILENCE_WARNING_SECONDS", 1800)),
+        silence_limit=timedelta(seconds=_count(environment, "TUNEYARD_SILENCE_LIMIT_SECONDS", 21600)),
         inference_idle=timedelta(seconds=_count(environment, "TUNEYARD_INFERENCE_IDLE_SECONDS", 300)),
         store_url=get("TUNEYARD_STORE") or (data / "store").as_uri(),
         store=StoreSettings(

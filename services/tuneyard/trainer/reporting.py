@@ -77,12 +77,19 @@ class Reporter:
         self._progress: ProgressEvent | None = None
         self._metrics: list[MetricsEvent] = []
         self._written_at = self._point_at = float("-inf")
+        self._reported_at = clock()
         self._told: set[str] = set()
         self._closed = False
+
+    @property
+    def silence_seconds(self) -> float:
+        """Since the last report that shows work: a step, a value, a line, a stage; a warning does not."""
+        return self._clock() - self._reported_at
 
     def record(self, **body: Any) -> None:
         """Writes a record, behind everything that was held back."""
         with self._lock:
+            self._reported_at = self._clock()
             self.flush()
             self._append(body)
 
@@ -114,6 +121,7 @@ class Reporter:
     def progress(self, event: ProgressEvent, *, units: float) -> None:
         """Completes a progress event with rate and time left, and writes it or holds it back."""
         with self._lock:
+            self._reported_at = self._clock()
             self._pace.advance(event.step, units)
             self._progress = event
             self._flush_if_due()
@@ -128,6 +136,7 @@ class Reporter:
             return
         event = MetricsEvent(step=step, epoch=epoch, values=measured)
         with self._lock:
+            self._reported_at = self._clock()
             if any(not name.startswith("train/") for name in measured):
                 self._flush_metrics()
                 self._append({"metrics": event})
@@ -148,6 +157,7 @@ class Reporter:
     def log(self, message: str, level: LogLevel) -> None:
         """Writes a line, unless there are too many of them."""
         with self._lock:
+            self._reported_at = self._clock()
             if not self._log_lines.take():
                 self._left_out += 1
                 return

@@ -22,6 +22,7 @@ _log = structlog.get_logger(__name__)
 
 _CANCEL = StopMode.STOP_MODE_CANCEL
 _GONE_POLL_SECONDS = 0.002
+_SILENCE_LOOKS, _SILENCE_LOOK_SECONDS = 10, 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class WorkOrder:
 
     settings: WorkerSettings
     env: Mapping[str, str]
+    silence_limit: timedelta = timedelta(0)
+    """The worker is killed once its journal has not grown for so long; 0 means never."""
 
 
 class ServedRun:
@@ -58,6 +61,7 @@ class ServedRun:
         self._killer: asyncio.Task[None] | None = None
         self._killed = False
         self._trainer_stops = False
+        self._silent = False
 
     @property
     def exit(self) -> RunExit | None:
@@ -95,6 +99,7 @@ class ServedRun:
             out_of_memory=ended.out_of_memory or ended.exit_code == OUT_OF_MEMORY_EXIT_CODE,
             trainer_restarted=ended.lost or trainer_stopped,
             trainer_stopped=trainer_stopped,
+            silent=self._silent,
             last_run_sequence=self._last_sequence(),
             detail=ended.detail or output,
         )
@@ -154,16 +159,37 @@ class ServedRun:
         self._worker = worker
         self.folder.write_worker(worker.process)
         _log.info("worker launched", pid=worker.process.pid, device=self.device)
-        keeper = asyncio.create_task(keep_short(self.folder.output))
+        keepers = [
+            asyncio.create_task(keep_short(self.folder.output)),
+            asyncio.create_task(self._kill_if_silent(worker, order.silence_limit.total_seconds())),
+        ]
         try:
             ended = await worker.ended
         finally:
-            keeper.cancel()
+            for keeper in keepers:
+                keeper.cancel()
         # Processes that the worker left behind may still hold its device and write to its folder.
         while kill_group(worker.process):
             await asyncio.sleep(_GONE_POLL_SECONDS)
         await asyncio.to_thread(cut, self.folder.output)
         return ended
+
+    async def _kill_if_silent(self, worker: Worker, limit_seconds: float) -> None:
+        """Kill a worker whose journal does not grow: also one that holds Python's lock for good.
+
+        Looks are counted, so that a machine that slept, or a trainer that was stopped, accuses nobody.
+        """
+        if not limit_seconds:
+            return
+        pause = min(limit_seconds / _SILENCE_LOOKS, _SILENCE_LOOK_SECONDS)
+        reached, silence_seconds = -1, 0.0
+        while silence_seconds < limit_seconds:
+            await asyncio.sleep(pause)
+            silence_seconds += pause
+            if (sequence := self._last_sequence()) != reached:
+                reached, silence_seconds = sequence, 0.0
+        self._silent = kill_group(worker.process)
+        _log.error("silent worker killed", pid=worker.process.pid, seconds=limit_seconds)
 
     async def _launch(self, launcher: Launcher, order: WorkOrder) -> Worker | None:
         """Launch the worker; None if the run was stopped before."""

@@ -42,6 +42,8 @@ class WorkerSettings:
     """The process whose death ends the worker; 0 for none."""
     store_patience: timedelta = timedelta(minutes=5)
     """How long a transfer is tried again while the store does not answer; training goes on meanwhile."""
+    silence_warning: timedelta = timedelta(0)
+    """How long the recipe may report nothing before a warning says so; 0 means for ever."""
     faults: str = ""
     """Faults to inject, as `faults` describes them; only tests set it."""
 
@@ -69,6 +71,7 @@ class WorkerSettings:
                 "cache_dir": Path(values["cache_dir"]),
                 "wake_socket": Path(wake_socket) if wake_socket else None,
                 "store_patience": timedelta(seconds=values["store_patience"]),
+                "silence_warning": timedelta(seconds=values["silence_warning"]),
             }
         )
 

@@ -369,11 +369,21 @@ class WorkerRun:
         control, self._control = self._control, -1
         os.close(control)
 
+    def _warn_of_silence(self) -> None:
+        longest = self._settings.silence_warning.total_seconds()
+        if 0 < longest < self.reporter.silence_seconds:
+            stage = f" in the stage {self._stages[-1]}" if self._stages else ""
+            self.reporter.warn(
+                "silent_run",
+                f"The run has reported nothing for {longest / 60:.3g} minutes{stage}: it may hang.",
+            )
+
     def _tick(self) -> None:
         peak = PeakMemory()
         measured = float("-inf")
         while not self._ended.wait(_TICK_SECONDS):
             self.reporter.tick()
+            self._warn_of_silence()
             if time.monotonic() - measured >= _MEMORY_SECONDS:
                 measured = time.monotonic()
                 if memory := peak.sample():

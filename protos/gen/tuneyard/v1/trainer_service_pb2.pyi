@@ -601,6 +601,7 @@ class RunExit(_message.Message):
     LAST_RUN_SEQUENCE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     TRAINER_STOPPED_FIELD_NUMBER: _builtins.int
+    SILENT_FIELD_NUMBER: _builtins.int
     exit_code: _builtins.int
     """The exit code; 0 with a signal."""
     signal: _builtins.int
@@ -615,6 +616,8 @@ class RunExit(_message.Message):
     """The tail of what the worker wrote to standard error, for the trainer's log only."""
     trainer_stopped: _builtins.bool
     """True if the trainer killed the worker because it was told to stop."""
+    silent: _builtins.bool
+    """True if the trainer killed the worker because its journal had not grown for longer than the trainer waits."""
     def __init__(
         self,
         *,
@@ -625,10 +628,11 @@ class RunExit(_message.Message):
         last_run_sequence: _builtins.int = ...,
         detail: _builtins.str = ...,
         trainer_stopped: _builtins.bool = ...,
+        silent: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "exit_code", b"exit_code", "last_run_sequence", b"last_run_sequence", "out_of_memory", b"out_of_memory", "signal", b"signal", "trainer_restarted", b"trainer_restarted", "trainer_stopped", b"trainer_stopped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "exit_code", b"exit_code", "last_run_sequence", b"last_run_sequence", "out_of_memory", b"out_of_memory", "signal", b"signal", "silent", b"silent", "trainer_restarted", b"trainer_restarted", "trainer_stopped", b"trainer_stopped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
