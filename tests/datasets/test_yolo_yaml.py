@@ -67,6 +67,7 @@ def test_a_split_without_a_value_is_not_given(value: str) -> None:
         ("nc: 2.5\n", "YAML_INVALID", 1),
         (f"nc: {'9' * 5000}\n", "YAML_INVALID", 1),
         ("kpt_shape: [²,  3]\n", "YAML_KEY_IGNORED", 1),
+        ("train: a\ndownload:\n\n  - rm\n", "YAML_DOWNLOAD_IGNORED", 2),
         ("train: a\n---\ntrain: b\n", "YAML_INVALID", 2),
         ("names: cat\n", "YAML_NAMES_INVALID", 1),
         ("names: []\n", "YAML_NAMES_INVALID", 1),

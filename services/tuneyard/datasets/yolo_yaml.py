@@ -90,6 +90,7 @@ class _Reader:
     def __init__(self, name: str, log: FindingLog) -> None:
         self._name = name
         self._log = log
+        self._keys: dict[str, yaml.Node] = {}
 
     def read(self, top: yaml.MappingNode) -> DataYaml:
         values = self._values(top)
@@ -101,8 +102,8 @@ class _Reader:
         names = values.pop("names", None)
         classes = self._classes(names, values.pop("nc", None))
         keypoint_values = self._keypoint_values(values.get("kpt_shape"))
-        for key, node in values.items():
-            self._note_unused(key, node)
+        for key in values:
+            self._note_unused(key, self._keys[key])
         return DataYaml(
             name=self._name,
             path=path,
@@ -114,6 +115,7 @@ class _Reader:
 
     def _values(self, top: yaml.MappingNode) -> dict[str, yaml.Node]:
         values: dict[str, yaml.Node] = {}
+        self._keys = {key.value: key for key, _ in top.value if isinstance(key, yaml.ScalarNode)}
         for key, value in top.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._add(Code.YAML_INVALID, "a key is not a word", key)
