@@ -85,3 +85,20 @@ def test_the_command_line_says_the_same_without_a_server(tmp_path: Path) -> None
     status, report = tuneyard("datasets", "check", str(path), "--format", "jsonl")
     assert status == 1 and report["counts"] == {"LINES_BROKEN": 1, "EXAMPLES_FEW": 1, "LINE_NOT_JSON": 3}
     assert [each["line"] for each in report["findings"] if each["code"] == "LINE_NOT_JSON"] == [21, 22, 23]
+
+
+def test_a_bad_set_is_ready_without_the_lines_that_were_found(fakes: Platform, tmp_path: Path) -> None:
+    path = tmp_path / "worse.jsonl"
+    path.write_bytes(encoded(pairs(120)) + b"oops\n" * 30 + encoded(pairs(2)))
+    assert upload(fakes, path, "worse")[0] == 1
+    codes = ("--code", "LINE_NOT_JSON", "--code", "DUPLICATE_EXAMPLE")
+    status, version = tuneyard(
+        "datasets", "without", "worse", *codes, "--name", "better", "--server", fakes.address
+    )
+    assert (status, version["state"], version["report"]["samples"]) == (0, "DATASET_STATE_READY", "120")
+    assert version["report"]["excluded"] == sorted(f"data.jsonl:{line}" for line in range(121, 153))
+    spec = fake_spec("steps=2,dataset=1")
+    spec.dataset = "datasets/better"
+    job = fakes.train(spec)
+    fakes.watch(job.name).wait(within=30)
+    assert fakes.job(job.name).state == job_pb2.JOB_STATE_SUCCEEDED, fakes.job(job.name).error
