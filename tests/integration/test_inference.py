@@ -172,6 +172,24 @@ def test_a_restarted_trainer_answers_and_leaves_no_process_behind(fakes: Platfor
     assert classify(fakes, trained).classifications == before.classifications
 
 
+def test_a_warm_server_that_dies_takes_the_model_along_and_another_one_serves_it(
+    fakes: Platform, trained: str
+) -> None:
+    before = classify(fakes, trained)
+    [worker], [warm] = fakes.workers(), fakes.trainer.children(of_module="tuneyard.trainer.warm")[:1]
+    warm.kill()
+    eventually(lambda: not worker.is_running(), within=10, what="the end of the model's process")
+
+    def answered() -> ClassifyResponse | None:
+        try:
+            return classify(fakes, trained)
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.UNAVAILABLE, error
+            return None
+
+    assert eventually(answered, within=20, what="an answer").classifications == before.classifications
+
+
 def test_an_unused_model_is_unloaded_and_a_second_device_serves_beside_a_run(tmp_path: Path) -> None:
     extra = {"TUNEYARD_DEVICES": "cpu,cpu", "TUNEYARD_INFERENCE_IDLE_SECONDS": "1"}
     with platform(tmp_path / "p", extra=extra) as fakes:

@@ -3,6 +3,9 @@
 import asyncio
 import hashlib
 import io
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
@@ -10,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.support.fake_launcher import FakeLauncher
@@ -17,7 +21,7 @@ from tuneyard.rpc.errors import TuneyardError
 from tuneyard.storage import FolderStore, StoreSettings
 from tuneyard.trainer import inference_worker
 from tuneyard.trainer.inference import Inference
-from tuneyard.trainer.launcher import LauncherLost, Prepare, Worker, WorkerExit
+from tuneyard.trainer.launcher import ExecLauncher, LauncherLost, Prepare, Worker, WorkerExit
 from tuneyard.trainer.loaded_model import InferenceTimes
 from tuneyard.trainer.run_folder import RunKey
 from tuneyard.trainer.served_run import WorkOrder
@@ -397,3 +401,21 @@ async def test_a_method_that_the_family_does_not_serve_says_so(trainer: Trainer)
 async def test_without_a_store_nothing_is_loaded(trainer: Trainer) -> None:
     trainer.store_problem = "the store is a folder, and it is not on this machine"
     assert (await trainer.refusal()).reason == "STORE_UNAVAILABLE"
+
+
+@pytest.mark.integration
+async def test_a_cold_process_answers_too_and_is_gone_when_it_leaves(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, launcher=ExecLauncher(environment=os.environ))
+    assert (await trainer.ask()).classifications
+    worker = trainer.models._by_job["jobs/a"]
+    [process] = [
+        child for child in psutil.Process().children() if "inference_worker" in " ".join(child.cmdline())
+    ]
+    await worker.leave()
+    assert not process.is_running()
+    assert trainer.slots.admit(object()) == "cpu"  # type: ignore[arg-type]
+
+
+def test_the_worker_never_imports_grpc() -> None:
+    program = "import sys, tuneyard.trainer.inference_worker; sys.exit('grpc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
