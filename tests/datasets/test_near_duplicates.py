@@ -1,0 +1,96 @@
+"""Which pictures count as nearly alike, and how a search for them behaves with very many."""
+
+import io
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter
+from sklearn.datasets import load_sample_image
+
+from tests.support.defects_images import encoded, picture
+from tuneyard.datasets.appearance import Appearance, measure
+from tuneyard.datasets.near_duplicates import Pictures
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Image.Image:
+    return Image.fromarray(load_sample_image("china.jpg"))
+
+
+def search(pictures: list[Appearance]) -> list[tuple[int, int]]:
+    found = Pictures()
+    for each in pictures:
+        found.add(each)
+    return found.alike()
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "saved as a coarse JPEG": lambda image: Image.open(_file(image, quality=40)),
+    "half the size": lambda image: image.resize((image.width // 2, image.height // 2)),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.15),
+    "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.8),
+    "grey": lambda image: image.convert("L"),
+    "a little blurred": lambda image: image.filter(ImageFilter.GaussianBlur(image.width / 200)),
+    "shifted by 1 %": lambda image: image.crop((image.width // 100, 0, image.width, image.height)),
+}
+
+
+def _file(image: Image.Image, **options: object) -> io.BytesIO:
+    return io.BytesIO(encoded(image, "JPEG", **options))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_copy_of_a_photograph_is_found(photograph: Image.Image, change: str) -> None:
+    assert search([measure(photograph), measure(CHANGES[change](photograph))]) == [(0, 1)]
+
+
+def test_another_part_of_the_same_photograph_is_no_copy(photograph: Image.Image) -> None:
+    half = photograph.width // 2
+    parts = [photograph.crop((left, 0, left + half, photograph.height)) for left in (0, half)]
+    assert search([measure(part) for part in parts]) == []
+
+
+def test_the_same_drawing_in_another_colour_is_no_copy() -> None:
+    def drawn(colour: str) -> Image.Image:
+        image = Image.new("RGB", (96, 96), "white")
+        image.paste(colour, (20, 30, 60, 70))
+        return image
+
+    # Of the same brightness, so that grey pictures of the two would be equal.
+    assert search([measure(drawn("#c80000")), measure(drawn("#0059c8"))]) == []
+
+
+def test_even_pictures_are_never_alike() -> None:
+    assert search([measure(Image.new("RGB", (64, 64), colour)) for colour in ("white", "white")]) == []
+
+
+def test_any_kind_of_pixel_and_size_can_be_measured() -> None:
+    for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F"):
+        for size in ((1, 1), (1, 3000), (700, 5), (64, 64)):
+            assert len(measure(Image.new(mode, size)).thumb) == 256
+
+
+def test_deep_grey_is_scaled_and_not_clipped() -> None:
+    deep = Image.fromarray(np.linspace(0, 60_000, 64 * 64).reshape(64, 64).astype(np.uint16))
+    assert measure(deep).span > 200
+
+
+def test_a_hundred_thousand_pictures_are_compared_in_seconds() -> None:
+    one = measure(picture(1))
+    hashes = np.random.default_rng(0).integers(0, 2**63, 100_000, dtype=np.uint64)
+    pictures = Pictures()
+    for value in hashes.tolist():
+        pictures.add(one._replace(hash=value))
+    started = time.perf_counter()
+    pictures.alike()
+    assert time.perf_counter() - started < 10
+
+
+def test_thousands_of_frames_of_one_scene_are_one_group() -> None:
+    one = measure(picture(1))
+    pictures = Pictures()
+    for value in np.random.default_rng(0).integers(0, 16, 5_000, dtype=np.uint64).tolist():
+        pictures.add(one._replace(hash=value))
+    assert len(pictures.alike()) == 4_999
