@@ -57,6 +57,15 @@ def execute(request: trainer_service_pb2.StartRunRequest, run: Run) -> Result:
 
             source = classifier_config(training_request(request))
             return evaluate_classifier.evaluate(evaluate_config(request), source, run)
+        case "evaluate", "object_detector":
+            from tuneyard.vision import evaluate_detector
+
+            trained_as = detector_config(training_request(request))
+            return evaluate_detector.evaluate(evaluate_config(request), trained_as, run)
+        case "export", "object_detector":
+            from tuneyard.vision import export_detector
+
+            return export_detector.export(export_config(request), run)
         case "export", "image_classifier":
             from tuneyard.vision import export_classifier
 

@@ -68,6 +68,16 @@ def require_unchanged(files: DatasetFiles, manifest: Mapping[str, Any], *, name:
         )
 
 
+def require_validation(config: EvaluateConfig, validation: DatasetFiles | None) -> None:
+    """Raises RecipeError DATASET_INVALID if the training's own validation dataset is gone."""
+    if config.validation_dataset and validation is None:
+        raise RecipeError(
+            f"{config.validation_dataset}, on which the training validated, is no longer there.",
+            reason="DATASET_INVALID",
+            remedies=("Name the dataset to measure on.",),
+        )
+
+
 def leak_warning(files: DatasetFiles) -> str:
     """What to tell of copies of training images in the other splits; "" where none were found."""
     count = files.report.counts.get(Code.DUPLICATE_ACROSS_SPLITS, 0)
@@ -86,26 +96,35 @@ def _own(config: EvaluateConfig, source: ClassifierConfig, files: DatasetFiles, 
     if config.split == "test":
         return _of_split(files, "test")
     validation = run.validation_dataset()
-    if config.validation_dataset and validation is None:
-        raise RecipeError(
-            f"{config.validation_dataset}, on which the training validated, is no longer there.",
-            reason="DATASET_INVALID",
-            remedies=("Name the dataset to measure on.",),
-        )
+    require_validation(config, validation)
     splits = make_splits(files, validation, source)
     brings_val = image_folder.index(FolderSource(files.dir)).has_val
+    chosen = splits.train if config.split == "train" else splits.validation
+    origin = split_origin(
+        config, brings_val=brings_val, fraction=source.validation_fraction, seed=source.seed
+    )
+    return splits.classes, chosen, origin
+
+
+def split_origin(config: EvaluateConfig, *, brings_val: bool, fraction: float, seed: int) -> str:
+    """Where the training's own "train" or "val" split comes from, for people."""
     if config.split == "train":
-        return splits.classes, splits.train, "the images that the model was trained on"
+        return "the images that the model was trained on"
     if config.validation_dataset:
-        origin = f"{config.validation_dataset}, on which the training validated"
-    elif brings_val:
-        origin = "the dataset's own val split, on which the training validated"
-    else:
-        origin = (
-            f"the {source.validation_fraction:.0%} of the images that the training held out"
-            f" (seed {source.seed})"
-        )
-    return splits.classes, splits.validation, origin
+        return f"{config.validation_dataset}, on which the training validated"
+    if brings_val:
+        return "the dataset's own val split, on which the training validated"
+    return f"the {fraction:.0%} of the images that the training held out (seed {seed})"
+
+
+def unknown_classes(names: Sequence[str], *, dataset: str) -> RecipeError:
+    """The error for classes that the model does not know."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return RecipeError(
+        f"{dataset} has classes that the model does not know: {', '.join(names[:_NAMED])}{more}.",
+        reason="DATASET_INVALID",
+        remedies=("Give the classes the names that the model was trained with.",),
+    )
 
 
 def _of_split(files: DatasetFiles, split: str) -> _Found:
@@ -127,10 +146,5 @@ def _numbered(samples: Samples, names: Sequence[str], classes: Sequence[str], *,
     number = {name: position for position, name in enumerate(classes)}
     unknown = [names[label] for label in sorted(set(samples.labels)) if names[label] not in number]
     if unknown:
-        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        raise RecipeError(
-            f"{dataset} has classes that the model does not know: {', '.join(unknown[:_NAMED])}{more}.",
-            reason="DATASET_INVALID",
-            remedies=("Give the class folders the names that the model was trained with.",),
-        )
+        raise unknown_classes(unknown, dataset=dataset)
     return replace(samples, labels=tuple(number[names[label]] for label in samples.labels))

@@ -6,9 +6,7 @@ Nothing is stored before it has passed its check. It computes on the processor.
 import json
 import shutil
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,26 +14,15 @@ from safetensors.torch import save_file
 
 from tuneyard.datasets import FolderSource, image_folder
 from tuneyard.trainer.errors import RecipeError
-from tuneyard.trainer.run import ArtifactKind, Result, Run
-from tuneyard.vision.export_check import Check, CheckInputs, cannot_convert, check, noise, spread
+from tuneyard.trainer.run import Result, Run
+from tuneyard.vision.export_check import CheckInputs, cannot_convert, check, noise, spread
 from tuneyard.vision.export_config import ExportConfig
+from tuneyard.vision.export_files import Converted, save
 from tuneyard.vision.export_onnx import OPSET, OnnxModel, write_onnx
 from tuneyard.vision.pixels import Pixels, decode
 from tuneyard.vision.stored_classifier import CONFIG, WEIGHTS, StoredClassifier, load_stored
-from tuneyard.vision.weights import write_json
 
 _CHECKED_IMAGES = 8
-_MEDIA_TYPES = {".json": "application/json"}
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A model in its new format, on disk and proved."""
-
-    files: tuple[Path, ...]
-    check: Check
-    facts: dict[str, Any]
-    """What else the manifest tells of the format."""
 
 
 def export(config: ExportConfig, run: Run) -> Result:
@@ -54,11 +41,13 @@ def export(config: ExportConfig, run: Run) -> Result:
     run.check_stop()
 
     run.finalizing()
-    save(config, stored, converted, run)
+    name = f"{stored.architecture} as {config.format}"
+    model = {"architecture": stored.architecture, "classes": list(stored.classes)}
+    save(config, converted, run, name=name, model=model)
     return Result(
         metrics={"export/max_abs_difference": converted.check.max_abs_difference},
         step=0,
-        summary=f"{stored.architecture} as {config.format}. {converted.check.summary}",
+        summary=f"{name}. {converted.check.summary}",
     )
 
 
@@ -130,33 +119,3 @@ def _to_torchscript(folder: Path, stored: StoredClassifier, inputs: CheckInputs)
         raise cannot_convert("TorchScript", stored.architecture, error) from error
     checked = check(stored.model, again, inputs, format="TorchScript")
     return Converted((path,), checked, {})
-
-
-def save(config: ExportConfig, stored: StoredClassifier, converted: Converted, run: Run) -> None:
-    """Hands over every file; the manifest last."""
-    for path in (*converted.files, run.work_dir / CONFIG):
-        run.save_artifact(
-            path,
-            name=path.name,
-            kind=ArtifactKind.MODEL,
-            media_type=_MEDIA_TYPES.get(path.suffix, "application/octet-stream"),
-            description=(
-                "Architecture, classes and preprocessing"
-                if path.name == CONFIG
-                else f"{stored.architecture} as {config.format}"
-            ),
-        )
-    manifest = run.manifest(
-        source_job=config.source_job,
-        format=config.format,
-        model={"architecture": stored.architecture, "classes": list(stored.classes)},
-        check=converted.check.facts,
-        **converted.facts,
-    )
-    run.save_artifact(
-        write_json(run.work_dir / "manifest.json", manifest),
-        name="manifest.json",
-        kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
-        description="Request, source, format and the comparison with the original",
-    )
