@@ -65,44 +65,60 @@ def measure(
 
     `on_masked` gets the position of each example that nothing is learned from, so that it can be left out.
     """
-    log = FindingLog()
-    histogram = [0] * (len(BUCKETS_TOKENS) + 1)
-    total = per_epoch = trained_per_epoch = longest = truncated = cut = masked = count = 0
+    tally = _Tally(max_length_tokens)
     for position, example in enumerate(examples):
-        tokens, trained = count_tokens(example)
-        kept = min(tokens, max_length_tokens)
-        kept_trained = sum(max(min(stop, kept) - start, 0) for start, stop in trained)
-        count += 1
-        total += tokens
-        longest = max(longest, tokens)
-        histogram[bisect_left(BUCKETS_TOKENS, tokens)] += 1
-        if tokens > kept:
-            truncated += 1
-            cut += tokens - kept
-        if kept_trained:
-            per_epoch += kept
-            trained_per_epoch += kept_trained
-        else:
-            masked += 1
+        if not tally.add(example, count_tokens(example)):
             on_masked(position)
-        _note(log, example, tokens=tokens, kept=kept, kept_trained=kept_trained)
-    if count and masked == count:
-        log.add(Code.NOTHING_TO_TRAIN_ON, f"None of {count} examples has a token to train on.")
-    return TokenReport(
-        max_length_tokens=max_length_tokens,
-        examples=count,
-        usable=count - masked,
-        tokens=total,
-        tokens_per_epoch=per_epoch,
-        trained_tokens_per_epoch=trained_per_epoch,
-        longest_tokens=longest,
-        truncated=truncated,
-        cut_tokens=cut,
-        fully_masked=masked,
-        histogram=tuple(histogram),
-        findings=log.findings(),
-        counts=log.counts(),
-    )
+    return tally.report()
+
+
+class _Tally:
+    """Sums over the examples so far."""
+
+    def __init__(self, max_length_tokens: int) -> None:
+        self._max = max_length_tokens
+        self._log = FindingLog()
+        self._histogram = [0] * (len(BUCKETS_TOKENS) + 1)
+        self._examples = self._masked = self._truncated = 0
+        self._tokens = self._cut = self._longest = self._per_epoch = self._trained_per_epoch = 0
+
+    def add(self, example: Example, counted: Counted) -> bool:
+        """Adds one example; whether there is something in it to train on."""
+        tokens, trained = counted
+        kept = min(tokens, self._max)
+        kept_trained = sum(max(min(stop, kept) - start, 0) for start, stop in trained)
+        self._examples += 1
+        self._tokens += tokens
+        self._longest = max(self._longest, tokens)
+        self._histogram[bisect_left(BUCKETS_TOKENS, tokens)] += 1
+        self._truncated += tokens > kept
+        self._cut += tokens - kept
+        self._masked += not kept_trained
+        self._per_epoch += kept if kept_trained else 0
+        self._trained_per_epoch += kept_trained
+        _note(self._log, example, tokens=tokens, kept=kept, kept_trained=kept_trained)
+        return kept_trained > 0
+
+    def report(self) -> TokenReport:
+        """What was counted, with the verdict about all examples together."""
+        if self._examples and self._masked == self._examples:
+            seen = f"None of {self._examples} examples has a token to train on."
+            self._log.add(Code.NOTHING_TO_TRAIN_ON, seen)
+        return TokenReport(
+            max_length_tokens=self._max,
+            examples=self._examples,
+            usable=self._examples - self._masked,
+            tokens=self._tokens,
+            tokens_per_epoch=self._per_epoch,
+            trained_tokens_per_epoch=self._trained_per_epoch,
+            longest_tokens=self._longest,
+            truncated=self._truncated,
+            cut_tokens=self._cut,
+            fully_masked=self._masked,
+            histogram=tuple(self._histogram),
+            findings=self._log.findings(),
+            counts=self._log.counts(),
+        )
 
 
 def spans(mask: Iterable[bool | int]) -> list[tuple[int, int]]:
