@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from tuneyard.datasets.class_balance import MIN_SAMPLES_PER_CLASS
 from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2, system_pb2, trainer_service_pb2, training_pb2
 from tuneyard.vision.estimate import estimate
-from tuneyard.vision.recommended import resolve
+from tuneyard.vision.recommended import FEW_SAMPLES, resolve
 
 CPU = system_pb2.Device(id="cpu", memory_total_bytes=64 << 30)
 GPU = system_pb2.Device(id="cuda:0", memory_total_bytes=8 << 30)
@@ -217,6 +218,17 @@ def test_frugal_settings_are_predicted_to_need_less() -> None:
     assert need(image_classifier__image_size=112) < usual
     assert need(hyperparameters__precision=training_pb2.PRECISION_FP32) > usual
     assert need(image_classifier__ema_decay=0.99) > usual
+
+
+def test_few_images_of_a_class_are_varied_more_unless_said_otherwise() -> None:
+    def magnitude(given: training_pb2.TrainingSpec, per_class: dict[str, int]) -> int:
+        resolved = answer(given, source(per_class)).estimate.resolved_spec.training
+        return resolved.image_classifier.augmentation.randaugment_magnitude
+
+    assert FEW_SAMPLES == MIN_SAMPLES_PER_CLASS
+    assert magnitude(spec(), {"a": 900, "b": 100}) == 0
+    assert magnitude(spec(), {"a": 900, "b": 99}) > 0
+    assert magnitude(spec(image_classifier__augmentation__randaugment_magnitude=0), {"a": 900, "b": 99}) == 0
 
 
 def test_no_batch_is_larger_than_the_data() -> None:

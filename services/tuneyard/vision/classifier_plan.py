@@ -9,7 +9,7 @@ from tuneyard.vision.checks import unknown_model, violations, warnings, wrong_fo
 from tuneyard.vision.facts import data_facts
 from tuneyard.vision.memory import Factors, Workload
 from tuneyard.vision.plan import Offer, Plan, Refused
-from tuneyard.vision.recommended import resolve
+from tuneyard.vision.recommended import FEW_SAMPLES, resolve
 
 FACTORS = Factors(host_base_bytes=500 << 20, full=1.25, half=0.8)
 _CHECKPOINTED, _FROZEN = 0.65, 0.1
@@ -32,6 +32,8 @@ def plan(
         raise Refused(errors_pb2.ERROR_REASON_INVALID_FIELD, violation)
     resolved = resolve(given)
     facts = data_facts(resolved, request.dataset)
+    if facts and facts.smallest_class[1] < FEW_SAMPLES:
+        resolved = resolve(given, few_samples=True)
     return Plan(
         resolved=resolved,
         facts=facts,

@@ -44,14 +44,8 @@ def estimate(
     if request.spec.WhichOneof("kind") != "training":
         return derived.estimate(request)
     given = request.spec.training
-    task = given.WhichOneof("task") or ""
-    if task not in _PLANS:
-        violation = errors_pb2.FieldViolation(
-            field="spec.task", description="This trainer trains image classifiers and object detectors."
-        )
-        return _refused(errors_pb2.ERROR_REASON_NOT_SUPPORTED, violation)
     try:
-        plan = _PLANS[task](request, devices)
+        plan = plan_for(request, devices)
     except Refused as refused:
         return _refused(refused.reason, refused.violation)
     answer = _answer(given, plan)
@@ -60,13 +54,26 @@ def estimate(
         answer.violations.append(missing)
         reason = reason or errors_pb2.ERROR_REASON_BASE_MODEL_UNAVAILABLE
     device = _largest_device(plan.resolved, devices)
-    work = _at_precision(plan, on_cpu=device.id == "cpu")
+    work = at_precision(plan, on_cpu=device.id == "cpu")
     _predict(answer, plan, work, device, dataset_bytes=request.dataset.size_bytes)
     _predict_time(answer, plan, work, device, speeds)
     if not answer.fits:
         answer.violations.append(_does_not_fit(answer, plan.resolved, device))
         reason = reason or errors_pb2.ERROR_REASON_DOES_NOT_FIT
     return Response(estimate=answer, reason=reason)
+
+
+def plan_for(request: Request, devices: Sequence[system_pb2.Device]) -> Plan:
+    """The plan of a training job of whichever task; raises Refused where nothing can be planned."""
+    task = request.spec.training.WhichOneof("task") or ""
+    if task not in _PLANS:
+        raise Refused(
+            errors_pb2.ERROR_REASON_NOT_SUPPORTED,
+            errors_pb2.FieldViolation(
+                field="spec.task", description="This trainer trains image classifiers and object detectors."
+            ),
+        )
+    return _PLANS[task](request, devices)
 
 
 def given_fields(message: Message, prefix: str = "") -> Iterator[str]:
@@ -108,7 +115,8 @@ def _largest_device(
     return max(offered, key=lambda device: device.memory_total_bytes, default=system_pb2.Device(id="cpu"))
 
 
-def _at_precision(plan: Plan, *, on_cpu: bool) -> Workload:
+def at_precision(plan: Plan, *, on_cpu: bool) -> Workload:
+    """The plan's workload with the arithmetic of the device."""
     precision = plan.resolved.hyperparameters.precision
     # Whether the processor is faster with bf16 is measured by the run: the estimate takes the larger need.
     automatic = precision == training_pb2.PRECISION_AUTO and not on_cpu

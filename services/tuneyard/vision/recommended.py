@@ -7,13 +7,17 @@ from tuneyard.vision.architectures import architectures
 
 DEFAULT_EPOCHS = 15
 DEFAULT_WARMUP_RATIO = 0.05
+FEW_SAMPLES = 100
+"""Of a class; with fewer, the dataset's report recommends augmentation."""
+_STRONG_RANDAUGMENT = 9
 MAIN_METRIC = "eval/accuracy_top1"
 METRICS = ("eval/accuracy_top1", "eval/accuracy_top5", "eval/loss")
 
 
-def resolve(spec: training_pb2.TrainingSpec) -> training_pb2.TrainingSpec:
+def resolve(spec: training_pb2.TrainingSpec, *, few_samples: bool = False) -> training_pb2.TrainingSpec:
     """A copy with every unset field filled in, but for those of which "unset" means "each epoch" or "all".
 
+    `few_samples` says that some class has fewer than FEW_SAMPLES: images are then varied more.
     Idempotent. Of two fields that exclude each other, a default is only given where neither is set.
     """
     resolved = training_pb2.TrainingSpec()
@@ -61,7 +65,7 @@ def resolve(spec: training_pb2.TrainingSpec) -> training_pb2.TrainingSpec:
         task.augmentation,
         crop_min_scale=0.5,
         horizontal_flip=0.5,
-        randaugment_magnitude=0,
+        randaugment_magnitude=_STRONG_RANDAUGMENT if few_samples else 0,
         mixup_alpha=0.0,
         cutmix_alpha=0.0,
     )
