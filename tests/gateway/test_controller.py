@@ -335,6 +335,21 @@ async def test_a_job_that_waits_for_room_lets_smaller_ones_pass(fleet: Fleet) ->
     assert (await fleet.ledger.jobs.get(large)).state == job_pb2.JOB_STATE_QUEUED
 
 
+async def test_what_running_jobs_still_write_is_not_given_to_others(ledger: LedgerDriver) -> None:
+    fleet = Fleet(ledger, FakeTrainer(slots=2))
+    await fleet.start()
+    fleet.trainer.disk_free_bytes = 50 * GB
+    first = await fleet.queued(job_pb2.Estimate(disk_bytes=40 * GB, artifact_bytes=GB))
+    await fleet.reaches(first, "STARTING")
+    second = await fleet.queued(job_pb2.Estimate(disk_bytes=20 * GB))
+    await until(fleet.waits_for(second, "20.0 GB of free disk space: .* has 10.0 GB"))
+    run = fleet.trainer.runs[first, 1]
+    run.write(**fleet.ledger.started())
+    run.write(progress=job_pb2.ProgressEvent(step=1))
+    await fleet.reaches(second, "STARTING")
+    await fleet.stop()
+
+
 async def test_a_large_job_goes_to_the_trainer_whose_free_device_can_hold_it(ledger: LedgerDriver) -> None:
     small, large = FakeTrainer(trainer_id="small"), FakeTrainer(trainer_id="large")
     small.devices = [

@@ -10,7 +10,7 @@ import structlog
 from tuneyard.gateway.following import Follower
 from tuneyard.gateway.jobs import JobRepository
 from tuneyard.gateway.kinds import FAMILIES, family_name, slot_kind, watched_metric
-from tuneyard.gateway.placement import choose, free_slots
+from tuneyard.gateway.placement import choose, free_slots, still_to_write
 from tuneyard.gateway.resolver import Resolver, Sources, Waiting
 from tuneyard.gateway.trainers import TrainerLink, Trainers
 from tuneyard.gateway.transitions import CANCELLING, WITH_ATTEMPT
@@ -77,18 +77,28 @@ class Dispatcher:
             for link in links
             if link.ready and not self._is_avoided(link)
         }
+        has_room = any(+slots for slots in free.values())
+        reserved = await self._reserved_disk() if has_room else Counter[str]()
         for queued in queue:
             job = await self._ready(queued.job)
             if job is None:
                 continue
             slot = slot_kind(job.spec)
             unoccupied = [link for link in links if free.get(id(link), Counter())[slot] > 0]
-            place = choose(unoccupied, job.estimate) if unoccupied else "a free slot"
+            place = choose(unoccupied, job.estimate, reserved=reserved) if unoccupied else "a free slot"
             if not isinstance(place, TrainerLink):
                 await self._wait(job, str(place))
                 continue
             free[id(place)][slot] -= 1
+            reserved[place.address.target] += job.estimate.disk_bytes
             await self._open(place, job)
+
+    async def _reserved_disk(self) -> Counter[str]:
+        """Returns what running jobs still need of their trainers' disks, by the trainers' addresses."""
+        reserved: Counter[str] = Counter()
+        for attempt in await self._jobs.open_attempts():
+            reserved[attempt.trainer_address] += still_to_write(await self._jobs.get(attempt.job))
+        return reserved
 
     async def _explain_family(self, family: "training_pb2.Family.ValueType") -> None:
         """Tells jobs that were accepted under other settings why they wait."""

@@ -4,7 +4,7 @@ What a trainer does not tell of itself counts as enough: its own refusals have t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tuneyard.gateway.trainers import TrainerLink
@@ -40,11 +40,29 @@ def free_slots(link: TrainerLink, pending: Counter[int]) -> Counter[int]:
     return free
 
 
-def choose(links: Sequence[TrainerLink], estimate: job_pb2.Estimate) -> TrainerLink | Shortage:
-    """The first of some trainers that can hold a job; else what the one that comes closest lacks."""
+def still_to_write(job: job_pb2.Job) -> int:
+    """The bytes that a running job is predicted to need yet of its trainer's disk; rather too many.
+
+    Until the first step that is everything. From then on its data is on the disk, and what is left is the
+    model and the kept checkpoints: weights with an optimizer's two values for each, and one more under way.
+    """
+    estimate, policy = job.estimate, job.resolved_spec.training.checkpoints
+    if not job.progress.step:
+        return estimate.disk_bytes
+    checkpoints = policy.keep_last + policy.keep_best + 1
+    return min(estimate.disk_bytes, estimate.artifact_bytes * (1 + 3 * checkpoints))
+
+
+def choose(
+    links: Sequence[TrainerLink], estimate: job_pb2.Estimate, *, reserved: Mapping[str, int]
+) -> TrainerLink | Shortage:
+    """The first of some trainers that can hold a job; else what the one that comes closest lacks.
+
+    `reserved` has, by a trainer's address, the bytes of its free disk that its running jobs need yet.
+    """
     shortages = []
     for link in links:
-        shortage = _shortage(link, estimate)
+        shortage = _shortage(link, estimate, reserved=reserved.get(link.address.target, 0))
         if shortage is None:
             return link
         shortages.append(shortage)
@@ -64,14 +82,16 @@ def require_disk(links: Iterable[TrainerLink], estimate: job_pb2.Estimate) -> No
     )
 
 
-def _shortage(link: TrainerLink, estimate: job_pb2.Estimate) -> Shortage | None:
+def _shortage(link: TrainerLink, estimate: job_pb2.Estimate, *, reserved: int) -> Shortage | None:
     trainer = link.info.trainer if link.info else system_pb2.Trainer()
     devices = [device.memory_total_bytes for device in trainer.devices if not device.job]
     largest = max(devices, default=0) if all(devices) else 0
+    disk = trainer.disk_free_bytes
     for resource, needed, present in (
         ("memory on a free device", estimate.memory.device_bytes, largest),
         ("memory", estimate.memory.host_bytes, trainer.host_memory_bytes),
-        ("free disk space", estimate.disk_bytes, trainer.disk_free_bytes),
+        # Less than nothing is still known to be too little: 0 stands for "not told".
+        ("free disk space", estimate.disk_bytes, max(1, disk - reserved) if disk else 0),
     ):
         if 0 < present < needed:
             return Shortage(resource, needed, present, link.address.target)
