@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -28,6 +29,18 @@ def test_copies_of_an_image_stay_on_one_side(draw, configure) -> None:
     splits = make_splits(draw(splits=(), extra=copy_everything), None, configure())
     held_out = {path.replace("copy-", "") for path in splits.validation.paths}
     assert held_out and not held_out & {path.replace("copy-", "") for path in splits.train.paths}
+
+
+def test_near_copies_that_the_check_found_stay_on_one_side(draw, configure) -> None:
+    files = draw(splits=(), per_class=20)
+    # As if every image and its successor were nearly alike.
+    groups = tuple(position // 2 for position in range(60))
+    files = replace(files, report=replace(files.report, groups=groups))
+    splits = make_splits(files, None, configure(validation_fraction=0.2))
+    group_of = dict(zip(sorted({*splits.train.paths, *splits.validation.paths}), groups, strict=True))
+    held_out = {group_of[path] for path in splits.validation.paths}
+    assert len(splits.validation) == 12
+    assert not held_out & {group_of[path] for path in splits.train.paths}
 
 
 def test_a_subset_takes_as_many_of_each_class(draw, configure) -> None:
