@@ -209,6 +209,11 @@ def test_leaving_out_a_label_leaves_out_its_image(write_folder: Write) -> None:
     assert yolo_check.companions(source, []) == frozenset()
 
 
+def test_what_describes_the_dataset_is_never_left_out(write_folder: Write) -> None:
+    source = open_source(write_folder(listed(clean_files())))
+    assert yolo_check.companions(source, [YAML, "train.txt"]) == frozenset()
+
+
 def test_a_label_that_another_image_uses_stays(write_folder: Write) -> None:
     files = clean_files()
     files["images/train/0003.jpg"] = files["images/train/0003.png"]

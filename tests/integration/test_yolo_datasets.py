@@ -27,10 +27,13 @@ def shapes(tmp_path: Path) -> Path:
 
 
 def upload(server: Platform, path: Path, name: str) -> tuple[int, dict[str, object]]:
-    """Uploads with the CLI; returns its exit status and the dataset it prints."""
-    arguments = ["datasets", "upload", str(path), "--format", "yolo", "--name", name, "--json"]
+    return run(server, "datasets", "upload", str(path), "--format", "yolo", "--name", name)
+
+
+def run(server: Platform, *arguments: str) -> tuple[int, dict[str, object]]:
+    """Runs the CLI; returns its exit status and the dataset it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "tuneyard.cli", *arguments, "--server", server.address],
+        [sys.executable, "-m", "tuneyard.cli", *arguments, "--json", "--server", server.address],
         capture_output=True,
         text=True,
         timeout=60,
@@ -63,6 +66,20 @@ def test_a_wrong_label_is_named_at_its_line(server: Platform, shapes: Path) -> N
         line,
     )
     assert first.remedy
+
+
+def test_a_version_without_the_wrong_label_is_ready(server: Platform, shapes: Path) -> None:
+    (shapes / "labels/train/train-00003.txt").write_text("9 0.5 0.5 0.1 0.1\n")
+    (shapes / "data.yaml").write_text((shapes / "data.yaml").read_text() + "license: MIT\n")
+    status, _ = upload(server, shapes, "one-wrong")
+    assert status == 1
+    by_code = ("--code", "LABEL_CLASS_UNKNOWN", "--code", "YAML_KEY_IGNORED")
+    status, dataset = run(server, "datasets", "without", "one-wrong", *by_code, "--name", "repaired")
+    assert (status, dataset["state"]) == (0, "DATASET_STATE_READY")
+    report = server.dataset("repaired").report
+    assert list(report.excluded) == ["images/train/train-00003.jpg", "labels/train/train-00003.txt"]
+    assert list(report.classes) == ["circle", "square", "triangle"]
+    assert report.samples == 47
 
 
 def test_a_yaml_that_names_a_script_is_only_remarked_on(

@@ -214,9 +214,10 @@ def companions(source: Source, left_out: Collection[str]) -> frozenset[str]:
     """What has to be left out with some files: the images of labels, and the labels of images.
 
     Without its label an image would pass for a background; without its image a label would be a finding.
+    What describes the dataset, such as its data.yaml, always stays, since a finding about it is about all.
     """
     layout = lay_out(source, FindingLog())
     images = {image for image, label in layout.labels.items() if label in left_out or image in left_out}
     labels = {layout.labels[image] for image in images}
     still_used = {label for image, label in layout.labels.items() if image not in images}
-    return frozenset({*left_out, *images, *(labels - still_used)})
+    return frozenset({*left_out, *images, *(labels - still_used)}) - layout.description

@@ -61,7 +61,7 @@ def _note_strays(log: FindingLog, source: Source, layout: Layout) -> None:
     for name in source.names():
         folder, kind = _folder(name), extension(name)
         of_label = folder in label_folders or "labels" in folder.casefold().split("/")
-        if name in layout.not_labels or name in expected or is_image_name(name):
+        if name in layout.description or name in expected or is_image_name(name):
             continue
         if kind in _OTHER_LABEL_FORMATS and (of_label or folder in image_folders) and folder:
             seen = f"{name!r} looks like a label for {_OTHER_LABEL_FORMATS[kind]}; it is not used."

@@ -39,8 +39,8 @@ class Layout:
     keypoint_values: int
     outside: tuple[str, ...]
     """Images that belong to no split."""
-    not_labels: frozenset[str]
-    """Text files that list images or classes."""
+    description: frozenset[str]
+    """The files that describe the dataset: the data.yaml, and lists of images or classes."""
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -74,6 +74,7 @@ def lay_out(source: Source, log: FindingLog) -> Layout:
     classes = described.classes if described is not None else None
     if classes is None and class_list is not None:
         classes = _read_class_list(source, class_list, log)
+    named = (class_list or "", described.name if described is not None else "")
     used = {name for names in splits.values() for name in names}
     return Layout(
         splits=splits,
@@ -83,7 +84,7 @@ def lay_out(source: Source, log: FindingLog) -> Layout:
         names_refused=described is not None and described.names_refused,
         keypoint_values=described.keypoint_values if described is not None else 0,
         outside=tuple(name for name in source.names() if is_image_name(name) and name not in used),
-        not_labels=frozenset({*lists, *([class_list] if class_list else ())}),
+        description=frozenset({*lists, *named} - {""}),
     )
 
 
