@@ -1,6 +1,7 @@
 """Finished models tried through the whole platform: real workers that are idle, in the way, or killed."""
 
 import io
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -12,8 +13,12 @@ import pytest
 from grpc_status import rpc_status
 from PIL import Image
 from sklearn.datasets import load_digits
+from typer.testing import CliRunner
 
 from tests.support.platform import Platform, drawn_images, eventually, fake_spec, platform
+from tests.support.shapes import Drawing, write_shapes
+from tuneyard.cli.main import app
+from tuneyard.client import Client
 from tuneyard.rpc.errors import TuneyardError, from_status
 from tuneyard.v1 import job_pb2, training_pb2, training_service_pb2
 from tuneyard.v1.inference_service_pb2 import (
@@ -232,3 +237,33 @@ def test_a_trained_classifier_answers_with_its_classes(vision: Platform) -> None
     assert {score.label for score in only.scores} == {"disc", "square"}
     bad = refusal(lambda: classify(vision, job, scan.getvalue(), b"hello"))
     assert [violation.field for violation in bad.violations] == ["images[1].content"]
+
+
+def test_a_trained_detector_draws_what_it_sees(
+    vision: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ultralytics")
+    shapes = write_shapes(tmp_path / "shapes", train=12, val=6, drawing=Drawing(size=(96, 96), max_shapes=1))
+    with Client(vision.address) as client:
+        client.datasets.upload(shapes, format="yolo", name="boxes")
+    spec = training_pb2.TrainingSpec(
+        dataset="datasets/boxes",
+        base_model="yolov8n",
+        seed=1,
+        hyperparameters=training_pb2.Hyperparameters(epochs=1, batch_size=6),
+        object_detector=training_pb2.ObjectDetector(pretrained=False, image_size=64),
+    )
+    job = vision.train(spec).name
+    vision.watch(job).wait(within=180)
+    assert vision.job(job).state == job_pb2.JOB_STATE_SUCCEEDED, vision.job(job).error
+    monkeypatch.setenv("TUNEYARD_SERVER", vision.address)
+    out = tmp_path / "drawn"
+    arguments = ["predict", job, str(shapes / "images/val"), "-o", str(out), "--min-score", "0", "--json"]
+    ran = CliRunner().invoke(app, arguments)
+    assert ran.exit_code == 0, ran.stderr
+    answer = json.loads(ran.stdout)
+    assert len(answer["images"]) == 6
+    for image in answer["images"]:
+        assert (image["width"], image["height"]) == (96, 96)
+        assert {box["label"] for box in image["detections"]} <= {"circle", "square", "triangle"}
+    assert sorted(path.name for path in out.iterdir()) == [f"val-{number:05}.png" for number in range(6)]
