@@ -6,6 +6,7 @@ from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.finished_model import Answerer, FinishedModel
 from tuneyard.trainer.run import Result, Run
 from tuneyard.v1 import trainer_service_pb2
+from tuneyard.vision import run_times
 from tuneyard.vision.config import classifier_config
 from tuneyard.vision.detector_config import detector_config
 from tuneyard.vision.evaluate_config import evaluate_config, training_request
@@ -34,6 +35,14 @@ PRELOAD = (
 
 def execute(request: trainer_service_pb2.StartRunRequest, run: Run) -> Result:
     """Runs the recipe for the request's task. Raises RecipeError and Stopped."""
+    if request.spec.WhichOneof("kind") != "training":
+        return _execute(request, run)
+    with run_times.measured(request, run) as timed:
+        timed.result = _execute(request, run)
+    return timed.result
+
+
+def _execute(request: trainer_service_pb2.StartRunRequest, run: Run) -> Result:
     kind = request.spec.WhichOneof("kind")
     trained = request.spec if kind == "training" else request.source_spec
     task = trained.training.WhichOneof("task")

@@ -54,7 +54,7 @@ def seconds(
     """Wall time of the whole job; None while its steps are unknown, or the device's speed is."""
     if not plan.total_steps:
         return None
-    ratio = learned.get(speed_key(device.id, device.display_name, plan.resolved))
+    ratio = learned.get(speed_key(device.id, plan.resolved))
     if ratio is None and device.id != "cpu":
         return None
     return (ratio or 1.0) * reference_seconds(plan, work)
@@ -83,9 +83,12 @@ def sample_seconds(plan: Plan, work: Workload) -> float:
     )
 
 
-def speed_key(device_id: str, display_name: str, spec: training_pb2.TrainingSpec) -> str:
-    """What a remembered ratio holds for: the kind of device, its threads, the task, the precision."""
-    where = f"cpu-{spec.resources.cpu_threads}" if device_id == "cpu" else display_name or "accelerator"
+def speed_key(device_id: str, spec: training_pb2.TrainingSpec) -> str:
+    """What a remembered ratio holds for: the kind of device, its threads, the task, the precision.
+
+    The accelerators of one trainer are taken to be alike.
+    """
+    where = f"cpu-{spec.resources.cpu_threads}" if device_id == "cpu" else "accelerator"
     return f"{where}/{spec.WhichOneof('task')}/{spec.hyperparameters.precision}"
 
 
