@@ -103,3 +103,11 @@ def test_a_blocking_client_refuses_to_be_called_from_its_own_callback(
 
     with pytest.raises(RuntimeError, match="own callback"):
         client._portal.run(callback())
+
+
+def test_a_request_that_is_too_large_to_be_sent_is_refused_with_the_numbers(
+    gateway: FakeGateway, client: Client
+) -> None:
+    with pytest.raises(errors.MessageTooLarge, match=r"65\.0 MiB; a message has at most 64 MiB"):
+        client.train(TrainingSpec(base_model="x" * (65 << 20)))
+    assert gateway.calls["Train"] == 0

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from tuneyard.client import errors, statuses
 from tuneyard.v1.artifact_service_pb2_grpc import ArtifactServiceStub
@@ -46,7 +47,7 @@ _OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
-RequestT = TypeVar("RequestT")
+RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT")
 
 
@@ -197,6 +198,7 @@ class Connection:
         *,
         timeout: timedelta,
     ) -> ResponseT:
+        _check_size(request)
         try:
             return await method(request, timeout=timeout.total_seconds(), metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
@@ -206,6 +208,7 @@ class Connection:
         self, method: "grpc.aio.UnaryStreamMultiCallable[RequestT, ResponseT]", request: RequestT
     ) -> AsyncGenerator[ResponseT, None]:
         """Yields what the server streams. Close the generator: leaving it open leaves the call open."""
+        _check_size(request)
         call = method(request, metadata=self._metadata)
         try:
             async for response in call:
@@ -228,3 +231,14 @@ class Connection:
             raise statuses.from_rpc(error, address=self.settings.server) from error
         finally:
             call.cancel()
+
+
+def _check_size(request: Message) -> None:
+    """Raises MessageTooLarge with the numbers, where the transport would refuse without them."""
+    size_bytes = request.ByteSize()
+    if size_bytes > MAX_MESSAGE_BYTES:
+        raise errors.MessageTooLarge(
+            f"the request has {size_bytes / (1 << 20):.1f} MiB; a message has at most"
+            f" {MAX_MESSAGE_BYTES >> 20} MiB",
+            reason="MESSAGE_TOO_LARGE",
+        )
