@@ -5,7 +5,7 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def refused_job(fakes: Platform, **spec: Any) -> TuneyardError:
     return refused_call(fakes, "training", "Train", training_pb.TrainRequest(spec=filled))
 
 
-ARCHIVES = {
+ARCHIVES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "no ZIP": (lambda: b"this is not a ZIP file", "ARCHIVE_CORRUPT", ""),
     "cut off": (lambda: bad_archives.good()[:-40], "ARCHIVE_CORRUPT", ""),
     "damaged member": (bad_archives.damaged_member, "ARCHIVE_CORRUPT", "dog/3.png"),
@@ -205,7 +205,7 @@ def test_a_message_beyond_all_limits_ends_the_call_at_once(fakes: Platform) -> N
     created = create(fakes, content)
     with pytest.raises(grpc.RpcError) as refusal:
         send(fakes, created.name, content, chunk_bytes=len(content))
-    assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+    assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert fakes.dataset(created.name.removeprefix("datasets/")).upload.received_bytes == 0
 
 
