@@ -40,8 +40,12 @@ def check(
         raise UsageFailure(f"{path}: there is no such file or folder")
     _known(format)
     try:
-        with session.err.status("checking …"):
-            report = check_dataset(path, format=format)
+        with session.err.status("checking …") as status:
+            report = check_dataset(
+                path,
+                format=format,
+                progress=lambda told: status.update(f"{told.stage} … {told.done} of {told.total}"),
+            )
     except FormatNotSupported as error:
         raise UsageFailure(str(error)) from error
     if session.json:
