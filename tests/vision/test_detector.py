@@ -215,3 +215,42 @@ def test_the_stored_detector_answers(shapes, configure_detector, start) -> None:
     boxes = detector.detect([Image.new("RGB", (100, 50)), Image.new("L", (30, 90))], min_score=0.0001)
     assert len(boxes) == 2 and boxes[0]
     assert all(0 <= box.x_min <= box.x_max <= 100 and box.y_max <= 50 for box in boxes[0])
+
+
+def test_a_training_that_diverges_goes_back_once_and_then_fails(shapes, configure_detector, start) -> None:
+    run = start(shapes())
+    hopeless = configure_detector(optimizer="sgd", learning_rate=1e6, max_grad_norm=0.0, warmup_ratio=0.0)
+    with pytest.raises(RecipeError) as failed:
+        train(hopeless, run)
+    assert failed.value.reason == "DIVERGED"
+    (back,) = run.all_of("rolled_back")
+    assert (back["to_step"], back["learning_rate_factor"]) == (0, 0.5)
+
+
+def test_a_loss_that_is_no_number_once_is_survived(shapes, configure_detector, start, monkeypatch) -> None:
+    bad = iter([False] * 4 + [True])
+    forward = detector_training.DetectorTraining._forward_backward
+
+    def now_and_then(self: Any, piece: Any) -> torch.Tensor:
+        parts = forward(self, piece)
+        return parts * float("nan") if next(bad, False) else parts
+
+    monkeypatch.setattr(detector_training.DetectorTraining, "_forward_backward", now_and_then)
+    run = start(shapes())
+    assert train(configure_detector(), run).step == STEPS
+    (back,) = run.all_of("rolled_back")
+    assert (back["from_step"], back["to_step"]) == (5, 3)
+    rates = dict(run.series("train/learning_rate"))
+    assert rates[4] < rates[3]
+    assert [advice["kind"].value for advice in run.all_of("advice")] == ["diverging"]
+
+
+def test_unequal_classes_are_told(shapes, configure_detector, start) -> None:
+    def mostly_circles(root: Any) -> None:
+        for label in sorted((root / "labels" / "train").glob("*.txt"))[:-1]:
+            label.write_text("0 0.5 0.5 0.2 0.2\n")
+
+    run = start(shapes(train=12, extra=mostly_circles))
+    train(configure_detector(epochs=1), run)
+    (advice,) = run.all_of("advice")
+    assert advice["changes"] == {"object_detector.balance_classes": True}

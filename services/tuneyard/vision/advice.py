@@ -108,8 +108,8 @@ def advise_on_data(config: ClassifierConfig, splits: Splits, counts: list[int], 
         )
 
 
-def advise_on_speed(config: ClassifierConfig, run: Run, device: torch.device) -> None:
-    """What can be said of the device before the first step."""
+def advise_on_speed(precision: str, run: Run, device: torch.device) -> None:
+    """What can be said of the device, and of the precision asked for, before the first step."""
     if device.type == "cpu" and torch.cuda.is_available():
         run.advise(
             AdviceKind.SLOW_TRAINING,
@@ -118,7 +118,7 @@ def advise_on_speed(config: ClassifierConfig, run: Run, device: torch.device) ->
             changes={"resources.force_cpu": False},
         )
     able = cpu_multiplies_bf16() if device.type == "cpu" else torch.cuda.is_bf16_supported()
-    if config.precision == "fp32" and able and device.type == "cuda":
+    if precision == "fp32" and able and device.type == "cuda":
         run.advise(
             AdviceKind.SLOW_TRAINING,
             observation="The run computes in fp32 on a device that is much faster in bf16.",

@@ -38,7 +38,7 @@ def train(config: ClassifierConfig, run: Run) -> Result:
     with run.stage("prepare_data"):
         data = prepare_data(config, run)
         advise_on_data(config, data.splits, data.class_counts, run)
-        advise_on_speed(config, run, device)
+        advise_on_speed(config.precision, run, device)
 
     batching = MicroBatching(
         run,

@@ -7,10 +7,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from tuneyard.datasets import Report
 from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.last_good import LastGood
+from tuneyard.trainer.oom import MicroBatching, free_memory
 from tuneyard.trainer.run import Result, Run
 from tuneyard.vision import detector_precision
+from tuneyard.vision.advice import advise_on_speed
 from tuneyard.vision.classifier import set_threads
+from tuneyard.vision.detector_advice import advise_on_data
 from tuneyard.vision.detector_artifacts import DetectorOutcome, save_artifacts
 from tuneyard.vision.detector_batches import DetectionSamples, SampleOrder, engine_settings
 from tuneyard.vision.detector_config import DetectorConfig
@@ -27,7 +32,13 @@ from tuneyard.vision.detector_loss import DetectorLoss
 from tuneyard.vision.detector_model import build, class_branch
 from tuneyard.vision.detector_pixels import scaled_images
 from tuneyard.vision.detector_splits import DetectionSplits, make_splits
-from tuneyard.vision.detector_training import DetectorData, DetectorTraining, make_schedule
+from tuneyard.vision.detector_training import (
+    DetectorData,
+    DetectorTraining,
+    Diverged,
+    diverged_again,
+    make_schedule,
+)
 from tuneyard.vision.detector_weights import initial_detector
 from tuneyard.vision.learner import seed_everything
 from tuneyard.vision.pixels import decode_workers
@@ -42,49 +53,103 @@ _MAX_WORKERS = 8
 def train(config: DetectorConfig, run: Run) -> Result:
     """Trains, evaluates and stores a detector. Raises RecipeError and Stopped."""
     device = torch.device(run.device)
-    checkpoint = run.checkpoint()
-    saved = load_training_state(checkpoint.dir) if checkpoint else None
-    set_threads(run, saved)
+    last_good = LastGood(run.work_dir / "last-good", begun_at=run.checkpoint())
+    set_threads(run, load_training_state(last_good.dir) if last_good.dir else None)
 
     with run.stage("prepare_data"):
-        splits = make_splits(run.dataset(), run.validation_dataset(), config)
+        files = run.dataset()
+        splits = make_splits(files, run.validation_dataset(), config)
         run.check_stop()
-        data = prepare_data(config, splits, run)
+        data = prepare_data(config, splits, files.report, run)
+        advise_on_data(config, splits, run)
+        advise_on_speed(config.precision, run, device)
 
-    with run.stage("load_model", config.architecture):
-        seed_everything(config.seed)
-        model, source = first_model(config, data.classes, saved=saved, run=run)
-        learner = make_learner(config, model, source, data, device=device, saved=saved, run=run)
-        if checkpoint:
-            learner.restore(checkpoint.dir)
-            learner.counters.saved_step = learner.counters.step
-    describe(config, learner, data, device=device, run=run)
-
-    loss = make_loss(config, learner, data, device=device)
-    workers = loader_workers(config, device)
-    training = DetectorTraining(config, learner, data, loss, device=device, run=run, workers=workers)
-    counters, total_steps = learner.counters, training.schedule.total_steps
-    saved_at = time.monotonic()
-    with run.stage("train"):
-        while True:
-            finished = training.stopped_early or counters.step >= total_steps
-            if (finished or training.evaluation_due) and counters.evaluated_step != counters.step:
-                training.evaluate()
-                finished = finished or training.stopped_early
-            if finished:
-                break
-            save_due = training.save_due(time.monotonic() - saved_at, longest=_SAVE_SECONDS)
-            if save_due and counters.saved_step != counters.step:
-                training.save()
-                saved_at = time.monotonic()
-            training.leave()
-            training.step()
+    batching = MicroBatching(
+        run,
+        batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+    )
+    training = begin(config, data, last_good, batching=batching, device=device, run=run)
+    describe(config, training.learner, data, device=device, run=run)
+    while (diverged := fit(training, run)) is not None:
+        counters = training.learner.counters
+        from_step, factor = counters.step, counters.rate_factor / 2
+        if counters.rate_factor < 1:
+            raise diverged_again(diverged)
+        # What went astray is let go of before its successor is built: both may not fit into memory.
+        del training, counters
+        free_memory()
+        training = begin(
+            config, data, last_good, batching=batching, device=device, run=run, rate_factor=factor
+        )
+        training.rolled_back(diverged, from_step=from_step)
 
     run.finalizing()
     return finish(config, training, data, run)
 
 
-def prepare_data(config: DetectorConfig, splits: DetectionSplits, run: Run) -> DetectorData:
+def begin(
+    config: DetectorConfig,
+    data: DetectorData,
+    last_good: LastGood,
+    *,
+    batching: MicroBatching,
+    device: torch.device,
+    run: Run,
+    rate_factor: float | None = None,
+) -> DetectorTraining:
+    """A training at the last good checkpoint, or at step 0 where there is none: either way to the bit as it
+    was there, but for a new `rate_factor`.
+    """
+    saved = load_training_state(last_good.dir) if last_good.dir else None
+    with run.stage("load_model", config.architecture):
+        seed_everything(config.seed)
+        model, source = first_model(config, data.classes, saved=saved, run=run)
+        learner = make_learner(config, model, source, data, device=device, saved=saved, run=run)
+        if last_good.dir:
+            learner.restore(last_good.dir)
+            learner.counters.saved_step = learner.counters.step
+        if rate_factor is not None:
+            learner.counters.rate_factor = rate_factor
+    return DetectorTraining(
+        config,
+        learner,
+        data,
+        make_loss(config, learner, data, device=device),
+        batching=batching,
+        last_good=last_good,
+        device=device,
+        run=run,
+        workers=loader_workers(config, device),
+    )
+
+
+def fit(training: DetectorTraining, run: Run) -> str | None:
+    """Trains to the end, evaluating and saving when it is due. Returns what shows that the training diverged,
+    where it did.
+    """
+    counters, total_steps = training.learner.counters, training.schedule.total_steps
+    saved_at = time.monotonic()
+    with run.stage("train"):
+        try:
+            while True:
+                finished = training.stopped_early or counters.step >= total_steps
+                if (finished or training.evaluation_due) and counters.evaluated_step != counters.step:
+                    training.evaluate()
+                    finished = finished or training.stopped_early
+                if finished:
+                    return None
+                save_due = training.save_due(time.monotonic() - saved_at, longest=_SAVE_SECONDS)
+                if save_due and counters.saved_step != counters.step:
+                    training.save()
+                    saved_at = time.monotonic()
+                training.leave()
+                training.step()
+        except Diverged as diverged:
+            return diverged.seen
+
+
+def prepare_data(config: DetectorConfig, splits: DetectionSplits, report: Report, run: Run) -> DetectorData:
     """Both splits' images and boxes; decoding happens only where the cache does not have them."""
     schedule = make_schedule(config, len(splits.train))
     settings = engine_settings(config, epochs=max(1, round(schedule.total_epochs)))
@@ -106,7 +171,7 @@ def prepare_data(config: DetectorConfig, splits: DetectionSplits, run: Run) -> D
         )
     )
     order = SampleOrder(len(train), step_size=step_size, seed=config.seed, rectangular=config.rectangular)
-    return DetectorData(splits.classes, train, validation, settings, order, batch)
+    return DetectorData(splits.classes, train, validation, settings, order, batch, report)
 
 
 def first_model(

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from tuneyard.trainer.curves import Curves
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_offline import ModelEMA
@@ -48,6 +49,8 @@ class DetectorCounters:
     evaluations: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     """Every evaluation's step and metrics."""
     losses: LossHistory = field(default_factory=LossHistory)
+    rate_factor: float = 1.0
+    """By which the spec's learning rate is multiplied: a half once the training has diverged."""
 
 
 @dataclass
@@ -65,6 +68,7 @@ class DetectorLearner:
     class_width: int
     """The width of the head's class branch, which the first weights decide."""
     counters: DetectorCounters = field(default_factory=DetectorCounters)
+    curves: Curves = field(default_factory=Curves)
     best_weights: dict[str, Tensor] | None = None
     """On the host: the averaged weights at `counters.best_step`."""
 
@@ -94,6 +98,7 @@ class DetectorLearner:
         state = {
             "version": _VERSION,
             "counters": asdict(self.counters),
+            "curves": self.curves.state_dict(),
             "average_updates": self.average.updates,
             "scaler": self.scaler.state_dict(),
             "precision": self.precision,
@@ -122,6 +127,7 @@ class DetectorLearner:
             self.average.updates = state["average_updates"]
             self.scaler.load_state_dict(state["scaler"])
             self.counters = _counters(state["counters"])
+            self.curves.load_state_dict(state["curves"])
             if (folder / _BEST).exists():
                 self.best_weights = load_file(folder / _BEST)
             elif self.counters.best_step == self.counters.step and self.counters.best_value is not None:

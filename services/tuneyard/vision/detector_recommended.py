@@ -33,7 +33,7 @@ def resolve(spec: training_pb2.TrainingSpec) -> training_pb2.TrainingSpec:
         hyper,
         batch_size=16,
         gradient_accumulation_steps=1,
-        learning_rate=1e-2 if sgd else 1e-3,
+        learning_rate=usual_learning_rate("sgd" if sgd else "adamw"),
         weight_decay=5e-4,
         # The loss is a sum over the batch, as ultralytics has it: its gradients are larger than a mean's.
         max_grad_norm=10.0,
@@ -73,6 +73,11 @@ def resolve(spec: training_pb2.TrainingSpec) -> training_pb2.TrainingSpec:
         copy_paste=0.0,
     )
     return resolved
+
+
+def usual_learning_rate(optimizer: str) -> float:
+    """The recommended peak rate of an optimizer, "adamw" or "sgd"."""
+    return 1e-2 if optimizer == "sgd" else 1e-3
 
 
 def recommended_spec(base_model: str) -> training_pb2.TrainingSpec:

@@ -8,22 +8,27 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tuneyard.datasets import Report
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.last_good import LastGood
 from tuneyard.trainer.oom import MicroBatching, optimizer_step
 from tuneyard.trainer.run import Run
 from tuneyard.vision import networks
+from tuneyard.vision.advice import TrainingWatch
+from tuneyard.vision.detector_advice import detector_subject
 from tuneyard.vision.detector_artifacts import save_first_batch, save_predictions
 from tuneyard.vision.detector_batches import DetectionSamples, Sample, SampleOrder, StepSamples, collate
 from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_evaluation import DetectionEvaluation, DetectionEvaluator
-from tuneyard.vision.detector_learner import DetectorLearner, learning_rate, set_training
+from tuneyard.vision.detector_learner import DetectorLearner, learning_rate
 from tuneyard.vision.detector_loss import LOSSES, DetectorLoss
-from tuneyard.vision.learner import StepStart
+from tuneyard.vision.learner import StepStart, is_finite
 from tuneyard.vision.optimization import set_learning_rate
 
 _REPORT_SECONDS = 0.1
@@ -42,6 +47,8 @@ class DetectorData:
     settings: Any
     order: SampleOrder
     validation_batch: int
+    report: Report
+    """Of the training dataset."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,14 @@ def make_schedule(config: DetectorConfig, samples: int) -> DetectorSchedule:
     return DetectorSchedule(steps_per_epoch, config.max_steps or steps_per_epoch * (config.epochs or 1))
 
 
+class Diverged(Exception):
+    """The training went astray: raised by a step, an evaluation or a save that shows it."""
+
+    def __init__(self, seen: str) -> None:
+        super().__init__(seen)
+        self.seen = seen
+
+
 class DetectorTraining:
     """Moves a learner forward and tells the run about it."""
 
@@ -73,17 +88,15 @@ class DetectorTraining:
         data: DetectorData,
         loss: DetectorLoss,
         *,
+        batching: MicroBatching,
+        last_good: LastGood,
         device: torch.device,
         run: Run,
         workers: int,
     ) -> None:
         self.schedule = make_schedule(config, len(data.train))
         self.learner = learner
-        self.batching = MicroBatching(
-            run,
-            batch_size=config.batch_size,
-            gradient_accumulation_steps=config.gradient_accumulation_steps,
-        )
+        self.batching = batching
         self.evaluator = DetectionEvaluator(
             data.validation, loss, classes=data.classes, batch_size=data.validation_batch
         )
@@ -94,6 +107,8 @@ class DetectorTraining:
         self._loss = loss
         self._device = device
         self._run = run
+        self._watch = TrainingWatch(detector_subject(config, data.report), run, losses=learner.curves)
+        self._last_good = last_good
         self._start = StepStart(learner.model)
         self._norms = networks.trained_norms(learner.model)
         self._epoch = -1
@@ -137,12 +152,14 @@ class DetectorTraining:
         return self.at_epoch_end or seconds_since_last >= longest
 
     def step(self) -> None:
-        """Makes one optimizer step and reports it."""
+        """Makes one optimizer step and reports it. Raises Diverged."""
+        started = time.perf_counter()
         learner, counters = self.learner, self.learner.counters
         if (epoch := self._data.order.epoch_of(counters.step)) != self._epoch:
             self._epoch = epoch
             self._loss.begin_epoch(epoch)
         samples = next(self._samples)
+        loaded = time.perf_counter()
 
         def work(piece: list[Sample], _: float) -> Tensor:
             if piece[0] is samples[0]:
@@ -157,10 +174,12 @@ class DetectorTraining:
             restore=self._start.restore,
         )
         rate = learning_rate(self._config, step=counters.step, total_steps=self.schedule.total_steps)
+        rate *= counters.rate_factor
         set_learning_rate(learner.optimizer, rate)
         optimizer_step(self._update)
         counters.step += 1
         self._report(parts, rate, len(samples))
+        self._watch.worked(loading_seconds=loaded - started, step_seconds=time.perf_counter() - started)
         if counters.step == 1:
             save_first_batch(self._run, samples, self._data.classes)
 
@@ -203,16 +222,20 @@ class DetectorTraining:
         losses = torch.stack(list(parts)).sum(0).tolist()
         loss = sum(losses)
         if not math.isfinite(loss):
-            raise _diverged(loss, counters.step, rate)
+            raise Diverged(
+                f"the loss became {loss} at step {counters.step}, at a learning rate of {rate:.2g}"
+            )
         counters.losses.add(counters.step, loss)
         values = {f"train/{name}": value for name, value in zip(LOSSES, losses, strict=True)}
         values |= {"train/loss": loss, "train/learning_rate": rate}
         self._run.metrics(step=counters.step, epoch=self.epoch, values=values)
+        if seen := self._watch.stepped(loss):
+            raise Diverged(f"by step {counters.step} {seen}; the learning rate is {rate:.2g}")
 
     def evaluate(self) -> None:
         """Evaluates, keeps the weights if they are the best so far, and shows predictions.
 
-        Raises Stopped, after saving where that was asked for, if a stop comes before the end.
+        Raises Diverged, and Stopped, after saving where that was asked for, if a stop comes before the end.
         """
         learner, counters = self.learner, self.learner.counters
         self._run.fault("evaluate")
@@ -223,6 +246,8 @@ class DetectorTraining:
         if evaluation is None:
             self.leave()
             return
+        if not math.isfinite(evaluation.loss):
+            raise Diverged(f"the validation loss became {evaluation.loss} at step {counters.step}")
         self._run.metrics(step=counters.step, epoch=self.epoch, values=evaluation.metrics)
         counters.evaluated_step = counters.step
         counters.evaluations.append((counters.step, evaluation.metrics))
@@ -233,6 +258,7 @@ class DetectorTraining:
             self.best_evaluation = evaluation
         else:
             counters.evaluations_since_best += 1
+        self._watch.evaluated(evaluation.loss)
         save_predictions(self._run, learner, self.evaluator, self._data.validation)
 
     def _is_better(self, value: float) -> bool:
@@ -242,19 +268,43 @@ class DetectorTraining:
         return value < best - delta if self._config.watches_loss else value > best + delta
 
     def save(self, *, wait: bool = False) -> None:
-        """Saves a checkpoint of the step that was just done."""
+        """Saves a checkpoint of the step that was just done. Raises Diverged rather than save no numbers."""
         counters = self.learner.counters
         self._run.fault("save_checkpoint")
+        if not is_finite(self.learner.model):
+            raise Diverged(f"by step {counters.step} weights were infinite or no numbers")
         counters.saved_step = counters.step
         evaluated = counters.evaluated_step == counters.step and counters.evaluations
         self._run.save_checkpoint(
             step=counters.step,
             epoch=self.epoch,
-            write=self.learner.save,
+            write=self._write,
             metrics=counters.evaluations[-1][1] if evaluated else {},
             best=counters.best_step == counters.step and counters.step > 0,
             wait=wait,
         )
+
+    def _write(self, folder: Path) -> None:
+        self.learner.save(folder)
+        if self._watch.is_sound:
+            self._last_good.keep(self.learner.counters.step, folder)
+
+    def rolled_back(self, seen: str, *, from_step: int) -> None:
+        """Tells that this training, taken up at an earlier step, goes on with a lower learning rate."""
+        counters = self.learner.counters
+        factor = counters.rate_factor
+        where = f"the checkpoint of step {counters.step}" if counters.step else "the beginning"
+        self._run.rolled_back(
+            from_step=from_step,
+            to_step=counters.step,
+            learning_rate_factor=factor,
+            reason=f"The training diverged ({seen}): it goes on from {where} with half the learning rate.",
+        )
+        self._watch.rolled_back(seen, step=counters.step, rate=self._config.learning_rate * factor)
+        try:
+            self.save()
+        except Diverged as worse:
+            raise diverged_again(worse.seen) from None
 
     def leave(self) -> None:
         """Ends the run if it was asked to stop: raises Stopped, after saving where the stop is a pause."""
@@ -265,18 +315,15 @@ class DetectorTraining:
             self.save(wait=True)
         raise Stopped(stop, self.learner.counters.step)
 
-    def set_training(self) -> None:
-        """Puts the model into training mode."""
-        set_training(self.learner.model, frozen_layers=self._config.freeze_layers)
-
 
 def _divides(steps: int, step: int) -> bool:
     return step > 0 and step % steps == 0
 
 
-def _diverged(loss: float, step: int, rate: float) -> RecipeError:
+def diverged_again(seen: str) -> RecipeError:
+    """The error of a training that half the learning rate does not help."""
     return RecipeError(
-        f"The loss became {loss} at step {step} with a learning rate of {rate:.2g}.",
+        f"The training diverged, and half the learning rate does not help: {seen}.",
         reason="DIVERGED",
         remedies=(
             "Lower hyperparameters.learning_rate to a tenth.",
