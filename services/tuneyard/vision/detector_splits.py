@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuneyard.datasets import Code, FolderSource, content_groups, stratified_subset, yolo
+from tuneyard.datasets import stratified_subset, yolo
 from tuneyard.datasets.yolo import Box, YoloIndex, YoloSample
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import DatasetFiles
@@ -41,7 +41,7 @@ def make_splits(
 ) -> DetectionSplits:
     """The dataset's own validation split, or the named validation dataset, or a stratified split.
 
-    Copies of one image stay on one side of a split made here. Raises RecipeError DATASET_INVALID.
+    Copies and near copies of one image stay on one side of a split made here. Raises RecipeError DATASET_INVALID.
     """
     index = yolo.index(files.dir, files.report)
     brings_validation = bool(index.splits.get("val"))
@@ -75,13 +75,7 @@ def _require(train: DetectionSplit, validation: DetectionSplit) -> None:
 
 
 def _divided(index: YoloIndex, files: DatasetFiles, config: DetectorConfig) -> YoloIndex:
-    # Reading every file only to find no copies again would cost seconds at each start.
-    found = files.report.counts
-    may_have_copies = not files.report.splits or bool(found.get(Code.DUPLICATE_IMAGE))
-    groups = None
-    if may_have_copies:
-        paths = [sample.path for sample in index.splits.get("train", ())]
-        groups = dict(zip(paths, content_groups(FolderSource(files.dir), paths), strict=True))
+    groups = yolo.likeness(index, files.report)
     return yolo.split(index, validation_share=config.validation_fraction, seed=config.seed, groups=groups)
 
 
