@@ -28,12 +28,12 @@ def print_estimate(console: Console, estimate: Estimate) -> None:
     if not estimate.fits and not estimate.violations:
         console.print("[bold red]error:[/] the job does not fit on any device")
     for alternative in estimate.alternatives:
-        needs = _memory(alternative.memory)
+        needs = memory_words(alternative.memory)
         console.print(f"  → {plain(alternative.description)}{f' ({needs})' if needs else ''}")
 
 
 def _facts(estimate: Estimate) -> Iterator[tuple[str, str]]:
-    if memory := _memory(estimate.memory):
+    if memory := memory_words(estimate.memory):
         yield "memory", memory
     if estimate.disk_bytes:
         yield "disk on the trainer", size(estimate.disk_bytes)
@@ -49,7 +49,8 @@ def _facts(estimate: Estimate) -> Iterator[tuple[str, str]]:
         yield "largest batch", str(estimate.largest_batch_size)
 
 
-def _memory(memory: MemoryUse) -> str:
+def memory_words(memory: MemoryUse) -> str:
+    """ "2.0 GiB on the device, 1.1 GiB on the host"; empty where nothing is known."""
     parts = []
     if memory.device_bytes:
         parts.append(f"{size(memory.device_bytes)} on the device")

@@ -6,6 +6,7 @@ import typer
 
 from tuneyard.cli.command import UsageFailure, command
 from tuneyard.cli.describe import metrics_line
+from tuneyard.cli.estimates import memory_words
 from tuneyard.cli.follow import follow
 from tuneyard.cli.formats import (
     duration,
@@ -228,6 +229,8 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         ("trainer", plain(job.trainer)),
         ("resumed from", f"step {job.resumed_from.step}" if job.HasField("resumed_from") else ""),
         ("step", f"{progress.step} of {progress.total_steps}" if progress.total_steps else ""),
+        ("memory predicted", memory_words(job.estimate.memory)),
+        ("highest so far", memory_words(job.peak_memory)),
         ("metrics", metrics_line({name: each.latest for name, each in job.metrics.items()})),
         ("best", metrics_line({name: each.best for name, each in job.metrics.items()})),
         ("labels", plain(", ".join(f"{name}={value}" for name, value in job.labels.items()))),
