@@ -10,7 +10,14 @@ from torch import nn
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import Run
 from tuneyard.vision.detector_config import DetectorConfig
-from tuneyard.vision.detector_model import adopt, build, load_detector, load_ultralytics_checkpoint
+from tuneyard.vision.detector_model import (
+    WEIGHTS_FILE,
+    UltralyticsCheckpoint,
+    adopt,
+    build,
+    load_detector,
+    load_ultralytics_checkpoint,
+)
 from tuneyard.vision.detector_offline import attempt_download_asset
 
 _NETWORK_TIMEOUT_SECONDS = 15.0
@@ -28,22 +35,24 @@ def initial_detector(config: DetectorConfig, classes: Sequence[str], *, run: Run
     if not config.pretrained:
         return model, "random"
     if folder := run.model_files():
-        loaded = load_detector(folder)
-        weights, names, source = loaded.model.state_dict(), loaded.classes, config.base_model
-        if loaded.architecture != config.architecture:
-            raise _unavailable(
-                f"The weights of {config.base_model} are those of {loaded.architecture}, not of"
-                f" {config.architecture}."
-            )
+        found, source = _imported(folder), config.base_model
     else:
-        checkpoint = load_ultralytics_checkpoint(_released(config.architecture, run))
-        weights, names = checkpoint.weights, checkpoint.classes
+        found = load_ultralytics_checkpoint(_released(config.architecture, run))
         source = f"ultralytics {config.architecture}.pt"
     try:
-        adopt(model, config.architecture, weights, names)
+        adopt(model, config.architecture, found.weights, found.classes)
     except ValueError as error:
         raise _unavailable(f"The weights of {config.base_model} cannot be used: {error}.") from error
     return model, source
+
+
+def _imported(folder: Path) -> UltralyticsCheckpoint:
+    """The weights in a model's folder, as a training or a conversion stored them, or as ultralytics did."""
+    checkpoints = sorted(folder.glob("*.pt"))
+    if checkpoints and not (folder / WEIGHTS_FILE).exists():
+        return load_ultralytics_checkpoint(checkpoints[0])
+    loaded = load_detector(folder)
+    return UltralyticsCheckpoint(loaded.model.state_dict(), loaded.architecture, loaded.classes)
 
 
 def _released(architecture: str, run: Run) -> Path:
