@@ -12,7 +12,7 @@ from tuneyard.v1.training_pb2 import (
     TASK_KIND_OBJECT_DETECTOR,
 )
 from tuneyard.vision.catalogue import base_models
-from tuneyard.vision.entry import HAS_DETECTORS
+from tuneyard.vision.detector_architectures import HAS_DETECTORS
 from tuneyard.vision.estimate import estimate
 from tuneyard.vision.timing import SPEEDS_FILE
 from tuneyard.vision.weight_places import WeightPlaces

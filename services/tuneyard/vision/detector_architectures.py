@@ -4,7 +4,10 @@ An allow-list, because a configuration of somebody else's may hold code. Imports
 """
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
+HAS_DETECTORS = find_spec("ultralytics") is not None
+"""Whether ultralytics, an extra of its own, is installed."""
 RECOMMENDED = "yolov8n"
 
 

@@ -1,11 +1,10 @@
 """An object detector's part of an estimate: its resolved spec, what is wrong with it, and its workload."""
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tuneyard.v1 import errors_pb2, system_pb2, trainer_service_pb2, training_pb2
-from tuneyard.vision.detector_architectures import RECOMMENDED, architecture_name
+from tuneyard.vision.detector_architectures import HAS_DETECTORS, RECOMMENDED, architecture_name
 from tuneyard.vision.detector_checks import unknown_detector, violations, warnings, wrong_format
 from tuneyard.vision.detector_recommended import resolve
 from tuneyard.vision.detector_sizes import DetectorSize, detector_sizes
@@ -24,7 +23,7 @@ def plan(
 ) -> Plan:
     """The plan of a training job; raises Refused where nothing can be planned."""
     given = request.spec.training
-    if importlib.util.find_spec("ultralytics") is None:
+    if not HAS_DETECTORS:
         told = "Detectors need ultralytics on the trainer's machine: `pip install 'tuneyard[detector]'`."
         raise Refused(
             errors_pb2.ERROR_REASON_NOT_SUPPORTED,

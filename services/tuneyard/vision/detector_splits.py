@@ -41,7 +41,8 @@ def make_splits(
 ) -> DetectionSplits:
     """The dataset's own validation split, or the named validation dataset, or a stratified split.
 
-    Copies and near copies of one image stay on one side of a split made here. Raises RecipeError DATASET_INVALID.
+    Copies and near copies of one image stay on one side of a split made here. Raises RecipeError
+    DATASET_INVALID.
     """
     index = yolo.index(files.dir, files.report)
     brings_validation = bool(index.splits.get("val"))

@@ -1,19 +1,15 @@
 """Where a worker enters the family. torch is only named here, for the warm server; the recipe imports it."""
 
-from importlib.util import find_spec
-
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.finished_model import Answerer, FinishedModel
 from tuneyard.trainer.run import Result, Run
 from tuneyard.v1 import trainer_service_pb2
 from tuneyard.vision import run_times
 from tuneyard.vision.config import classifier_config
+from tuneyard.vision.detector_architectures import HAS_DETECTORS
 from tuneyard.vision.detector_config import detector_config
 from tuneyard.vision.evaluate_config import evaluate_config, training_request
 from tuneyard.vision.export_config import export_config
-
-HAS_DETECTORS = find_spec("ultralytics") is not None
-"""Whether ultralytics, an extra of its own, is installed."""
 
 PRELOAD = (
     "numpy",
