@@ -12,10 +12,14 @@ import onnxruntime
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+from typer.testing import CliRunner
 
 from tests.support.platform import Platform, assert_gapless, eventually, platform
+from tests.support.shapes import Drawing, write_shapes
 from tests.support.watcher import Watcher
-from tuneyard.v1 import artifact_service_pb2, event_pb2, job_pb2, training_pb2
+from tuneyard.cli.main import app
+from tuneyard.client import Client, ConnectionSettings
+from tuneyard.v1 import artifact_service_pb2, dataset_pb2, event_pb2, job_pb2, training_pb2
 from tuneyard.v1 import training_service_pb2 as service
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -199,3 +203,61 @@ def test_formats_that_are_not_written_are_refused_with_a_reason(
     ):
         with pytest.raises(Exception, match=reason):
             export(vision, trained, format)
+
+
+def test_the_command_line_shows_a_report_and_fetches_an_export(
+    vision: Platform, trained: job_pb2.Job, tmp_path: Path
+) -> None:
+    server = ["--server", vision.address]
+    shown = CliRunner().invoke(app, ["evaluate", trained.name, "-o", str(tmp_path), *server])
+    assert shown.exit_code == 0, shown.output
+    assert "val: the 15% of the images that the training held out (seed 1), " in shown.stdout
+    assert f"report: {tmp_path / 'report.html'}" in shown.stdout
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    args = ["export", trained.name, "--to", "safetensors", "-o", str(tmp_path / "model"), *server]
+    fetched = CliRunner().invoke(app, args)
+    assert fetched.exit_code == 0, fetched.output
+    same = (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert same == artifact(vision, trained, "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def detector(vision: Platform, tmp_path_factory: pytest.TempPathFactory) -> job_pb2.Job:
+    """A finished detector of drawn shapes."""
+    root = tmp_path_factory.mktemp("shapes") / "set"
+    write_shapes(root, train=24, val=6, test=4, drawing=Drawing(size=(64, 64)))
+    with Client(ConnectionSettings(server=vision.address)) as client:
+        name = client.datasets.upload(root, format=dataset_pb2.DATASET_FORMAT_YOLO).name
+        client.datasets.wait_ready(name)
+    spec = training_pb2.TrainingSpec(
+        dataset=name,
+        base_model="yolov8n",
+        seed=1,
+        hyperparameters=training_pb2.Hyperparameters(batch_size=8, learning_rate=2e-3, epochs=2),
+        object_detector=training_pb2.ObjectDetector(pretrained=False, image_size=64),
+    )
+    return finished(vision, vision.train(spec))
+
+
+def test_a_detector_is_measured_on_its_test_split_and_on_validation(
+    vision: Platform, detector: job_pb2.Job
+) -> None:
+    job = finished(vision, evaluate(vision, detector))
+    report = json.loads(artifact(vision, job, "report.json"))
+    assert report["split"] == {"name": "test", "origin": "the dataset's own test split", "samples": 4}
+    again = finished(vision, evaluate(vision, detector, split="val"))
+    told = json.loads(artifact(vision, detector, "metrics.json"))["metrics"]
+    for name in ("eval/map50", "eval/map50_95", "eval/box_loss"):
+        assert again.metrics[name].latest == pytest.approx(told[name], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [("onnx", "model.onnx"), ("torchscript", "model.torchscript"), ("ultralytics", "model.pt")],
+)
+def test_a_detector_is_exported(vision: Platform, detector: job_pb2.Job, format: str, file: str) -> None:
+    job = finished(vision, export(vision, detector, format))
+    check = json.loads(artifact(vision, job, "manifest.json"))["check"]
+    assert check["input_source"].startswith("images of datasets/")
+    assert check["max_abs_difference"] <= check["tolerance"]
+    assert len(artifact(vision, job, file)) > 1_000_000
