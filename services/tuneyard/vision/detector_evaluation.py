@@ -104,6 +104,9 @@ class DetectionEvaluator:
         self._names = dict(enumerate(classes))
         self._batch_size = batch_size
         self._at_once = batch_size
+        # An image with more objects than the usual limit could not be judged by it.
+        most = max((len(sample.boxes) for sample in samples.samples), default=0)
+        self._max_boxes = max(_MAX_BOXES, most)
 
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, *, should_stop: Callable[[], bool]) -> DetectionEvaluation | None:
@@ -150,7 +153,7 @@ class DetectionEvaluator:
         _, parts = self._loss.losses(raw, batch)
         decoded = self._loss.decoded(model, raw)
         return (
-            detections(decoded, min_score=min_score, iou_threshold=_IOU_THRESHOLD, max_boxes=_MAX_BOXES),
+            detections(decoded, min_score=min_score, iou_threshold=_IOU_THRESHOLD, max_boxes=self._max_boxes),
             parts.double(),
         )
 
