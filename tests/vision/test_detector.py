@@ -65,7 +65,7 @@ def test_every_step_and_evaluation_tells_its_metrics(shapes, configure_detector,
     assert [p["step"] for p in run.all_of("progress") if p["step"]] == list(range(1, STEPS + 1))
 
 
-@pytest.mark.parametrize("architecture", ["yolov8n", "yolo26n"])
+@pytest.mark.parametrize("architecture", ["yolov8n", pytest.param("yolo26n", marks=pytest.mark.integration)])
 @pytest.mark.parametrize("step", [2, 3], ids=["mid-epoch", "epoch-end"])
 def test_a_paused_training_ends_bitwise_like_one_that_was_not(
     shapes, configure_detector, start, tmp_path, step, architecture
@@ -141,12 +141,8 @@ def test_max_steps_and_eval_steps_are_kept(shapes, configure_detector, start) ->
 @pytest.mark.parametrize(
     "changes",
     [
-        {"rectangular": True},
-        {"balance_classes": True, "class_weights": {"circle": 3.0}},
-        {"freeze_layers": 10},
-        {"gradient_accumulation_steps": 2},
-        {"max_train_samples": 5},
-        {"architecture": "yolov10n"},
+        {"rectangular": True, "balance_classes": True, "class_weights": {"circle": 3.0}},
+        {"gradient_accumulation_steps": 2, "max_train_samples": 5, "architecture": "yolov10n"},
     ],
     ids=str,
 )
@@ -156,6 +152,7 @@ def test_settings_train(shapes, configure_detector, start, changes: dict[str, An
     assert all(torch.isfinite(value).all() for value in weights_of(run).values())
 
 
+@pytest.mark.integration
 def test_frozen_layers_keep_their_weights(shapes, configure_detector, start, tmp_path) -> None:
     files = shapes()
     short, long = start(files, root=tmp_path / "a"), start(files, root=tmp_path / "b")
