@@ -19,7 +19,17 @@ from tests.benchmarks.noise import NOTICEABLE, Noise
 from tests.benchmarks.rows import Row, failed, print_table, write_json
 from tests.benchmarks.settings import ROOT, Settings
 
-BENCHMARKS = ("gateway", "fan_out", "events", "transfers", "first_step", "overhead", "classifier", "detector")
+BENCHMARKS = (
+    "gateway",
+    "fan_out",
+    "events",
+    "transfers",
+    "inspection",
+    "first_step",
+    "overhead",
+    "classifier",
+    "detector",
+)
 AT_LENGTH = ("detector_quality",)
 """Run only where they are named: they take many minutes."""
 

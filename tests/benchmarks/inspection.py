@@ -1,0 +1,111 @@
+"""Checking datasets of images: photographs of 640 px against a plain loop, and memory for very many files."""
+
+import json
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from tests.benchmarks.rows import Row, Target, paired_ratio
+from tests.benchmarks.settings import PEERS, Settings, result_of
+from tuneyard.datasets import Report
+from tuneyard.datasets.child import command, parse_line
+
+_SIDE = 640
+_BROKEN = 5
+_FEW = 10_000
+_MAX_GROWTH_BYTES = 150_000_000
+"""For 90,000 files more: names, hashes and thumbnails are kept of each, about a kilobyte in all."""
+
+
+def measure(settings: Settings) -> list[Row]:
+    """Images a second on two cores, and how much memory a large set takes."""
+    return [_speed(settings), _memory(settings)]
+
+
+def _speed(settings: Settings) -> Row:
+    count = settings.times(1200, 200)
+    folder = _photographs(settings.data / f"photographs-{_SIDE}-{count}", count)
+    ours, peers = [], []
+    for _ in range(settings.times(5, 1)):
+        peer = result_of([PEERS / "inspect_images.py", folder])
+        peers.append(peer["images"] / peer["seconds"])
+        started = time.perf_counter()
+        report, _ = _checked(folder)
+        ours.append(len(_files(folder)) / (time.perf_counter() - started))
+    found = report.counts.get("IMAGE_TRUNCATED", 0)
+    return Row(
+        name=f"dataset inspection, {_SIDE} px JPEG",
+        unit="images/s",
+        ours=median(ours),
+        peer=median(peers),
+        ratio=paired_ratio(ours, peers),
+        target=Target("ours", ">=", 400),
+        guard=f"{found} of {_BROKEN} cut files found, {peer['unreadable']} by the peer; start-up included",
+        guard_held=found == _BROKEN,
+    )
+
+
+def _memory(settings: Settings) -> Row:
+    many = settings.times(100_000, 20_000)
+    peaks = [_checked(_tiny(settings.data / f"tiny-{count}", count))[1] for count in (_FEW, many)]
+    growth = peaks[1] - peaks[0]
+    return Row(
+        name=f"dataset inspection, peak memory for {many:,} files",
+        unit="MB",
+        ours=peaks[1] / 1e6,
+        limit=peaks[0] / 1e6,
+        ratio=peaks[1] / peaks[0],
+        guard=f"limit: {_FEW:,} files; {growth / 1e6:.0f} MB more (< {_MAX_GROWTH_BYTES / 1e6:.0f})",
+        guard_held=growth < _MAX_GROWTH_BYTES,
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files below a folder."""
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _checked(folder: Path) -> tuple[Report, int]:
+    """The report of a check in a process of its own, as the gateway makes it, and its peak in bytes."""
+    found = result_of([Path(__file__).parent / "peak_of.py", *command(folder, format="image-folder")])
+    report = parse_line(found["last"])
+    assert isinstance(report, Report)
+    return report, found["peak_bytes"]
+
+
+def _photographs(root: Path, count: int) -> Path:
+    """Different parts of two photographs as JPEG files, five of them cut off; made once."""
+    if (root / "made.json").exists():
+        return root
+    random = np.random.default_rng(0)
+    sources = [Image.fromarray(image) for image in load_sample_images().images]
+    for number in range(count):
+        source = sources[number % 2]
+        side = int(random.integers(200, 400))
+        left, top = (int(random.integers(0, length - side)) for length in source.size)
+        image = source.crop((left, top, left + side, top + side)).resize((_SIDE, _SIDE))
+        split = "val" if number % 7 == 0 else "train"
+        path = root / split / ("china", "flower")[number % 2] / f"{number:05}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, quality=88)
+        if number < _BROKEN:
+            path.write_bytes(path.read_bytes()[:-5000])
+    (root / "made.json").write_text(json.dumps({"images": count}))
+    return root
+
+
+def _tiny(root: Path, count: int) -> Path:
+    """Very many small images, each different; made once."""
+    if (root / "made.json").exists():
+        return root
+    random = np.random.default_rng(1)
+    for number in range(count):
+        path = root / f"class_{number % 100:02}" / f"{number:06}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(path, compress_level=1)
+    (root / "made.json").write_text(json.dumps({"images": count}))
+    return root
