@@ -207,6 +207,8 @@ def _dataset_facts(request: StartRunRequest, field: str) -> dict[str, Any] | Non
         "format": dataset_format(source),
         "sha256": source.sha256,
         "size_bytes": source.size_bytes,
+        # A version has its parent's bytes and hash, and trains on fewer files.
+        "excluded_files": len(source.report.excluded),
     }
 
 
