@@ -26,7 +26,7 @@ _WHOLE_MATRIX = 1000
 _FOLDED = 30
 _PICTURES = {
     "confusion_matrix.png": "Which classes are taken for which",
-    "reliability.png": "How often the model is right when it is so sure",
+    "reliability.png": "How often the model is right at each confidence",
     "most_wrong.png": "The mistakes of which the model was most sure",
 }
 
