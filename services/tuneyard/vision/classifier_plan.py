@@ -11,8 +11,8 @@ from tuneyard.vision.memory import Factors, Workload
 from tuneyard.vision.plan import Offer, Plan, Refused
 from tuneyard.vision.recommended import FEW_SAMPLES, resolve
 
-FACTORS = Factors(host_base_bytes=500 << 20, full=1.25, half=0.8)
-_CHECKPOINTED, _FROZEN = 0.65, 0.1
+FACTORS = Factors(host_base_bytes=450 << 20, full=1.25, half=0.8)
+_CHECKPOINTED, _FROZEN = 0.55, 0.1
 """Kept shares: convolutional nets are largest in their first layers, which are not checkpointed; a frozen
 backbone keeps nothing for its backward pass but needs room for its largest layers."""
 _ASSUMED_CLASSES = 1000
