@@ -31,7 +31,7 @@ class Case:
     close_mosaic: int = 1
 
 
-SPEED = Case(image_size=160, train=288, validation=48, epochs=3, learning_rate=1e-3)
+SPEED = Case(image_size=160, train=240, validation=48, epochs=3, learning_rate=1e-3)
 
 
 @dataclass
