@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.support.platform import Platform, assert_gapless, eventually, platform
-from tuneyard.v1 import artifact_service_pb2, event_pb2, job_pb2, training_pb2
+from tuneyard.v1 import artifact_service_pb2, errors_pb2, event_pb2, job_pb2, training_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -138,3 +138,22 @@ def test_what_cannot_be_trained_is_refused_and_the_next_job_runs(vision: Platfor
     job = vision.train(spec(max_steps=2))
     vision.watch(job.name).wait(within=120)
     assert vision.job(job.name).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+def test_a_training_that_explodes_goes_back_once_and_its_log_says_so(vision: Platform) -> None:
+    wild = spec(max_steps=60, optimizer=training_pb2.OPTIMIZER_SGD, max_grad_norm=0.0)
+    wild.base_model, wild.checkpoints.save_steps = "squeezenet1_1", 3
+    wild.hyperparameters.learning_rate = 5.0
+    job = vision.train(wild)
+    events = vision.watch(job.name).wait(within=120)
+    assert_gapless(events)
+    ended = vision.job(job.name)
+    assert ended.error.reason == errors_pb2.ERROR_REASON_DIVERGED, ended
+    bodies = [event.WhichOneof("body") for event in events]
+    assert bodies.count("rolled_back") == 1
+    back = next(event.rolled_back for event in events if event.HasField("rolled_back"))
+    assert [e.advice.kind for e in events if e.HasField("advice")] == [event_pb2.ADVICE_KIND_DIVERGING]
+    assert "rolled_back" in [e.warning.code for e in events if e.HasField("warning")]
+    assert back.reason in ended.warnings
+    saved = [e.checkpoint for e in events[bodies.index("rolled_back") :] if e.HasField("checkpoint")]
+    assert saved[0].checkpoint.step == back.to_step
