@@ -184,6 +184,12 @@ def test_importing_a_folder_here_uploads_it_where_the_server_may_not_read_it(
     assert "resnet18 of torchvision" in run("models", "import", tmp_path, "--name", "w").out
 
 
+def test_importing_a_file_that_is_not_there_says_so(gateway: FakeGateway, run: Run) -> None:
+    ran = run("models", "import", "yolov8n.pt")
+    assert (ran.code, gateway.calls["ImportModel"]) == (2, 0)
+    assert "yolov8n.pt: there is no such file or folder here" in ran.err
+
+
 def test_importing_a_hub_id_asks_the_server(gateway: FakeGateway, run: Run) -> None:
     model = model_service_pb2.Model(name="models/m")
     gateway.answer("ImportModel", model_service_pb2.ImportModelResponse(model=model))

@@ -43,6 +43,14 @@ def test_a_failed_check_is_1_with_a_remedy(run: Run, tmp_path: Path) -> None:
     assert "secret" not in ran.out
 
 
+def test_detectors_are_an_extra_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "unavailable", lambda family: "")
+    monkeypatch.setattr(services, "missing_modules", lambda extra: ["x"] if extra == "detector" else [])
+    (found,) = [check for check in checks.check_extras() if check.name == "detector"]
+    assert found.state == "warning"
+    assert "tuneyard[detector]" in found.remedy
+
+
 def test_the_read_speed_of_the_disk_is_told(tmp_path: Path) -> None:
     check = checks.check_disk(tmp_path)
     assert check.state in ("ok", "warning")

@@ -142,6 +142,22 @@ def test_a_dataset_that_is_a_path_is_uploaded_first(
     assert gateway.requests["Train"][0].spec.dataset == uploaded.name
 
 
+def test_a_dataset_of_the_server_goes_before_a_folder_of_the_same_name(
+    gateway: FakeGateway, run: Run, job: FakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = FakeDatasets()
+    datasets.serve(gateway)
+    datasets.datasets["datasets/digits"] = dataset_pb2.Dataset(name="datasets/digits")
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "1.txt").write_text("1")
+    monkeypatch.chdir(tmp_path)
+    assert "./digits means the one here" in run(*TASK, "--detach").out
+    run("train", "image-classifier", "--dataset", "./digits", "--base-model", "x", "--detach")
+    first, second = gateway.requests["Train"]
+    assert first.spec.dataset == "datasets/digits"
+    assert second.spec.dataset.startswith("datasets/digits-")
+
+
 def test_wrong_options_are_seen_before_the_upload(gateway: FakeGateway, run: Run, tmp_path: Path) -> None:
     (tmp_path / "my.zip").write_bytes(b"zip")
     ran = run(

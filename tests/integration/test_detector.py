@@ -144,5 +144,5 @@ def test_a_folder_of_classes_is_refused(vision: Platform) -> None:
             Image.effect_noise((16, 16), 60).convert("RGB").save(encoded, "PNG")
             target.writestr(name, encoded.getvalue())
     vision.upload_images("folders", archive.getvalue())
-    with pytest.raises(Exception, match="DATASET_FORMAT_YOLO"):
+    with pytest.raises(Exception, match="format yolo, not image-folder"):
         vision.train(spec("datasets/folders", max_steps=1))

@@ -78,5 +78,6 @@ def test_rectangular_batches_turn_mosaics_off() -> None:
 def test_other_formats_and_models_are_named() -> None:
     assert wrong_format(dataset_pb2.DATASET_FORMAT_YOLO) is None
     told = wrong_format(dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER)
-    assert told is not None and "DATASET_FORMAT_YOLO" in told.description
+    assert told is not None and "format yolo, not image-folder" in told.description
     assert "yolov8n" in unknown_detector("yolov8nn").description
+    assert "train image-classifier" in unknown_detector("resnet50").description

@@ -159,6 +159,11 @@ def test_an_unknown_architecture_names_those_that_are_close() -> None:
     assert "resnet50" in found.estimate.violations[0].description
 
 
+def test_a_detector_is_no_classifier_and_the_answer_says_what_it_is() -> None:
+    found = answer(spec(base_model="yolov8n")).estimate
+    assert "tuneyard train object-detector" in found.violations[0].description
+
+
 def test_a_hub_model_says_what_to_import_and_what_is_alike() -> None:
     found = answer(spec(base_model="google/vit-base-patch16-224"))
     assert found.reason == errors_pb2.ERROR_REASON_BASE_MODEL_UNAVAILABLE

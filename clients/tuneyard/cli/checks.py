@@ -69,6 +69,15 @@ def check_extras() -> Iterator[Check]:
             continue
         reason = services.unavailable(family).partition(": ")[2]
         yield Check(family, "warning" if reason else "ok", reason or _versions(services.EXTRAS[family]))
+    if not services.unavailable("vision"):
+        yield _check_detector()
+
+
+def _check_detector() -> Check:
+    if services.missing_modules("detector"):
+        remedy = "pip install 'tuneyard[detector]' to train object detectors; its licence is AGPL-3.0"
+        return Check("detector", "warning", "ultralytics not installed", remedy)
+    return Check("detector", "ok", _versions(services.EXTRAS["detector"]))
 
 
 def check_devices(environment: dict[str, str]) -> Check:

@@ -24,7 +24,7 @@ def draw_boxes(content: bytes, detections: Sequence[Detection]) -> Image.Image:
         colour = _colour(seen.label)
         box = (seen.x_min, seen.y_min, max(seen.x_min, seen.x_max), max(seen.y_min, seen.y_max))
         pen.rectangle(box, outline=colour, width=unit)
-        _write(pen, font, f"{seen.label} {seen.score:.2f}", at=(seen.x_min, seen.y_min), colour=colour)
+        _write(pen, font, f"{seen.label}: {seen.score:.2f}", at=(seen.x_min, seen.y_min), colour=colour)
     return picture
 
 
@@ -33,7 +33,7 @@ def draw_label(content: bytes, classified: Classification) -> Image.Image:
     picture = _upright(content)
     best = classified.scores[0]
     font = _font(_unit(picture))
-    text = f"{best.label} {best.score:.2f}"
+    text = f"{best.label}: {best.score:.2f}"
     _write(ImageDraw.Draw(picture), font, text, at=(0, 0), colour=_colour(best.label))
     return picture
 

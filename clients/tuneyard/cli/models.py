@@ -87,6 +87,10 @@ def import_(
     """
     number = _family(family)
     path, model = Path(source), None
+    if source.count("/") != 1 and not path.is_absolute() and not path.exists():
+        raise UsageFailure(
+            f"{source}: there is no such file or folder here, and a hub id looks like owner/name"
+        )
     if not path.is_file() and not (path.is_dir() and not path.is_absolute()):
         try:
             model = session.client.models.import_(

@@ -249,10 +249,12 @@ def _show(session: Session, job: job_pb2.Job, answers: _Answers) -> None:
         return
     if _is_detector(job):
         rows = [row for image in answers.images for row in _detection_rows(image)]
-        session.out.print(table(("IMAGE", "LABEL", "SCORE", "BOX"), rows, right=("SCORE",)))
+        columns = ("IMAGE", "LABEL", "SCORE", "BOX")
     else:
         rows = [_classification_row(each) for each in answers.classifications]
-        session.out.print(table(("IMAGE", "LABEL", "SCORE", "OTHERS"), rows, right=("SCORE",)))
+        columns = ("IMAGE", "LABEL", "SCORE", "OTHERS")
+    if rows:
+        session.out.print(table(columns, rows, right=("SCORE",)))
     if answers.files:
         count, folder = len(answers.files), Path(answers.files[0]).parent
         where = answers.files[0] if count == 1 else f"{count} pictures in {folder}"

@@ -13,6 +13,7 @@ from tuneyard.cli.supervisor import Program
 EXTRAS: Final[Mapping[str, Sequence[str]]] = {
     "gateway": ("sqlalchemy", "alembic", "aiosqlite", "structlog", "starlette", "uvicorn", "minio"),
     "vision": ("torch", "torchvision", "safetensors"),
+    "detector": ("ultralytics",),
     "diffusion": ("torch", "diffusers", "peft"),
     "llm": ("torch", "transformers", "peft"),
 }

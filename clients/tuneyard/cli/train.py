@@ -10,9 +10,11 @@ import typer
 from tuneyard.cli.command import UsageFailure, command
 from tuneyard.cli.estimates import print_estimate
 from tuneyard.cli.follow import follow
+from tuneyard.cli.formats import plain
 from tuneyard.cli.session import EXIT_FAILED, EXIT_OK, Session
 from tuneyard.cli.spec_options import TASK_FIELDS, TASK_FORMATS, build_spec, options_of
 from tuneyard.cli.transfers import shown_transfers
+from tuneyard.client.errors import DatasetNotFound, InvalidRequest
 from tuneyard.v1.training_pb2 import TrainingSpec
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model: tuneyard train TASK --dataset …")
@@ -25,8 +27,8 @@ _JOB = "Job"
 Dataset = Annotated[
     str,
     typer.Option(
-        help="A dataset of the server, or a ZIP or folder here, which is uploaded first. "
-        "datasets/NAME always means the server's.",
+        help="A dataset of the server, or else a ZIP or folder here, which is uploaded first. "
+        "datasets/NAME always means the server's, ./NAME the one here.",
         metavar="NAME_OR_PATH",
     ),
 ]
@@ -105,6 +107,10 @@ def _estimate(
     **values: Any,
 ) -> int:
     spec = _spec(session, task, dataset=dataset, base_model=base_model, settings=settings, values=values)
+    if spec.dataset not in (dataset, f"datasets/{dataset}"):
+        # It was just uploaded, and nothing can be predicted before it is checked.
+        with session.err.status(f"{spec.dataset} is being checked …"):
+            session.client.datasets.wait_ready(spec.dataset)
     estimate = session.client.estimate(spec)
     if session.json:
         session.document(estimate)
@@ -151,14 +157,25 @@ def _dataset_name(session: Session, dataset: str, format: str) -> str:
     if dataset.startswith("datasets/") and dataset.count("/") == 1:
         return dataset
     path = Path(dataset)
-    if path.exists():
+    is_path = "/" in dataset or path.suffix.lower() in (".zip", ".jsonl", ".gz")
+    if path.exists() and (is_path or not _is_there(session, dataset)):
         with shown_transfers(session) as progress:
             uploaded = session.client.datasets.upload(path, format=format, progress=progress)
         session.people.print(f"dataset {uploaded.name}")
         return uploaded.name
-    if "/" in dataset or path.suffix.lower() in (".zip", ".jsonl", ".gz"):
+    if is_path:
         raise UsageFailure(f"--dataset {dataset!r}: there is no such file or folder")
     return f"datasets/{dataset}"
+
+
+def _is_there(session: Session, name: str) -> bool:
+    """Whether the server has a dataset that is called like the file or folder here."""
+    try:
+        found = session.client.datasets.get(name)
+    except (DatasetNotFound, InvalidRequest):
+        return False
+    session.people.print(f"dataset {found.name} of the server; ./{plain(name)} means the one here")
+    return True
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -179,7 +179,12 @@ class Resolver:
         name = source_job(spec)
         job = await self._jobs.get(name)
         if job.state != job_pb2.JOB_STATE_SUCCEEDED:
-            raise TuneyardError("JOB_STATE_CONFLICT", f"{name} has not succeeded", resource=name)
+            state = job_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_")
+            raise TuneyardError(
+                "JOB_STATE_CONFLICT",
+                f"{name} is {state}: only the model of a job that succeeded can be used",
+                resource=name,
+            )
         training = job.resolved_spec.training
         found = await self._derived_datasets(spec, training)
         if isinstance(found, Waiting):

@@ -186,7 +186,7 @@ def _draw_predictions(
     best = shares.argmax(1)
     truth = validation.labels[positions]
     captions = [
-        f"{classes[guess]} {share[guess]:.0%}\n" + ("" if guess == true else f"is {classes[true]}")
+        f"{classes[guess]}: {share[guess]:.0%}\n" + ("" if guess == true else f"is {classes[true]}")
         for guess, true, share in zip(best.tolist(), truth.tolist(), shares, strict=True)
     ]
     pictures.draw_grid(path, validation.images(positions), captions, right=(best == truth).tolist())

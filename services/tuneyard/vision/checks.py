@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tuneyard.v1 import dataset_pb2, errors_pb2, system_pb2, training_pb2
 from tuneyard.vision.architectures import Architecture, architectures
-from tuneyard.vision.facts import DataFacts
+from tuneyard.vision.detector_architectures import DETECTOR_ARCHITECTURES
+from tuneyard.vision.facts import DataFacts, dataset_format_word
 from tuneyard.vision.recommended import METRICS
 
 Violation = errors_pb2.FieldViolation
@@ -51,6 +52,8 @@ def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", 
         )
     close = difflib.get_close_matches(base_model.lower().replace("-", ""), architectures(), n=3, cutoff=0.5)
     meant = f" Did you mean {', '.join(close)}?" if close else ""
+    if base_model in DETECTOR_ARCHITECTURES:
+        meant = " It is an object detector: train it as one (`tuneyard train object-detector`)."
     return errors_pb2.ERROR_REASON_UNKNOWN_BASE_MODEL, _violation(
         "base_model",
         f"torchvision has no classification architecture {base_model!r}.{meant}"
@@ -188,8 +191,8 @@ def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | N
     """A violation if the dataset's layout is another family's."""
     if format in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER):
         return None
-    name = dataset_pb2.DatasetFormat.Name(format)
-    return _violation("dataset", f"An image classifier needs DATASET_FORMAT_IMAGE_FOLDER, not {name}.")
+    given = dataset_format_word(format)
+    return _violation("dataset", f"An image classifier needs a dataset of format image-folder, not {given}.")
 
 
 def warnings(

@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 
 from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2, trainer_service_pb2
+from tuneyard.vision.facts import dataset_format_word
 
 Request = trainer_service_pb2.TrainerServiceEstimateRequest
 Response = trainer_service_pb2.TrainerServiceEstimateResponse
@@ -122,9 +123,8 @@ def _present(request: Request, *, own: bool) -> Mapping[str, int]:
 def _wrong_layout(request: Request, task: str) -> Iterator[Violation]:
     layout = request.dataset.format
     if layout not in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, _LAYOUTS[task]):
-        wanted = dataset_pb2.DatasetFormat.Name(_LAYOUTS[task])
-        given = dataset_pb2.DatasetFormat.Name(layout)
-        yield _violation("dataset", f"The model is measured on {wanted}, not on {given}.")
+        wanted, given = dataset_format_word(_LAYOUTS[task]), dataset_format_word(layout)
+        yield _violation("dataset", f"The model is measured on datasets of format {wanted}, not {given}.")
 
 
 def _unknown_classes(request: Request, *, own: bool) -> Iterator[Violation]:

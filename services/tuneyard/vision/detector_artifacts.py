@@ -233,7 +233,7 @@ def _draw_predictions(
         sample = validation[Draw(0, int(position), False)]
         (boxes,), _ = evaluator.found(model, [sample], min_score=_SHOWN_SCORE)
         shown = [
-            pictures.ShownBox((left, top, right, bottom), int(number), f"{classes[int(number)]} {score:.0%}")
+            pictures.ShownBox((left, top, right, bottom), int(number), f"{classes[int(number)]}: {score:.0%}")
             for left, top, right, bottom, score, number in boxes[:_MAX_SHOWN_BOXES].cpu().tolist()
         ]
         tiles += [_labelled(sample, classes), pictures.draw_boxes(_image(sample), shown)]

@@ -8,9 +8,10 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from tuneyard.v1 import dataset_pb2, errors_pb2, system_pb2, training_pb2
+from tuneyard.vision.architectures import architectures
 from tuneyard.vision.detector_architectures import DETECTOR_ARCHITECTURES
 from tuneyard.vision.detector_recommended import METRICS
-from tuneyard.vision.facts import DataFacts
+from tuneyard.vision.facts import DataFacts, dataset_format_word
 
 Violation = errors_pb2.FieldViolation
 
@@ -27,6 +28,8 @@ def unknown_detector(base_model: str) -> Violation:
     """What to answer where the base model is no detector that can be trained."""
     close = difflib.get_close_matches(base_model.lower(), DETECTOR_ARCHITECTURES, n=3, cutoff=0.5)
     meant = f" Did you mean {', '.join(close)}?" if close else ""
+    if base_model in architectures():
+        meant = " It is an image classifier: train it as one (`tuneyard train image-classifier`)."
     return _violation(
         "base_model",
         f"There is no detector {base_model!r}.{meant} `tuneyard models list` lists all of them.",
@@ -37,8 +40,8 @@ def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | N
     """A violation if the dataset's layout is another family's."""
     if format in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_YOLO):
         return None
-    name = dataset_pb2.DatasetFormat.Name(format)
-    return _violation("dataset", f"An object detector needs DATASET_FORMAT_YOLO, not {name}.")
+    given = dataset_format_word(format)
+    return _violation("dataset", f"An object detector needs a dataset of format yolo, not {given}.")
 
 
 def violations(

@@ -230,7 +230,7 @@ def _draw_mistakes(path: Path, measured: MeasuredDetector, mistakes: list[tuple[
         ]
         shown = [
             detector_pictures.ShownBox(
-                (left, top, right, bottom), int(number), f"{classes[int(number)]} {score:.0%}"
+                (left, top, right, bottom), int(number), f"{classes[int(number)]}: {score:.0%}"
             )
             for left, top, right, bottom, score, number in boxes.tolist()
         ]
