@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from PIL import Image, UnidentifiedImageError
+
 import tuneyard.vision.detector_offline
 from tuneyard.vision.detector_offline import SETTINGS
 
@@ -45,6 +48,12 @@ def test_ultralytics_is_imported_through_one_door() -> None:
     }
     through = {name for name in direct if "detector_offline" in (SOURCES / name).read_text()}
     assert direct - through <= {"detector_offline.py"}
+
+
+def test_a_file_that_is_no_image_is_still_called_so(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no image")
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(tmp_path / "broken.jpg")
 
 
 def test_no_integration_is_on() -> None:

@@ -12,6 +12,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 _SETTINGS = {
     "sync": False,
     "clearml": False,
@@ -64,6 +66,7 @@ def _prepare() -> None:
 
 
 _threads = os.environ.get("OMP_NUM_THREADS")
+_open_image = Image.open
 _prepare()
 
 from ultralytics.cfg import get_cfg  # noqa: E402
@@ -80,6 +83,8 @@ from ultralytics.utils.torch_utils import ModelEMA  # noqa: E402
 LOGGER.setLevel(logging.CRITICAL)
 # In this process only: ultralytics' own `update` would write them to its file, which other processes share.
 dict.update(SETTINGS, _SETTINGS)
+# Replaced by the import, for everybody: a file that is no image would then lack a package instead.
+Image.open = _open_image
 if _threads is None:
     # Set by the import, for every process that this one starts.
     os.environ.pop("OMP_NUM_THREADS", None)
