@@ -87,6 +87,7 @@ class DetectorTraining:
         learner: DetectorLearner,
         data: DetectorData,
         loss: DetectorLoss,
+        judging_loss: DetectorLoss,
         *,
         batching: MicroBatching,
         last_good: LastGood,
@@ -98,7 +99,7 @@ class DetectorTraining:
         self.learner = learner
         self.batching = batching
         self.evaluator = DetectionEvaluator(
-            data.validation, loss, classes=data.classes, batch_size=data.validation_batch
+            data.validation, judging_loss, classes=data.classes, batch_size=data.validation_batch
         )
         self.best_evaluation: DetectionEvaluation | None = None
         """Of the best weights, where this attempt found them."""
