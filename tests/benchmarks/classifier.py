@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import psutil
+
 from tests.benchmarks.deployment import Jobs, Story, classifier_spec, jobs_of, upload_folder, vision_platform
 from tests.benchmarks.images import digits_folder
 from tests.benchmarks.rows import Row, Target, paired_ratio
@@ -13,6 +15,7 @@ from tests.benchmarks.settings import PEERS, Settings, result_of
 from tuneyard.v1 import training_pb2
 
 BATCH_SIZE = 16
+THREADS = psutil.cpu_count() or 1
 MOST_APART = 0.05
 """How far the mean accuracies of ours and the peer's may lie apart."""
 
@@ -31,11 +34,23 @@ class Case:
     wanted: float
     """The ratio to the peer that ours must reach with its own choice of precision."""
     bare_steps: int
+    ultralytics_seeds: int = 0
+    """How often it is measured against `yolo classify train`, too."""
 
 
 CASES = (
-    Case(image_size=64, side=73, classes=5, train=400, validation=200, epochs=4, wanted=1.3, bare_steps=40),
-    Case(image_size=224, side=256, classes=2, train=128, validation=64, epochs=3, wanted=1.5, bare_steps=10),
+    Case(
+        image_size=64,
+        side=73,
+        classes=5,
+        train=320,
+        validation=160,
+        epochs=4,
+        wanted=1.3,
+        bare_steps=40,
+        ultralytics_seeds=2,
+    ),
+    Case(image_size=224, side=256, classes=2, train=96, validation=48, epochs=3, wanted=1.5, bare_steps=10),
 )
 
 
@@ -51,6 +66,9 @@ class Figures:
     accuracies_fp32: list[float] = field(default_factory=list)
     peer_accuracies: list[float] = field(default_factory=list)
     precision: str = ""
+    ultralytics: list[float] = field(default_factory=list)
+    ultralytics_threaded: list[float] = field(default_factory=list)
+    ultralytics_accuracies: list[float] = field(default_factory=list)
 
 
 def measure(settings: Settings) -> list[Row]:
@@ -87,11 +105,22 @@ def _figures(settings: Settings, case: Case, jobs: Jobs, dataset: str, data: Pat
         found.ours_fp32.append(_speed(case, story))
         found.accuracies_fp32.append(story.result.metrics["eval/accuracy_top1"])
         found.bare.append(_bare(settings, case, found.precision)[found.precision])
+        if seed < case.ultralytics_seeds:
+            _note_ultralytics(found, settings, case, data, seed=seed)
         settings.tell(
             f"{case.image_size} px, seed {seed}: {found.precision} {found.ours[-1]:.1f}, fp32"
             f" {found.ours_fp32[-1]:.1f}, peer {found.peer[-1]:.1f}, bare {found.bare[-1]:.1f} images/s"
         )
     return found
+
+
+def _note_ultralytics(found: Figures, settings: Settings, case: Case, data: Path, *, seed: int) -> None:
+    """`yolo classify train` on the same network: with as many threads as it takes by itself, and with ours."""
+    for speeds, threads in ((found.ultralytics, 0), (found.ultralytics_threaded, THREADS)):
+        options = [*_peer_options(settings, case, seed), "--threads", threads]
+        peer = result_of([PEERS / "ultralytics_classify.py", data, *options])
+        speeds.append(median(case.train / seconds for seconds in peer["epoch_seconds"][1:]))
+        found.ultralytics_accuracies.append(peer["accuracy"])
 
 
 def _speed(case: Case, story: Story) -> float:
@@ -159,6 +188,25 @@ def _rows(case: Case, found: Figures) -> list[Row]:
             target=Target("ratio", ">=", 0.95),
             guard="same dtype, channels last, optimizer and clipping",
         ),
+        *_ultralytics_rows(f"{at}, {found.precision}", found),
+    ]
+
+
+def _ultralytics_rows(name: str, found: Figures) -> list[Row]:
+    measured = {"": found.ultralytics, f" with {THREADS} threads": found.ultralytics_threaded}
+    band = f"accuracy {_band(found.accuracies)}"
+    return [
+        Row(
+            name=f"{name}, vs yolo classify train{how}",
+            unit="images/s",
+            ours=median(found.ours),
+            peer=median(speeds),
+            ratio=paired_ratio(found.ours[: len(speeds)], speeds),
+            target=Target("ratio", ">=", 1.3),
+            guard=f"same network, data, batch and rates; {band}, peer {_band(found.ultralytics_accuracies)}",
+        )
+        for how, speeds in measured.items()
+        if speeds
     ]
 
 
