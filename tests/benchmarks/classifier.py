@@ -115,7 +115,7 @@ def _figures(settings: Settings, case: Case, jobs: Jobs, dataset: str, data: Pat
 
 
 def _note_ultralytics(found: Figures, settings: Settings, case: Case, data: Path, *, seed: int) -> None:
-    """`yolo classify train` on the same network: with as many threads as it takes by itself, and with ours."""
+    """`yolo classify train` on the same network: with the threads that it takes by itself, and with ours."""
     for speeds, threads in ((found.ultralytics, 0), (found.ultralytics_threaded, THREADS)):
         options = [*_peer_options(settings, case, seed), "--threads", threads]
         peer = result_of([PEERS / "ultralytics_classify.py", data, *options])
