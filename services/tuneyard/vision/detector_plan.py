@@ -12,7 +12,7 @@ from tuneyard.vision.facts import data_facts
 from tuneyard.vision.memory import Factors, Workload
 from tuneyard.vision.plan import Offer, Plan, Refused
 
-FACTORS = Factors(host_base_bytes=450 << 20, full=1.3, half=0.9)
+FACTORS = Factors(host_base_bytes=450 << 20, full=1.2, half=0.8)
 _STRIDE = 32
 _SMALLEST_SIDE = 320
 """Below this, objects in photographs are lost."""
