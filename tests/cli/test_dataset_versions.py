@@ -52,6 +52,17 @@ def test_findings_in_json_name_the_files(
     assert list(sent().exclude_paths) == ["cat/1.png", "cat/2.png"]
 
 
+def test_findings_in_texts_name_single_lines(
+    gateway: FakeGateway, sent: Callable[[], CreateDatasetVersionRequest], run: Run, tmp_path: Path
+) -> None:
+    texts = dataset_pb2.Dataset(name="datasets/pets", format=dataset_pb2.DATASET_FORMAT_JSONL)
+    gateway.answer("GetDataset", GetDatasetResponse(dataset=texts))
+    findings = [{"path": "train.jsonl", "line": 17}, {"path": "train.jsonl", "line": 40}, {"path": "b.jsonl"}]
+    (tmp_path / "found.json").write_text(json.dumps(findings))
+    run("datasets", "without", "pets", "--findings", tmp_path / "found.json", "--no-wait")
+    assert list(sent().exclude_paths) == ["train.jsonl:17", "train.jsonl:40", "b.jsonl"]
+
+
 def test_a_dataset_as_json_is_read_from_standard_input(
     sent: Callable[[], CreateDatasetVersionRequest], run: Run
 ) -> None:

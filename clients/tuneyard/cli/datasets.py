@@ -65,7 +65,8 @@ def check(
     print_findings(session.out, shown, counts={str(code): count for code, count in report.counts.items()})
     if report.samples:
         splits = ", ".join(f"{name} {split.samples}" for name, split in report.splits.items())
-        session.out.print(f"{report.samples} samples in {len(report.classes)} classes ({splits})")
+        classes = f" in {len(report.classes)} classes" if report.classes else ""
+        session.out.print(f"{report.samples} samples{classes} ({splits})")
     session.out.print("[bold red]cannot be used[/]" if report.has_errors else "[green]ready to be used[/]")
     return EXIT_FAILED if report.has_errors else EXIT_OK
 
@@ -128,8 +129,13 @@ def without(
         bool, typer.Option("--wait/--no-wait", help="Wait until the server has checked it.")
     ] = True,
 ) -> int:
-    """Make a version of a dataset without some files. The dataset itself stays as it is."""
-    paths = [*(files or ()), *(_paths_in(findings) if findings else ())]
+    """Make a version of a dataset without some files or lines. The dataset itself stays as it is."""
+    paths = list(files or ())
+    if findings:
+        found = _findings_in(findings)
+        # Of texts single lines are left out; where it is a label that has lines, its image goes with it.
+        by_line = any(line for _, line in found) and _is_of_lines(session, dataset)
+        paths += [f"{path}:{line}" if by_line and line else path for path, line in found]
     if not paths and not code:
         raise UsageFailure("name files, --code or --findings: there is nothing to leave out")
     version = session.client.datasets.without(dataset, paths=paths, codes=code or (), new_name=name)
@@ -198,16 +204,20 @@ def _checked(session: Session, dataset: dataset_pb2.Dataset, *, wait: bool) -> i
     return EXIT_FAILED if dataset.state == dataset_pb2.DATASET_STATE_INVALID else EXIT_OK
 
 
-def _paths_in(file: Path) -> list[str]:
-    """The files that findings name, in a report or a dataset as JSON, or in a list of findings."""
+def _findings_in(file: Path) -> list[tuple[str, int]]:
+    """The files and lines that findings name, in a report or a dataset as JSON, or in a list of findings."""
     try:
         value = json.loads(sys.stdin.read() if str(file) == "-" else file.read_text())
         value = value.get("report", value) if isinstance(value, dict) else value
         found = value["findings"] if isinstance(value, dict) else value
-        paths = [each["path"] for each in found if each.get("path")]
+        places = [(str(each["path"]), int(each.get("line") or 0)) for each in found if each.get("path")]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageFailure(f"{file}: no findings in JSON ({error})") from error
-    return list(dict.fromkeys(map(str, paths)))
+    return list(dict.fromkeys(places))
+
+
+def _is_of_lines(session: Session, dataset: str) -> bool:
+    return session.client.datasets.get(dataset).format == dataset_pb2.DATASET_FORMAT_JSONL
 
 
 def _known(format: str) -> None:
@@ -243,4 +253,6 @@ def _print(session: Session, dataset: dataset_pb2.Dataset) -> None:
         (plain(split.split), str(split.samples), str(len(split.samples_per_class))) for split in report.splits
     ]
     if rows:
-        session.out.print(table(("split", "samples", "classes"), rows, right=("samples", "classes")))
+        columns = ("split", "samples", "classes")[: 3 if report.classes else 2]
+        shown_rows = [row[: len(columns)] for row in rows]
+        session.out.print(table(columns, shown_rows, right=columns[1:]))
