@@ -3,9 +3,11 @@
 import io
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import sklearn
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -184,6 +186,35 @@ def test_boxes_lie_in_the_upright_image(detector: Answerer) -> None:
             assert 0 <= box.x_min <= box.x_max <= each.width
             assert 0 <= box.y_min <= box.y_max <= each.height
             assert box.label in CLASSES
+
+
+def photographs() -> list[pb.ImageInput]:
+    """Real ones, that ship with packages: scikit-learn's and ultralytics'."""
+    folders = [Path(sklearn.__file__).parent / "datasets" / "images"]
+    if found := find_spec("ultralytics"):
+        folders += [Path(folder) / "assets" for folder in found.submodule_search_locations or ()]
+    files = sorted(file for folder in folders for file in folder.glob("*.jpg"))
+    assert len(files) >= 2
+    return [image(file.read_bytes(), file.name) for file in files]
+
+
+def test_real_photographs_are_classified(classifier: Answerer) -> None:
+    inputs = photographs()
+    answer = classified(classifier, *inputs)
+    assert [each.name for each in answer.classifications] == [each.name for each in inputs]
+    assert all(sum(s.score for s in each.scores) == pytest.approx(1) for each in answer.classifications)
+
+
+def test_boxes_lie_in_real_photographs(detector: Answerer) -> None:
+    inputs = photographs()
+    answer = detected(detector, *inputs, min_score=0.0)
+    assert [each.name for each in answer.images] == [each.name for each in inputs]
+    for each in answer.images:
+        assert min(each.width, each.height) > 400
+        assert each.detections
+        for box in each.detections:
+            assert 0 <= box.x_min <= box.x_max <= each.width
+            assert 0 <= box.y_min <= box.y_max <= each.height
 
 
 def test_boxes_below_the_score_are_left_out(detector: Answerer) -> None:
