@@ -206,6 +206,8 @@ async def test_what_the_state_forbids_is_a_conflict_that_names_it(ledger: Ledger
     with pytest.raises(TuneyardError) as raised:
         await ledger.jobs.request_pause(name)
     assert (raised.value.reason, raised.value.metadata["state"]) == ("JOB_STATE_CONFLICT", "CANCELLING")
+    with pytest.raises(TuneyardError, match="wait for its end"):
+        await ledger.jobs.delete(name)
     await ledger.write(name, attempt, ledger.result())
     for ask in (ledger.jobs.request_cancel, ledger.jobs.request_pause, ledger.jobs.request_resume):
         with pytest.raises(TuneyardError, match="JOB_STATE_CONFLICT"):

@@ -112,6 +112,12 @@ def test_the_report_names_the_split_and_loads_nothing(source: DetectorConfig, ev
     assert not re.search(r"<script|<link|https?://|url\(", page)
 
 
+def test_progress_ends_with_the_last_batch(source: DetectorConfig, evaluation: FakeRun) -> None:
+    evaluate(config(), source, evaluation)
+    *_, last = evaluation.all_of("progress")
+    assert (last["step"], last["count"]) == (last["total_steps"], 4)
+
+
 def test_images_with_mistakes_are_shown(source: DetectorConfig, evaluation: FakeRun) -> None:
     evaluate(config("train"), source, evaluation)
     assert {"most_wrong.png", "confusion_matrix.png", "report.html"} <= evaluation.artifacts.keys()

@@ -135,9 +135,11 @@ class JobRepository(JobQueries, AttemptLedger, ControllerLease):
         async with self._db.transaction(after_commit=lambda: self._on_delete(name)) as connection:
             edit = await self._lock_existing(connection, name)
             if not edit.terminal:
+                ending = edit.job.state == job_pb2.JOB_STATE_CANCELLING
+                first = "wait for its end" if ending else "cancel it"
                 raise TuneyardError(
                     "JOB_STATE_CONFLICT",
-                    f"{name} is {state_name(edit.job)}; cancel it before deleting it",
+                    f"{name} is {state_name(edit.job)}; {first} before deleting it",
                     metadata={"state": state_name(edit.job)},
                     resource=name,
                 )

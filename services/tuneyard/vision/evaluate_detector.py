@@ -74,6 +74,7 @@ def evaluate(config: EvaluateConfig, source: DetectorConfig, run: Run) -> Result
     with run.stage("evaluate", f"{len(samples)} images"):
         tuned, evaluator = measure(stored.model)
         before = None if isinstance(base, str) else measure(base[0])[0]
+        passes.end()
 
     run.finalizing()
     measured = MeasuredDetector(
@@ -128,14 +129,21 @@ class Passes:
         """Tells that the batches before this one are done; whether a stop is requested instead."""
         place = self._begun % self._per_pass
         before = min(_BATCH, self._samples) if place else 0
+        self._tell(before)
+        self._begun += 1
+        self._run.fault(f"step={self._begun}")
+        return self._run.stop_requested() is not None
+
+    def end(self) -> None:
+        """Tells that the last batch is done too."""
+        self._tell(self._samples - (self._per_pass - 1) * _BATCH)
+
+    def _tell(self, images: int) -> None:
         self._run.progress(
             step=self._begun,
             total_steps=self.total,
             epoch=self._begun / self.total,
             total_epochs=1,
             unit="images",
-            count=before,
+            count=images,
         )
-        self._begun += 1
-        self._run.fault(f"step={self._begun}")
-        return self._run.stop_requested() is not None

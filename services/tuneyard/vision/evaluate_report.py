@@ -170,7 +170,7 @@ def _draw(folder: Path, measured: Measured, pixels: Pixels) -> None:
     mistakes = measured.predictions.most_wrong(_SHOWN_MISTAKES)
     if mistakes:
         told = [_mistake(measured, position) for position in mistakes]
-        captions = [f"{each['predicted']} {each['confidence']:.0%}\nis {each['class']}" for each in told]
+        captions = [f"{each['predicted']}: {each['confidence']:.0%}\nis {each['class']}" for each in told]
         images = pixels.images(torch.tensor(mistakes))
         draw_grid(folder / "most_wrong.png", images, captions, right=[False] * len(mistakes))
 
