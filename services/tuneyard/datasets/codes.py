@@ -548,8 +548,8 @@ ADVICE: dict[Code, Advice] = {
     ),
     Code.NO_BOXES: Advice(
         Severity.ERROR,
-        "Put a .txt file of the same name for each image into labels/, next to images/. A folder of images for"
-        " each class, without boxes, is a dataset of format image-folder.",
+        "Put a .txt file of the same name for each image into labels/, next to images/. A folder of images"
+        " for each class, without boxes, is a dataset of format image-folder.",
     ),
     Code.CLASS_WITHOUT_BOXES: Advice(
         Severity.WARNING, "Remove the class from names, or add objects of it; it cannot be learned."
