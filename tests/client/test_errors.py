@@ -122,3 +122,13 @@ def test_a_message_that_the_transport_refuses_is_too_large() -> None:
     error = statuses.from_rpc(refusal, address="here:1")
     assert isinstance(error, errors.MessageTooLarge)
     assert error.reason == "MESSAGE_TOO_LARGE"
+
+
+def test_a_status_that_grpc_lost_is_a_broken_connection() -> None:
+    error = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(),
+        details="Internal error from Core",
+    )
+    assert isinstance(statuses.from_rpc(error, address="host:1"), errors.ServerUnreachable)

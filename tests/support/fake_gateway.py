@@ -96,6 +96,10 @@ class FakeGateway:
         """Ends the next calls of a method with an error; `after`: once its handler ran, as if lost."""
         self._faults[method] += [Fault(error, after)] * times
 
+    def recover(self, method: str) -> None:
+        """Ends no more calls of a method with an error."""
+        self._faults[method].clear()
+
     def _method_handler(self, method: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
         kind = ("stream" if method.client_streaming else "unary") + (
             "_stream" if method.server_streaming else "_unary"

@@ -29,6 +29,8 @@ DOMAIN: Final = "tuneyard.v1"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _PREFIX: Final = "ERROR_REASON_"
 
+_LOST_STATUS: Final = "Internal error from Core"
+
 # What a bare status means where no details of ours came: from a proxy, an older server, a broken connection.
 # A server that dies under a call shows as any of UNAVAILABLE, CANCELLED and UNKNOWN.
 _BARE: Final[Mapping[grpc.StatusCode, type[TuneyardError]]] = {
@@ -52,8 +54,9 @@ def from_rpc(error: grpc.aio.AioRpcError, *, address: str) -> TuneyardError:
         return known
     details = error.details() or "no details"
     found = _BARE.get(error.code(), ServerError)
-    # A connection that breaks in the middle of a stream can also show as an internal fault of HTTP/2.
-    if found is ServerUnreachable or "RST_STREAM" in details:
+    # A connection that breaks in the middle of a stream can also show as an internal fault of HTTP/2; and a
+    # call that the server ended while a message was on its way as one of gRPC's own, its true status lost.
+    if found is ServerUnreachable or "RST_STREAM" in details or details == _LOST_STATUS:
         # The last part is the cause: before it stands what gRPC tried.
         return ServerUnreachable(f"no answer from {address}: {details.rpartition(': ')[2].rstrip(']')}")
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
