@@ -42,7 +42,8 @@ def test_a_training_ends_with_a_model_and_its_reports(draw, configure, start) ->
     run = start(draw())
     result = train(configure(), run)
     assert (result.step, result.best_step in (4, 8)) == (8, True)
-    assert {"model.safetensors", "config.json", "metrics.json", "manifest.json"} <= run.artifacts.keys()
+    files = {"model.safetensors", "config.json", "README.md", "metrics.json", "manifest.json"}
+    assert files <= run.artifacts.keys()
     assert {"confusion_matrix.png", "loss_curve.png", "predictions.png"} <= run.artifacts.keys()
     assert [step for step, _ in run.series("eval/accuracy_top1")] == [4, 8]
     assert {"train/loss", "train/learning_rate"} == run.all_of("metrics")[0]["values"].keys()

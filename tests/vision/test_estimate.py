@@ -127,6 +127,11 @@ def test_what_cannot_be_done_is_a_violation_of_its_field(changes: dict[str, Any]
     assert found.reason == errors_pb2.ERROR_REASON_INVALID_FIELD
 
 
+def test_random_weights_get_a_larger_learning_rate() -> None:
+    found = answer(spec(image_classifier__pretrained=False)).estimate
+    assert found.resolved_spec.training.hyperparameters.learning_rate == 1e-3
+
+
 @pytest.mark.parametrize(
     ("per_class", "splits"), [({"a": 50}, {}), ({"a": 50, "b": 1}, {}), ({"a": 50, "b": 0}, {"val": 9})]
 )
@@ -140,7 +145,6 @@ def test_data_that_cannot_be_trained_on_is_a_violation(per_class, splits) -> Non
         ({"hyperparameters__epochs": 30}, "hyperparameters.epochs"),
         ({"hyperparameters__batch_size": 64}, "hyperparameters.batch_size"),
         ({"hyperparameters__learning_rate": 0.01}, "hyperparameters.learning_rate"),
-        ({"image_classifier__pretrained": False}, "hyperparameters.learning_rate"),
         ({"hyperparameters__batch_size": 2}, "hyperparameters.batch_size"),
         ({"image_classifier__image_size": 512}, "image_classifier.image_size"),
         ({"hyperparameters__gradient_accumulation_steps": 50}, "hyperparameters.gradient_accumulation_steps"),

@@ -57,7 +57,7 @@ def classifier_subject(config: ClassifierConfig, report: Report, *, classes: int
     stopping = f"Early stopping is on, with a patience of {config.patience}: use a shorter one."
     return Subject(
         learning_rate=config.learning_rate,
-        usual_learning_rate=usual_learning_rate(config.optimizer),
+        usual_learning_rate=usual_learning_rate(config.optimizer, from_scratch=not config.pretrained),
         chance_loss=math.log(classes),
         report=report,
         overfitting_remedies=(

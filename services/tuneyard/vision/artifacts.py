@@ -55,6 +55,7 @@ def save_artifacts(run: Run, outcome: Outcome, evaluator: Evaluator, validation:
     """Writes and hands over every artifact; the manifest last."""
     folder = run.work_dir
     _save_model(run, folder, outcome)
+    _save_card(run, folder, outcome)
     _save_metrics(run, folder, outcome)
     _save_pictures(run, folder, outcome, evaluator, validation)
     manifest = run.manifest(
@@ -95,6 +96,52 @@ def _save_model(run: Run, folder: Path, outcome: Outcome) -> None:
         media_type="application/json",
         description="Architecture, classes and preprocessing",
     )
+
+
+def _save_card(run: Run, folder: Path, outcome: Outcome) -> None:
+    (folder / "README.md").write_text(_card(outcome), encoding="utf-8")
+    run.save_artifact(
+        folder / "README.md",
+        name="README.md",
+        kind=ArtifactKind.REPORT,
+        media_type="text/markdown",
+        description="What the model is, what it reaches, and how to use it",
+    )
+
+
+def _card(outcome: Outcome) -> str:
+    config, evaluation = outcome.config, outcome.evaluation
+    scores = class_scores(evaluation.confusion)
+    rows = "\n".join(
+        f"| {name} | {score.precision:.3f} | {score.recall:.3f} | {score.f1:.3f} |"
+        for name, score in zip(outcome.classes, scores, strict=True)
+    )
+    return f"""# Image classifier: {config.architecture}
+
+Tells {len(outcome.classes)} classes apart: {", ".join(outcome.classes)}.
+Trained on {outcome.train_samples} images at {config.image_size} px; first weights: {outcome.learner.source}.
+
+Of {outcome.validation_samples} validation images it recognises {evaluation.accuracy_top1:.1%}.
+
+| class | precision | recall | F1 |
+|---|---|---|---|
+{rows}
+
+## Use
+
+With this platform: `tuneyard predict JOB IMAGE`. In Python, with this folder's two files:
+
+```python
+from pathlib import Path
+from tuneyard.vision.predictor import Classifier
+
+classifier = Classifier.load(Path("."))
+print(classifier.classify([Path("image.jpg")]))
+```
+
+`model.safetensors` holds the weights under torchvision's names, `config.json` the classes and how images are
+prepared for them.
+"""
 
 
 def _save_metrics(run: Run, folder: Path, outcome: Outcome) -> None:

@@ -228,11 +228,6 @@ def _unusual_combinations(
         yield _violation(
             "image_classifier.freeze_backbone", "With random weights a frozen backbone recognises nothing."
         )
-    if not task.pretrained and not given.hyperparameters.HasField("learning_rate"):
-        yield _violation(
-            "hyperparameters.learning_rate",
-            f"{hyper.learning_rate:g} is made for pretrained weights; random ones usually want 1e-3.",
-        )
     if architecture.has_batch_norm and hyper.batch_size < 4 and not task.freeze_backbone:
         yield _violation(
             "hyperparameters.batch_size",

@@ -32,11 +32,12 @@ def resolve(spec: training_pb2.TrainingSpec, *, few_samples: bool = False) -> tr
     hyper.precision = hyper.precision or training_pb2.PRECISION_AUTO
     hyper.optimizer = hyper.optimizer or training_pb2.OPTIMIZER_ADAMW
     sgd = hyper.optimizer == training_pb2.OPTIMIZER_SGD
+    from_scratch = task.HasField("pretrained") and not task.pretrained
     _fill(
         hyper,
         batch_size=16,
         gradient_accumulation_steps=1,
-        learning_rate=usual_learning_rate("sgd" if sgd else "adamw"),
+        learning_rate=usual_learning_rate("sgd" if sgd else "adamw", from_scratch=from_scratch),
         weight_decay=1e-4 if sgd else 0.05,
         max_grad_norm=1.0,
     )
@@ -72,12 +73,15 @@ def resolve(spec: training_pb2.TrainingSpec, *, few_samples: bool = False) -> tr
     return resolved
 
 
-def usual_learning_rate(optimizer: str) -> float:
+def usual_learning_rate(optimizer: str, *, from_scratch: bool = False) -> float:
     """The recommended peak rate of an optimizer, "adamw" or "sgd".
 
-    With momentum, plain gradients want steps about a hundred times as large as Adam's scaled ones.
+    With momentum, plain gradients want steps about a hundred times as large as Adam's scaled ones. Random
+    weights want the upper end of Adam's usual range, at whose lower end pretrained ones are kept.
     """
-    return 1e-2 if optimizer == "sgd" else 1e-4
+    if optimizer == "sgd":
+        return 1e-2
+    return 1e-3 if from_scratch else 1e-4
 
 
 def recommended_spec(base_model: str) -> training_pb2.TrainingSpec:
