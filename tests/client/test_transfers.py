@@ -66,7 +66,7 @@ def test_an_upload_that_a_dead_client_left_is_taken_up(
 ) -> None:
     datasets = FakeDatasets()
     datasets.serve(gateway)
-    # More than once: of a call that ends while a chunk is on its way gRPC loses the status, and it is repeated.
+    # More than once: where a call ends while a chunk is on its way, gRPC loses the status: it is repeated.
     gateway.fail("UploadDataset", TuneyardError("STORAGE_FULL", "the disk is full"), times=20)
     with pytest.raises(errors.StorageFull):
         client.datasets.upload(file, format=FORMAT, name="flowers")

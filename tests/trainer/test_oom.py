@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.oom import MicroBatching, OptimizerOutOfMemory, is_out_of_memory, optimizer_step
+from tuneyard.trainer.run import AdviceKind
 
 
 class OutOfMemoryError(RuntimeError):
@@ -84,6 +85,16 @@ def test_a_failed_step_halves_the_micro_batch_and_tells_it(tmp_path: Path) -> No
     assert run.all_of("out_of_memory_recovered") == [
         {"step": 3, "old_batch_size": 8, "new_batch_size": 4, "gradient_accumulation_steps": 4}
     ]
+
+
+def test_a_recovery_advises_the_guides_remedies_in_their_order(tmp_path: Path) -> None:
+    run = FakeRun(root=tmp_path)
+    micro, step = MicroBatching(run, batch_size=4), Step([True, True])
+    micro.run_step(3, list(range(4)), step.work, snapshot=step.snapshot, restore=step.restore)
+    advice = run.all_of("advice")[0]
+    assert advice["kind"] is AdviceKind.MEMORY and "step 3" in advice["observation"]
+    assert advice["changes"]["hyperparameters.batch_size"] == 2
+    assert "batch_size" in advice["remedies"][0] and "smaller base model" in advice["remedies"][-1]
 
 
 def test_a_short_last_batch_halves_until_its_pieces_are_smaller(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
 from tuneyard.trainer.errors import OUT_OF_MEMORY_REMEDIES, RecipeError
-from tuneyard.trainer.run import Run
+from tuneyard.trainer.run import AdviceKind, Run
 
 
 class Sliceable(Protocol):
@@ -138,6 +138,16 @@ class MicroBatching:
                 new_batch_size=self.batch_size,
                 gradient_accumulation_steps=self.gradient_accumulation_steps,
             )
+        self._run.advise(
+            AdviceKind.MEMORY,
+            observation=f"Memory ran out at step {step}. From here on {self.batch_size} samples are computed"
+            " at a time: each step still sees as many as before, but takes longer.",
+            remedies=OUT_OF_MEMORY_REMEDIES,
+            changes={
+                "hyperparameters.batch_size": self.batch_size,
+                "hyperparameters.gradient_accumulation_steps": self.gradient_accumulation_steps,
+            },
+        )
 
 
 class OptimizerOutOfMemory(Exception):
