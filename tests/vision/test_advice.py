@@ -90,7 +90,7 @@ def test_a_flat_loss_at_an_unusual_rate_is_told_the_usual_one(run, configure, lo
     subject = classifier_subject(configure(learning_rate=rate), run.dataset().report, classes=10)
     stall(TrainingWatch(subject, run, losses=losses))
     advice = only(run)
-    assert advice["changes"] == {"hyperparameters.learning_rate": 1e-4}
+    assert advice["changes"] == {"hyperparameters.learning_rate": 1e-3}
     assert advice["remedies"][0] == f"{told} the learning rate."
 
 

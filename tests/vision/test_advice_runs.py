@@ -41,7 +41,7 @@ def test_a_rate_that_is_far_too_low_is_told(draw, configure, start) -> None:
     train(configure(epochs=30, learning_rate=1e-8), run)
     (advice,) = run.all_of("advice")
     assert advice["kind"] is AdviceKind.NOT_DECREASING
-    assert advice["changes"] == {"hyperparameters.learning_rate": 1e-4}
+    assert advice["changes"] == {"hyperparameters.learning_rate": 1e-3}
 
 
 def test_a_rate_that_is_far_too_high_is_told(draw, configure, start) -> None:
