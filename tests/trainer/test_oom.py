@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuneyard.trainer.errors import RecipeError
@@ -48,15 +48,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> pytest.TempPathFactory:
     return tmp_path_factory
 
 
+# Each failure collects garbage, which takes long where torch is loaded: hence few examples.
+@settings(max_examples=25)
 @given(
-    settings=st.tuples(st.integers(1, 64), st.integers(1, 5), st.integers(0, 4)),
+    cut=st.tuples(st.integers(1, 64), st.integers(1, 5), st.integers(0, 4)),
     count=st.integers(1, 200),
     failures=st.lists(st.booleans(), max_size=40),
 )
 def test_whatever_fails_each_sample_counts_exactly_once(
-    folders: pytest.TempPathFactory, settings: tuple[int, int, int], count: int, failures: list[bool]
+    folders: pytest.TempPathFactory, cut: tuple[int, int, int], count: int, failures: list[bool]
 ) -> None:
-    batch_size, accumulation, halvings = settings
+    batch_size, accumulation, halvings = cut
     micro = micro_batching(
         folders.mktemp("run"), batch_size=batch_size, accumulation=accumulation, halvings=halvings
     )
