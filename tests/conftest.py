@@ -6,10 +6,16 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 
 from tests.support.servers import PostgresServer, S3Server, ServerUnavailable, postgres_server, s3_server
 
 T = TypeVar("T")
+
+# How long an example takes says more about the machine than about the code. What CI judges does not depend on
+# the day's examples; everybody else tries new ones.
+settings.register_profile("tuneyard", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("tuneyard")
 
 
 @contextmanager
