@@ -25,6 +25,7 @@ class Jobs:
         self.job = job_pb2.Job(
             name="jobs/a", spec=spec_of_job, resolved_spec=spec_of_job, state=job_pb2.JOB_STATE_SUCCEEDED
         )
+        self.others: dict[str, job_pb2.Job] = {}
         self.kinds = {
             "model.safetensors": event_pb2.ARTIFACT_KIND_MODEL,
             "config.json": event_pb2.ARTIFACT_KIND_MODEL,
@@ -32,9 +33,10 @@ class Jobs:
         }
 
     async def get(self, name: str) -> job_pb2.Job:
-        if name != self.job.name:
+        found = {self.job.name: self.job, **self.others}.get(name)
+        if found is None:
             raise TuneyardError("JOB_NOT_FOUND", name)
-        return self.job
+        return found
 
     async def artifacts(self, name: str) -> list[event_pb2.Artifact]:
         return [event_pb2.Artifact(path=path, kind=kind) for path, kind in self.kinds.items()]
@@ -100,6 +102,21 @@ async def test_where_one_trainer_is_busy_another_one_answers(first: FakeTrainer,
     second.refusals["Infer"] = TuneyardError("NO_FREE_SLOT", "busy")
     inference = Inference(jobs=Jobs(), trainers=await reached(first, second))
     assert await inference.ask("Classify", question(), within=10) == b"from the first"
+
+
+async def test_a_device_that_an_ended_job_is_about_to_leave_is_waited_for(first: FakeTrainer) -> None:
+    inference = Inference(jobs=Jobs(), trainers=await reached(first))
+    first.refusals["Infer"] = TuneyardError("NO_FREE_SLOT", "cpu runs jobs/a", metadata={"jobs": "jobs/a"})
+    asyncio.get_running_loop().call_later(0.2, first.refusals.clear)
+    assert await inference.ask("Classify", question(), within=10) == b"from the first"
+
+
+async def test_a_device_that_a_running_job_has_is_not_waited_for(first: FakeTrainer) -> None:
+    jobs = Jobs()
+    inference = Inference(jobs=jobs, trainers=await reached(first))
+    first.refusals["Infer"] = TuneyardError("NO_FREE_SLOT", "cpu runs jobs/b", metadata={"jobs": "jobs/b"})
+    jobs.others["jobs/b"] = job_pb2.Job(name="jobs/b", state=job_pb2.JOB_STATE_RUNNING)
+    assert (await refused(inference, "Classify", question())).reason == "NO_FREE_SLOT"
 
 
 async def test_where_all_are_busy_or_away_the_caller_hears_who_is_busy(

@@ -3,12 +3,15 @@
 What is asked and answered passes through as bytes; only its job is looked at.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, Protocol
 
 from tuneyard.gateway.kinds import FAMILIES, source_job, task_kind
 from tuneyard.gateway.trainers import AWAY, TrainerLink, Trainers
+from tuneyard.gateway.transitions import WITH_ATTEMPT
 from tuneyard.rpc.errors import TuneyardError, invalid
 from tuneyard.rpc.names import job_id
 from tuneyard.v1 import event_pb2, job_pb2, system_pb2, trainer_service_pb2, training_pb2
@@ -26,6 +29,9 @@ _MODEL: Final = frozenset({event_pb2.ARTIFACT_KIND_MODEL, event_pb2.ARTIFACT_KIN
 _ELSEWHERE: Final = AWAY | {"NO_FREE_SLOT", "STORE_UNAVAILABLE", "TOO_MANY_REQUESTS"}
 """What one trainer says where another one may answer."""
 _MAX_REMEMBERED: Final = 1000
+_LEAVING_SECONDS: Final = 5.0
+"""How long a worker may take to leave after its job has ended: whoever tries a model right then waits."""
+_LOOK_AGAIN_SECONDS: Final = 0.1
 
 
 class JobLookup(Protocol):
@@ -77,9 +83,29 @@ class Inference:
         )
         links = await self._by_preference(job.name, self._trainers.links_of(FAMILIES[task]))
         timeout = LONGEST_SECONDS if within is None else min(within, LONGEST_SECONDS)
-        async with aclosing(self._answers(question, links, timeout=timeout)) as answers:
-            async for answer in answers:
-                yield answer
+        patience = time.monotonic() + min(timeout, _LEAVING_SECONDS)
+        while True:
+            try:
+                async with aclosing(self._answers(question, links, timeout=timeout)) as answers:
+                    async for answer in answers:
+                        yield answer
+                return
+            except TuneyardError as error:
+                if time.monotonic() > patience or not await self._is_being_freed(error):
+                    raise
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _is_being_freed(self, error: TuneyardError) -> bool:
+        """Whether a device is taken by a worker that has told its job's end and is about to leave."""
+        if error.reason != "NO_FREE_SLOT":
+            return False
+        for name in error.metadata.get("jobs", "").split():
+            # A job that is deleted meanwhile had ended.
+            with suppress(TuneyardError):
+                if (await self._jobs.get(name)).state in WITH_ATTEMPT:
+                    continue
+            return True
+        return False
 
     async def _model_files(self, name: str) -> list[event_pb2.StoredFile]:
         wanted = {artifact.path for artifact in await self._jobs.artifacts(name) if artifact.kind in _MODEL}

@@ -113,11 +113,13 @@ class Inference:
         return model
 
     def _no_free_slot(self) -> TuneyardError:
+        jobs = [job for _, job in self._slots.devices() if job]
         running = [f"{device} runs {job}" for device, job in self._slots.devices() if job]
         tried = [f"{model.job} is being tried" for model in self._seated]
         return TuneyardError(
             "NO_FREE_SLOT",
             f"no device is free: {', '.join(running + tried)}; try again when it is done"
             + (", or pause the job" if running else ""),
+            metadata={"jobs": " ".join(jobs)},
             retry_after=_RETRY,
         )
