@@ -233,7 +233,9 @@ def detector(vision: Platform, tmp_path_factory: pytest.TempPathFactory) -> job_
         dataset=name,
         base_model="yolov8n",
         seed=1,
-        hyperparameters=training_pb2.Hyperparameters(batch_size=8, learning_rate=2e-3, epochs=2),
+        hyperparameters=training_pb2.Hyperparameters(
+            batch_size=8, learning_rate=2e-3, epochs=2, precision=training_pb2.PRECISION_BF16
+        ),
         object_detector=training_pb2.ObjectDetector(pretrained=False, image_size=64),
     )
     return finished(vision, vision.train(spec))

@@ -46,8 +46,6 @@ from tuneyard.vision.precision import Precision
 
 _SAVE_SECONDS = 600.0
 """Where no save_steps are set, no more work than this is ever lost."""
-_VALIDATION_FACTOR = 2
-"""Without gradients, batches twice as large take less memory than those of the training."""
 _MAX_WORKERS = 8
 
 
@@ -157,7 +155,7 @@ def prepare_data(config: DetectorConfig, splits: DetectionSplits, report: Report
     schedule = make_schedule(config, len(splits.train))
     settings = engine_settings(config, epochs=max(1, round(schedule.total_epochs)))
     workers = decode_workers(run.cpu_threads, config.data_loader_workers)
-    step_size, batch = config.effective_batch_size, config.batch_size * _VALIDATION_FACTOR
+    step_size, batch = config.effective_batch_size, config.evaluation_batch_size
     train, validation = (
         DetectionSamples(
             split.samples,

@@ -98,6 +98,14 @@ class DetectorConfig:
         return self.batch_size * self.gradient_accumulation_steps
 
     @property
+    def evaluation_batch_size(self) -> int:
+        """Without gradients, batches twice as large take less memory than those of the training.
+
+        Training and Evaluate measure alike: neighbours of a batch share a shape, and rounding follows it.
+        """
+        return 2 * self.batch_size
+
+    @property
     def watches_loss(self) -> bool:
         """Whether less is better of the watched metric."""
         return self.watched_metric.endswith("loss")

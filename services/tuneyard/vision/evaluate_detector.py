@@ -26,16 +26,16 @@ from tuneyard.vision.pixels import decode_workers
 from tuneyard.vision.precision import Precision
 from tuneyard.vision.stored_classifier import MANIFEST
 
-_BATCH = 16
+_PRECISION: Precision = "fp32"
+"""As the training evaluates, whatever it computes in: half precision moves average precisions visibly."""
 
 
 def evaluate(config: EvaluateConfig, source: DetectorConfig, run: Run) -> Result:
     """Measures the model, and its base where there is one. Raises RecipeError and Stopped."""
-    device = torch.device(run.device)
+    device, batch_size = torch.device(run.device), source.evaluation_batch_size
     torch.set_num_threads(run.cpu_threads)
     with run.stage("load_model"):
         stored, manifest = load_source(run.source_artifacts())
-        precision = _precision(manifest, device)
     with run.stage("prepare_data"):
         if config.is_own_dataset:
             require_unchanged(run.dataset(), manifest, name=config.dataset)
@@ -53,19 +53,20 @@ def evaluate(config: EvaluateConfig, source: DetectorConfig, run: Run) -> Result
             classes=stored.classes,
             settings=settings,
             augment=False,
-            rectangular_batch=_BATCH,
+            rectangular_batch=batch_size,
         )
         base = base_or_reason(config, source, classes=stored.classes, run=run)
     if warning := leak_warning(run.dataset()):
         run.warn("leaking_splits", warning)
     run.log(f"Measuring on {len(samples)} images: {chosen.origin}.")
 
-    passes = Passes(run, samples, models=1 if isinstance(base, str) else 2)
+    models = 1 if isinstance(base, str) else 2
+    passes = Passes(run, samples, batch_size=batch_size, models=models)
 
     def measure(model: nn.Module) -> tuple[DetectionEvaluation, DetectionEvaluator]:
-        model = model.to(device)
-        loss = DetectorLoss(model, settings, weights=None, precision=precision, device=device)
-        evaluator = DetectionEvaluator(samples, loss, classes=stored.classes, batch_size=_BATCH)
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        loss = DetectorLoss(model, settings, weights=None, precision=_PRECISION, device=device)
+        evaluator = DetectionEvaluator(samples, loss, classes=stored.classes, batch_size=batch_size)
         evaluation = evaluator.evaluate(model, should_stop=passes.next_batch)
         if evaluation is None:
             raise Stopped(run.stop_requested() or Stop.PAUSE)
@@ -80,7 +81,7 @@ def evaluate(config: EvaluateConfig, source: DetectorConfig, run: Run) -> Result
     measured = MeasuredDetector(
         config=config,
         stored=stored,
-        precision=precision,
+        precision=_PRECISION,
         origin=chosen.origin,
         warning=warning,
         samples=samples,
@@ -108,19 +109,14 @@ def load_source(folder: Path) -> tuple[LoadedDetector, dict[str, Any]]:
     return stored, json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
 
 
-def _precision(manifest: dict[str, Any], device: torch.device) -> Precision:
-    """As the training evaluated; half precision of an accelerator may be slow or absent on the processor."""
-    told: Precision = manifest.get("precision", "fp32")
-    return "fp32" if told == "fp16" and device.type == "cpu" else told
-
-
 class Passes:
     """How far the passes over a split are, one for each model."""
 
-    def __init__(self, run: Run, samples: DetectionSamples, *, models: int) -> None:
+    def __init__(self, run: Run, samples: DetectionSamples, *, batch_size: int, models: int) -> None:
         self._run = run
         self._samples = len(samples)
-        self._per_pass = -(-self._samples // _BATCH)
+        self._batch_size = batch_size
+        self._per_pass = -(-self._samples // batch_size)
         self._begun = 0
         self.total = models * self._per_pass
         """Batches of all passes."""
@@ -128,7 +124,7 @@ class Passes:
     def next_batch(self) -> bool:
         """Tells that the batches before this one are done; whether a stop is requested instead."""
         place = self._begun % self._per_pass
-        before = min(_BATCH, self._samples) if place else 0
+        before = min(self._batch_size, self._samples) if place else 0
         self._tell(before)
         self._begun += 1
         self._run.fault(f"step={self._begun}")
@@ -136,7 +132,7 @@ class Passes:
 
     def end(self) -> None:
         """Tells that the last batch is done too."""
-        self._tell(self._samples - (self._per_pass - 1) * _BATCH)
+        self._tell(self._samples - (self._per_pass - 1) * self._batch_size)
 
     def _tell(self, images: int) -> None:
         self._run.progress(
