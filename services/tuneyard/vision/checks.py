@@ -204,7 +204,7 @@ def warnings(
     """What is unusual but allowed."""
     return [
         *_unusual_numbers(given),
-        *_unusual_combinations(given, resolved, architecture),
+        *_unusual_combinations(resolved, architecture),
         *(_unusual_for_data(given, resolved, facts) if facts else ()),
     ]
 
@@ -221,7 +221,7 @@ def _unusual_numbers(given: training_pb2.TrainingSpec) -> Iterator[Violation]:
 
 
 def _unusual_combinations(
-    given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec, architecture: Architecture
+    resolved: training_pb2.TrainingSpec, architecture: Architecture
 ) -> Iterator[Violation]:
     task, hyper = resolved.image_classifier, resolved.hyperparameters
     if task.freeze_backbone and not task.pretrained:
