@@ -141,6 +141,7 @@ def _store(
     response = ConvertModelResponse(detail=answer["detail"])
     response.model.architecture = answer["architecture"]
     response.model.revision = answer["revision"] or request.model.revision
+    response.model.facts = answer["facts"]
     response.tasks.extend(TaskKind.Value(f"TASK_KIND_{task.upper()}") for task in answer["tasks"])
     result = folder / "result"
     for path in sorted(path for path in result.rglob("*") if path.is_file()):

@@ -49,6 +49,8 @@ class Converted:
     """What it can be trained for, such as "image_classifier"."""
     revision: str = ""
     """The hub's commit, where it was fetched."""
+    facts: str = ""
+    """What the family wants to know of the model later, as JSON."""
 
 
 Convert = Callable[[ModelFiles], Converted]

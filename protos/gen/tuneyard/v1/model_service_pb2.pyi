@@ -102,6 +102,7 @@ class BaseModel(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     LICENSE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    HUB_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id to write into `TrainingSpec.base_model`."""
     display_name: _builtins.str
@@ -126,6 +127,8 @@ class BaseModel(_message.Message):
     """The licence of the weights or of the library, where it matters to the user."""
     model: _builtins.str
     """The model of the store that a job gets where it names this id, "models/{model}"; empty if there is none."""
+    hub_id: _builtins.str
+    """The hub's id of its weights, such as "org/name"; empty where they come from elsewhere."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[_training_pb2.TaskKind.ValueType]:
         """What it can be trained for."""
@@ -151,10 +154,11 @@ class BaseModel(_message.Message):
         revision: _builtins.str = ...,
         license: _builtins.str = ...,
         model: _builtins.str = ...,
+        hub_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recommended", b"recommended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "description", b"description", "display_name", b"display_name", "family", b"family", "id", b"id", "is_recommended", b"is_recommended", "license", b"license", "minimum_memory_bytes", b"minimum_memory_bytes", "model", b"model", "parameter_count", b"parameter_count", "recommended", b"recommended", "recommended_memory_bytes", b"recommended_memory_bytes", "revision", b"revision", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "description", b"description", "display_name", b"display_name", "family", b"family", "hub_id", b"hub_id", "id", b"id", "is_recommended", b"is_recommended", "license", b"license", "minimum_memory_bytes", b"minimum_memory_bytes", "model", b"model", "parameter_count", b"parameter_count", "recommended", b"recommended", "recommended_memory_bytes", b"recommended_memory_bytes", "revision", b"revision", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

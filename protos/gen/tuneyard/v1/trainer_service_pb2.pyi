@@ -106,6 +106,7 @@ class ModelSource(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"models/{model}"."""
     architecture: _builtins.str
@@ -114,6 +115,8 @@ class ModelSource(_message.Message):
     """The SHA-256 over the files' hashes, in hex."""
     revision: _builtins.str
     """The hub revision that it came from."""
+    facts: _builtins.str
+    """What the family's converter found out about the model, as JSON that only the family reads; empty if it says nothing."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.StoredFile]:
         """The files in the object store."""
@@ -126,10 +129,11 @@ class ModelSource(_message.Message):
         files: _abc.Iterable[_event_pb2.StoredFile] | None = ...,
         sha256: _builtins.str = ...,
         revision: _builtins.str = ...,
+        facts: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "files", b"files", "name", b"name", "revision", b"revision", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "facts", b"facts", "files", b"files", "name", b"name", "revision", b"revision", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
