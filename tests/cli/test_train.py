@@ -87,6 +87,20 @@ def test_what_is_not_given_is_not_in_the_spec(gateway: FakeGateway, run: Run, jo
     )
 
 
+def test_a_word_that_is_no_choice_is_answered_with_the_choices(run: Run, job: FakeJob) -> None:
+    refused = " ".join(run(*TASK, "--precision", "fp64").err.replace("│", "").split())
+    assert "'fp64' is none of auto, bf16, fp16, fp32." in refused
+    assert "Value error" not in refused and "Did you mean" not in refused
+    assert "Did you mean adamw?" in " ".join(run(*TASK, "--optimizer", "adam").err.replace("│", "").split())
+
+
+def test_choices_are_read_whatever_their_capitals(gateway: FakeGateway, run: Run, job: FakeJob) -> None:
+    assert run(*TASK, "--precision", "FP32", "--optimizer", "adamw_8bit", "--detach").code == 0
+    hyperparameters = gateway.requests["Train"][0].spec.hyperparameters
+    assert hyperparameters.precision == training_pb2.PRECISION_FP32
+    assert hyperparameters.optimizer == training_pb2.OPTIMIZER_ADAMW_8BIT
+
+
 def test_labels_priority_and_request_id_are_sent(gateway: FakeGateway, run: Run, job: FakeJob) -> None:
     run(*TASK, "--detach", "--label", "a=b", "--priority", 3, "--request-id", "once")
     request = gateway.requests["Train"][0]

@@ -3,7 +3,6 @@
 Bounds are not checked here: the gateway does that, and answers with every violation at once.
 """
 
-import enum
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,7 +76,13 @@ class SpecOption:
         # A flag that a user sets must differ from one that nobody touched, hence no default but None.
         names = (f"--{self.flag}/--no-{self.flag}",) if self._is_flag else (f"--{self.flag}",)
         option = typer.Option(
-            *names, help=self._help, metavar=self._metavar, rich_help_panel=self.panel, show_default=False
+            *names,
+            help=self._help,
+            metavar=self._metavar,
+            rich_help_panel=self.panel,
+            show_default=False,
+            parser=self._parse if self._is_choice else None,
+            autocompletion=self._completed if self._is_choice else None,
         )
         return inspect.Parameter(
             name,
@@ -90,8 +95,8 @@ class SpecOption:
         """Writes the option's value into a spec in proto JSON."""
         if value is None or value == []:
             return
-        if self.field.type == FieldDescriptor.TYPE_ENUM:
-            value = f"{_enum_prefix(self.field)}{value.value.replace('-', '_').upper()}"
+        if self._is_choice:
+            value = f"{_enum_prefix(self.field)}{value.replace('-', '_').upper()}"
         elif _is_map(self.field):
             value = dict(_pair(item, self.flag) for item in value)
         _put(spec, self.path, value)
@@ -101,11 +106,25 @@ class SpecOption:
         return self.field.type == FieldDescriptor.TYPE_BOOL
 
     @property
+    def _is_choice(self) -> bool:
+        return self.field.type == FieldDescriptor.TYPE_ENUM
+
+    def _parse(self, text: str) -> str:
+        """One of the words, whatever its capitals; typer's own message is about Python's types."""
+        words, word = _words(self.field), text.lower().replace("_", "-")
+        if word in words:
+            return word
+        similar = get_close_matches(word, words, n=1, cutoff=0.8)
+        hint = f" Did you mean {similar[0]}?" if similar else ""
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(words)}.{hint}")
+
+    def _completed(self, incomplete: str) -> list[str]:
+        return [word for word in _words(self.field) if word.startswith(incomplete.lower())]
+
+    @property
     def _type(self) -> Any:
         if self.field.is_repeated:
             return list[str]
-        if self.field.type == FieldDescriptor.TYPE_ENUM:
-            return _choices(self.field) | None
         if self._is_flag:
             return bool | None
         if self.field.type in _INTEGERS:
@@ -116,7 +135,9 @@ class SpecOption:
     def _metavar(self) -> str | None:
         if _is_map(self.field):
             return "NAME=VALUE"
-        return None if self._is_flag or self.field.type == FieldDescriptor.TYPE_ENUM else _metavar(self.field)
+        if self._is_choice:
+            return f"[{'|'.join(_words(self.field))}]"
+        return None if self._is_flag else _metavar(self.field)
 
     @property
     def _help(self) -> str:
@@ -207,10 +228,9 @@ def _enum_prefix(field: FieldDescriptor) -> str:
     return field.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
 
 
-def _choices(field: FieldDescriptor) -> type[enum.Enum]:
+def _words(field: FieldDescriptor) -> Sequence[str]:
     assert field.enum_type is not None
-    words = [choice(field, value.number) for value in field.enum_type.values if value.number]
-    return enum.Enum(field.enum_type.name, {word: word for word in words})  # type: ignore[return-value]
+    return [choice(field, value.number) for value in field.enum_type.values if value.number]
 
 
 def choice(field: FieldDescriptor, number: int) -> str:
