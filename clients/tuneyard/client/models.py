@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 from tuneyard.client import errors, names
 from tuneyard.client.connection import Connection
@@ -91,7 +92,9 @@ class AsyncModels:
                 size_bytes=path.stat().st_size,
                 sha256=await asyncio.to_thread(sha256_of, path),
             )
-            requests = _requests(path, header, progress)
+            # Closed here: where the call ends early, gRPC drops the generator without closing it.
+            source = stack.enter_context(path.open("rb"))
+            requests = _requests(source, header, progress)
             return (await self._connection.send(self._connection.models.UploadModel, requests)).model
 
     async def get(self, name: str) -> Model:
@@ -135,13 +138,12 @@ class AsyncModels:
 
 
 async def _requests(
-    file: Path, header: ModelUploadHeader, progress: ProgressCallback | None
+    source: BinaryIO, header: ModelUploadHeader, progress: ProgressCallback | None
 ) -> AsyncGenerator[UploadModelRequest, None]:
     yield UploadModelRequest(header=header)
     done = 0
-    with file.open("rb") as source:
-        while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
-            yield UploadModelRequest(chunk=chunk)
-            done += len(chunk)
-            if progress is not None:
-                progress(Transfer(file.name, done, header.size_bytes))
+    while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
+        yield UploadModelRequest(chunk=chunk)
+        done += len(chunk)
+        if progress is not None:
+            progress(Transfer(header.file_name, done, header.size_bytes))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import BinaryIO
 
 from tuneyard.client import errors
 from tuneyard.client.connection import Connection, Patience
@@ -26,8 +27,10 @@ async def upload(
             received = dataset.upload.received_bytes
             patience.progressed()
         try:
-            requests = _requests(dataset.name, file, offset=received, progress=progress)
-            answer = await connection.send(connection.datasets.UploadDataset, requests)
+            # Opened here: where a call ends early, gRPC drops the generator without closing it.
+            with file.open("rb") as source:
+                requests = _requests(dataset.name, file, source, offset=received, progress=progress)
+                answer = await connection.send(connection.datasets.UploadDataset, requests)
             dataset = answer.dataset
             if dataset.state == dataset_pb2.DATASET_STATE_UPLOADING:
                 raise errors.ServerUnreachable(
@@ -51,16 +54,15 @@ async def _current(
 
 
 async def _requests(
-    name: str, file: Path, *, offset: int, progress: ProgressCallback | None
+    name: str, file: Path, source: BinaryIO, *, offset: int, progress: ProgressCallback | None
 ) -> AsyncGenerator[UploadDatasetRequest, None]:
     total = file.stat().st_size
     yield UploadDatasetRequest(header=UploadHeader(name=name, offset=offset))
-    with file.open("rb") as source:
-        source.seek(offset)
-        done = offset
-        # In a thread: a slow disk must not hold up the caller's event loop.
-        while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
-            yield UploadDatasetRequest(chunk=chunk)
-            done += len(chunk)
-            if progress is not None:
-                progress(Transfer(file.name, done, total))
+    source.seek(offset)
+    done = offset
+    # In a thread: a slow disk must not hold up the caller's event loop.
+    while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
+        yield UploadDatasetRequest(chunk=chunk)
+        done += len(chunk)
+        if progress is not None:
+            progress(Transfer(file.name, done, total))
