@@ -75,14 +75,6 @@ def test_an_upload_that_a_dead_client_left_is_taken_up(
     assert bytes(datasets.bytes["datasets/flowers"]) == file.read_bytes()
 
 
-def test_a_refused_upload_leaves_no_file_open(gateway: FakeGateway, client: Client, file: Path) -> None:
-    FakeDatasets().serve(gateway)
-    gateway.fail("UploadDataset", TuneyardError("STORAGE_FULL", "the disk is full"), times=20)
-    with pytest.raises(errors.StorageFull):
-        client.datasets.upload(file, format=FORMAT, name="flowers")
-    assert file not in [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-
-
 def test_other_bytes_under_a_taken_name_are_refused(gateway: FakeGateway, client: Client, file: Path) -> None:
     FakeDatasets().serve(gateway)
     client.datasets.upload(file, format=FORMAT, name="flowers")
