@@ -125,7 +125,7 @@ def test_micro_batches_hold_the_same_segments_in_at_most_so_many_rows(
     samples: list[Sample], packing: bool, batch_size: int
 ) -> None:
     rows = laid_out(samples, packing, 8)
-    batches = micro_batches(rows, batch_size)
+    batches = micro_batches(rows, batch_size, pad_token=PAD)
     assert sum(map(len, batches)) == len(rows)
     assert all(1 <= len(batch) <= batch_size for batch in batches)
     assert sum(batch.trained_tokens for batch in batches) == sum(row.trained_tokens for row in rows)
@@ -137,7 +137,7 @@ def test_micro_batches_hold_the_same_segments_in_at_most_so_many_rows(
 
 def test_smaller_micro_batches_compute_the_same_rows() -> None:
     rows = laid_out([sample(number, 40 + number) for number in range(1, 8)], True, 8)
-    whole, halved = (micro_batches(rows, size) for size in (4, 2))
+    whole, halved = (micro_batches(rows, size, pad_token=PAD) for size in (4, 2))
     assert len(halved) > len(whole)
 
     def real(batches: list[Rows]) -> list[list[int]]:
@@ -155,22 +155,22 @@ def test_a_sample_of_impossible_length_is_refused(length: int) -> None:
 
 @given(samples=st.integers(1, 60), size=st.integers(1, 20), seed=st.integers(-3, 10**12))
 def test_an_epoch_takes_every_sample_once(samples: int, size: int, seed: int) -> None:
-    order = SampleOrder(samples, seed=seed)
-    steps = -(-samples // size)
+    order = SampleOrder(samples, samples_per_step=size, seed=seed)
+    steps = order.steps_per_epoch
     for epoch in range(2):
-        taken = [order.positions(epoch * steps + step, size) for step in range(steps)]
+        taken = [order.positions(epoch * steps + step) for step in range(1, steps + 1)]
         assert sorted(np.concatenate(taken).tolist()) == list(range(samples))
         assert all(len(each) == size for each in taken[:-1])
 
 
 def test_the_order_follows_from_seed_and_step_alone() -> None:
-    first, resumed = (SampleOrder(50, seed=3) for _ in range(2))
-    whole = [first.positions(step, 8).tolist() for step in range(14)]
-    assert resumed.positions(13, 8).tolist() == whole[13]
-    assert resumed.positions(2, 8).tolist() == whole[2]
+    first, resumed = (SampleOrder(50, samples_per_step=8, seed=3) for _ in range(2))
+    whole = [first.positions(step).tolist() for step in range(1, 15)]
+    assert resumed.positions(14).tolist() == whole[13]
+    assert resumed.positions(2).tolist() == whole[1]
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    order, other = SampleOrder(50, seed=3), SampleOrder(50, seed=4)
-    orders = [order.positions(0, 50), order.positions(1, 50), other.positions(0, 50)]
+    order, other = (SampleOrder(50, samples_per_step=50, seed=seed) for seed in (3, 4))
+    orders = [order.positions(1), order.positions(2), other.positions(1)]
     assert len({tuple(each.tolist()) for each in orders}) == 3

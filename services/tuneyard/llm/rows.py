@@ -45,8 +45,6 @@ class Rows:
     """Real tokens in the rows, without padding."""
     trained_tokens: int
     """Targets that carry loss."""
-    pad_token: int
-    """What the padding of `ids` consists of."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,7 +79,7 @@ def pack(
     ]
 
 
-def micro_batches(rows: Sequence[Rows], batch_size: int) -> list[Rows]:
+def micro_batches(rows: Sequence[Rows], batch_size: int, *, pad_token: int) -> list[Rows]:
     """Joins neighbouring rows, at most `batch_size` at once, into micro-batches of about as many rows each.
 
     A micro-batch is as wide as its widest row.
@@ -90,28 +88,36 @@ def micro_batches(rows: Sequence[Rows], batch_size: int) -> list[Rows]:
         raise ValueError("batch_size must be at least 1")
     count = -(-len(rows) // batch_size)
     borders = [len(rows) * number // count for number in range(count + 1)] if count else [0]
-    return [_joined(rows[start:stop]) for start, stop in itertools.pairwise(borders)]
+    return [_joined(rows[start:stop], pad_token) for start, stop in itertools.pairwise(borders)]
 
 
 class SampleOrder:
     """Which samples each step takes: every sample once an epoch, in a new random order each epoch.
 
-    It follows from the seed and the step alone, so that a resumed run needs to know the step only.
+    It follows from the seed and the step alone, so that a resumed run needs to know the step only. The last
+    step of an epoch takes what is left.
     """
 
-    def __init__(self, samples: int, *, seed: int) -> None:
-        if samples < 1:
-            raise ValueError("an order needs at least one sample")
+    def __init__(self, samples: int, *, samples_per_step: int, seed: int) -> None:
+        if samples < 1 or samples_per_step < 1:
+            raise ValueError("an order needs at least one sample, and one for each step")
         self.samples = samples
+        self.samples_per_step = samples_per_step
         self._seed = seed
         self._epoch, self._permutation = -1, np.empty(0, dtype=np.int64)
 
-    def positions(self, step: int, samples_per_step: int) -> NDArray[np.int64]:
-        """The positions of the next step's samples after `step` steps; an epoch's last step takes the rest."""
-        steps_per_epoch = -(-self.samples // samples_per_step)
-        epoch, number = divmod(step, steps_per_epoch)
-        start = number * samples_per_step
-        return self._order(epoch)[start : start + samples_per_step]
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which every sample is taken once."""
+        return -(-self.samples // self.samples_per_step)
+
+    def positions(self, step: int) -> NDArray[np.int64]:
+        """The positions of the samples of a step, which counts from 1."""
+        if step < 1:
+            raise ValueError("steps count from 1")
+        epoch, number = divmod(step - 1, self.steps_per_epoch)
+        start = number * self.samples_per_step
+        return self._order(epoch)[start : start + self.samples_per_step]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch != self._epoch:
@@ -172,20 +178,18 @@ def _row(samples: Sequence[Sample], max_length: int, *, pad_token: int, multiple
         positions[0, start:] = np.arange(width - start)
         targets[0, start : stop - 1] = np.where(sample.trained[1:], sample.ids[1:], IGNORED)
         start = stop
-    trained_tokens = int((targets != IGNORED).sum())
-    return Rows(ids, positions, targets, len(samples), tokens, trained_tokens, pad_token)
+    return Rows(ids, positions, targets, len(samples), tokens, int((targets != IGNORED).sum()))
 
 
-def _joined(rows: Sequence[Rows]) -> Rows:
+def _joined(rows: Sequence[Rows], pad_token: int) -> Rows:
     width = max(row.length for row in rows)
     return Rows(
-        ids=np.concatenate([_widened(row.ids, width, row.pad_token) for row in rows]),
+        ids=np.concatenate([_widened(row.ids, width, pad_token) for row in rows]),
         positions=np.concatenate([_longer(row.positions, width) for row in rows]),
         targets=np.concatenate([_widened(row.targets, width, IGNORED) for row in rows]),
         samples=sum(row.samples for row in rows),
         tokens=sum(row.tokens for row in rows),
         trained_tokens=sum(row.trained_tokens for row in rows),
-        pad_token=rows[0].pad_token,
     )
 
 
