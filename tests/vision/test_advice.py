@@ -6,7 +6,8 @@ import pytest
 
 from tuneyard.trainer.curves import Curves
 from tuneyard.trainer.run import AdviceKind
-from tuneyard.vision.advice import TrainingWatch, classifier_subject
+from tuneyard.recipes.watch import TrainingWatch
+from tuneyard.vision.advice import classifier_subject
 
 
 @pytest.fixture

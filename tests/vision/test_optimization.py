@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from tuneyard.vision.optimization import WeightAverage, class_weights, learning_rate, make_optimizer
+from tuneyard.recipes.optimization import learning_rate
+from tuneyard.vision.optimization import WeightAverage, class_weights, make_optimizer
 
 
 def network() -> nn.Module:

@@ -19,7 +19,7 @@ class RateSettings(Protocol):
 
     @property
     def schedule(self) -> str:
-        """"cosine", "linear" or "constant"."""
+        """ "cosine", "linear" or "constant"."""
         ...
 
     @property

@@ -1,32 +1,31 @@
 """The image classifier's recipe: from a dataset and settings to a stored model, read from top to bottom."""
 
-import os
-import time
 from typing import Any
 
 import torch
 from torch import nn
 
+from tuneyard.recipes.checkpoint_state import set_threads
+from tuneyard.recipes.course import train_to_end
+from tuneyard.recipes.random_states import seed_everything
+from tuneyard.recipes.watch import advise_on_speed
 from tuneyard.trainer.errors import Stop, Stopped
 from tuneyard.trainer.last_good import LastGood
-from tuneyard.trainer.oom import MicroBatching, free_memory
+from tuneyard.trainer.oom import MicroBatching
 from tuneyard.trainer.run import Result, Run
 from tuneyard.vision import networks
-from tuneyard.vision.advice import advise_on_data, advise_on_speed
+from tuneyard.vision.advice import advise_on_data
 from tuneyard.vision.architectures import architectures
 from tuneyard.vision.artifacts import Outcome, save_artifacts
 from tuneyard.vision.batches import Augmenter, SampleOrder
 from tuneyard.vision.config import ClassifierConfig
-from tuneyard.vision.learner import Learner, load_training_state, seed_everything
+from tuneyard.vision.learner import Learner, load_training_state
 from tuneyard.vision.optimization import WeightAverage, make_optimizer
 from tuneyard.vision.pixels import decode_workers, load_pixels, stored_side
 from tuneyard.vision.precision import choose
 from tuneyard.vision.splits import make_splits
-from tuneyard.vision.training import Data, Diverged, Training, diverged_again
+from tuneyard.vision.training import Data, Training
 from tuneyard.vision.weights import initial_model, rescales
-
-_SAVE_SECONDS = 600.0
-"""Where no save_steps are set, no more work than this is ever lost."""
 
 
 def train(config: ClassifierConfig, run: Run) -> Result:
@@ -45,21 +44,16 @@ def train(config: ClassifierConfig, run: Run) -> Result:
         batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
     )
-    training = begin(config, data, last_good, batching=batching, device=device, run=run)
-    describe(config, training.learner, data, device=device, run=run)
-    while (diverged := fit(training, run)) is not None:
-        counters = training.learner.counters
-        from_step, factor = counters.step, counters.rate_factor / 2
-        if counters.rate_factor < 1:
-            raise diverged_again(diverged)
-        # What went astray is let go of before its successor is built: both may not fit into memory.
-        del training, counters
-        free_memory()
-        training = begin(
-            config, data, last_good, batching=batching, device=device, run=run, rate_factor=factor
-        )
-        training.rolled_back(diverged, from_step=from_step)
 
+    def begin_at(rate_factor: float | None) -> Training:
+        training = begin(
+            config, data, last_good, batching=batching, device=device, run=run, rate_factor=rate_factor
+        )
+        if rate_factor is None:
+            describe(config, training.learner, data, device=device, run=run)
+        return training
+
+    training = train_to_end(begin_at)
     run.finalizing()
     return finish(config, training, data, run)
 
@@ -72,7 +66,7 @@ def begin(
     batching: MicroBatching,
     device: torch.device,
     run: Run,
-    rate_factor: float | None = None,
+    rate_factor: float | None,
 ) -> Training:
     """A training at the last good checkpoint, or at step 0 where there is none: either way to the bit as it
     was there, but for a new `rate_factor`.
@@ -88,46 +82,6 @@ def begin(
         if rate_factor is not None:
             learner.counters.rate_factor = rate_factor
     return Training(config, learner, data, batching=batching, last_good=last_good, device=device, run=run)
-
-
-def fit(training: Training, run: Run) -> str | None:
-    """Trains to the end, evaluating and saving when it is due. Returns what shows that the training diverged,
-    where it did.
-    """
-    counters, total_steps = training.learner.counters, training.schedule.total_steps
-    saved_at = time.monotonic()
-    with run.stage("train"):
-        try:
-            while True:
-                finished = training.stopped_early or counters.step >= total_steps
-                if (finished or training.evaluation_due) and counters.evaluated_step != counters.step:
-                    training.evaluate()
-                    finished = finished or training.stopped_early
-                if finished:
-                    return None
-                save_due = training.save_due(time.monotonic() - saved_at, longest=_SAVE_SECONDS)
-                if save_due and counters.saved_step != counters.step:
-                    training.save()
-                    saved_at = time.monotonic()
-                training.leave()
-                training.step()
-        except Diverged as diverged:
-            return diverged.seen
-
-
-def set_threads(run: Run, saved: dict[str, Any] | None) -> None:
-    """As many threads as the job had before: sums in another order would round otherwise."""
-    threads = run.cpu_threads
-    if saved and saved["threads"] != threads:
-        if saved["threads"] <= (os.cpu_count() or 1):
-            threads = saved["threads"]
-        else:
-            run.warn(
-                "not_bitwise",
-                f"The checkpoint was made with {saved['threads']} threads, more than this machine has cores:"
-                " results will not be bitwise those of an uninterrupted run.",
-            )
-    torch.set_num_threads(threads)
 
 
 def prepare_data(config: ClassifierConfig, run: Run) -> Data:

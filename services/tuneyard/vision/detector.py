@@ -1,20 +1,22 @@
 """The object detector's recipe: from a dataset and settings to a stored model, read from top to bottom."""
 
 import os
-import time
 from typing import Any
 
 import torch
 from torch import nn
 
 from tuneyard.datasets import Report
+from tuneyard.recipes.checkpoint_state import set_threads
+from tuneyard.recipes.course import train_to_end
+from tuneyard.recipes.precision import Precision
+from tuneyard.recipes.random_states import seed_everything
+from tuneyard.recipes.watch import advise_on_speed
 from tuneyard.trainer.errors import Stop, Stopped
 from tuneyard.trainer.last_good import LastGood
-from tuneyard.trainer.oom import MicroBatching, free_memory
+from tuneyard.trainer.oom import MicroBatching
 from tuneyard.trainer.run import Result, Run
 from tuneyard.vision import detector_precision
-from tuneyard.vision.advice import advise_on_speed
-from tuneyard.vision.classifier import set_threads
 from tuneyard.vision.detector_advice import advise_on_data
 from tuneyard.vision.detector_artifacts import DetectorOutcome, save_artifacts
 from tuneyard.vision.detector_batches import DetectionSamples, SampleOrder, engine_settings
@@ -35,17 +37,11 @@ from tuneyard.vision.detector_splits import DetectionSplits, make_splits
 from tuneyard.vision.detector_training import (
     DetectorData,
     DetectorTraining,
-    Diverged,
-    diverged_again,
-    make_schedule,
+    detector_schedule,
 )
 from tuneyard.vision.detector_weights import initial_detector
-from tuneyard.vision.learner import seed_everything
 from tuneyard.vision.pixels import decode_workers
-from tuneyard.vision.precision import Precision
 
-_SAVE_SECONDS = 600.0
-"""Where no save_steps are set, no more work than this is ever lost."""
 _MAX_WORKERS = 8
 
 
@@ -68,21 +64,16 @@ def train(config: DetectorConfig, run: Run) -> Result:
         batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
     )
-    training = begin(config, data, last_good, batching=batching, device=device, run=run)
-    describe(config, training.learner, data, device=device, run=run)
-    while (diverged := fit(training, run)) is not None:
-        counters = training.learner.counters
-        from_step, factor = counters.step, counters.rate_factor / 2
-        if counters.rate_factor < 1:
-            raise diverged_again(diverged)
-        # What went astray is let go of before its successor is built: both may not fit into memory.
-        del training, counters
-        free_memory()
-        training = begin(
-            config, data, last_good, batching=batching, device=device, run=run, rate_factor=factor
-        )
-        training.rolled_back(diverged, from_step=from_step)
 
+    def begin_at(rate_factor: float | None) -> DetectorTraining:
+        training = begin(
+            config, data, last_good, batching=batching, device=device, run=run, rate_factor=rate_factor
+        )
+        if rate_factor is None:
+            describe(config, training.learner, data, device=device, run=run)
+        return training
+
+    training = train_to_end(begin_at)
     run.finalizing()
     return finish(config, training, data, run)
 
@@ -95,7 +86,7 @@ def begin(
     batching: MicroBatching,
     device: torch.device,
     run: Run,
-    rate_factor: float | None = None,
+    rate_factor: float | None,
 ) -> DetectorTraining:
     """A training at the last good checkpoint, or at step 0 where there is none: either way to the bit as it
     was there, but for a new `rate_factor`.
@@ -125,34 +116,9 @@ def begin(
     )
 
 
-def fit(training: DetectorTraining, run: Run) -> str | None:
-    """Trains to the end, evaluating and saving when it is due. Returns what shows that the training diverged,
-    where it did.
-    """
-    counters, total_steps = training.learner.counters, training.schedule.total_steps
-    saved_at = time.monotonic()
-    with run.stage("train"):
-        try:
-            while True:
-                finished = training.stopped_early or counters.step >= total_steps
-                if (finished or training.evaluation_due) and counters.evaluated_step != counters.step:
-                    training.evaluate()
-                    finished = finished or training.stopped_early
-                if finished:
-                    return None
-                save_due = training.save_due(time.monotonic() - saved_at, longest=_SAVE_SECONDS)
-                if save_due and counters.saved_step != counters.step:
-                    training.save()
-                    saved_at = time.monotonic()
-                training.leave()
-                training.step()
-        except Diverged as diverged:
-            return diverged.seen
-
-
 def prepare_data(config: DetectorConfig, splits: DetectionSplits, report: Report, run: Run) -> DetectorData:
     """Both splits' images and boxes; decoding happens only where the cache does not have them."""
-    schedule = make_schedule(config, len(splits.train))
+    schedule = detector_schedule(config, len(splits.train))
     settings = engine_settings(config, epochs=max(1, round(schedule.total_epochs)))
     workers = decode_workers(run.cpu_threads, config.data_loader_workers)
     step_size, batch = config.effective_batch_size, config.evaluation_batch_size

@@ -4,9 +4,10 @@ from collections import Counter
 from statistics import median
 
 from tuneyard.datasets import Report
+from tuneyard.recipes.watch import Subject
 from tuneyard.trainer import curves
 from tuneyard.trainer.run import AdviceKind, Run
-from tuneyard.vision.advice import Subject
+from tuneyard.vision.advice import FIRST_BATCH
 from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_recommended import usual_learning_rate
 from tuneyard.vision.detector_splits import DetectionSplits
@@ -25,6 +26,7 @@ def detector_subject(config: DetectorConfig, report: Report) -> Subject:
         learning_rate=config.learning_rate,
         usual_learning_rate=usual_learning_rate(config.optimizer),
         report=report,
+        shown_in=f"{FIRST_BATCH} shows the first batch with its labels",
         overfitting_remedies=(
             f"Add more training data: there are {report.samples} images.",
             "Use more augmentation: mixup, rotation, a stronger scale.",

@@ -5,24 +5,25 @@ restored makes the next step bitwise the one that would have followed, with the 
 """
 
 import json
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from tuneyard.recipes.checkpoint_state import save_tensors, unusable_checkpoint
+from tuneyard.recipes.counters import Counters
+from tuneyard.recipes.optimization import allocate_state, decay_groups
+from tuneyard.recipes.precision import Precision
 from tuneyard.trainer.curves import Curves
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_offline import ModelEMA
-from tuneyard.vision.learner import LossHistory
-from tuneyard.vision.precision import Precision
 
 _VERSION = 1
 _MODEL, _AVERAGE, _BEST, _OPTIMIZER = (
@@ -32,25 +33,6 @@ _MODEL, _AVERAGE, _BEST, _OPTIMIZER = (
     "optimizer.safetensors",
 )
 _STATE = "training.json"
-
-
-@dataclass
-class DetectorCounters:
-    """Where training stands, in numbers."""
-
-    step: int = 0
-    evaluated_step: int = 0
-    """The step at which the model was last evaluated."""
-    saved_step: int = 0
-    best_value: float | None = None
-    """Of the watched metric."""
-    best_step: int = 0
-    evaluations_since_best: int = 0
-    evaluations: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-    """Every evaluation's step and metrics."""
-    losses: LossHistory = field(default_factory=LossHistory)
-    rate_factor: float = 1.0
-    """By which the spec's learning rate is multiplied: a half once the training has diverged."""
 
 
 @dataclass
@@ -67,7 +49,7 @@ class DetectorLearner:
     """Where the first weights came from."""
     class_width: int
     """The width of the head's class branch, which the first weights decide."""
-    counters: DetectorCounters = field(default_factory=DetectorCounters)
+    counters: Counters = field(default_factory=Counters)
     curves: Curves = field(default_factory=Curves)
     best_weights: dict[str, Tensor] | None = None
     """On the host: the averaged weights at `counters.best_step`."""
@@ -89,15 +71,15 @@ class DetectorLearner:
 
     def save(self, folder: Path) -> None:
         """Writes everything into an empty folder: tensors as safetensors, numbers as JSON."""
-        _save_tensors(self.model.state_dict(), folder / _MODEL)
-        _save_tensors(self.evaluated_model.state_dict(), folder / _AVERAGE)
+        save_tensors(self.model.state_dict(), folder / _MODEL)
+        save_tensors(self.evaluated_model.state_dict(), folder / _AVERAGE)
         # At the best step itself the weights stand in the folder already.
         if self.best_weights is not None and self.counters.best_step != self.counters.step:
-            _save_tensors(self.best_weights, folder / _BEST)
-        _save_tensors(dict(self._moments()), folder / _OPTIMIZER)
+            save_tensors(self.best_weights, folder / _BEST)
+        save_tensors(dict(self._moments()), folder / _OPTIMIZER)
         state = {
             "version": _VERSION,
-            "counters": asdict(self.counters),
+            "counters": self.counters.state_dict(),
             "curves": self.curves.state_dict(),
             "average_updates": self.average.updates,
             "scaler": self.scaler.state_dict(),
@@ -126,23 +108,14 @@ class DetectorLearner:
                 raise ValueError(f"{len(moments)} values too many of the optimizer")
             self.average.updates = state["average_updates"]
             self.scaler.load_state_dict(state["scaler"])
-            self.counters = _counters(state["counters"])
+            self.counters = Counters.from_state(state["counters"])
             self.curves.load_state_dict(state["curves"])
             if (folder / _BEST).exists():
                 self.best_weights = load_file(folder / _BEST)
             elif self.counters.best_step == self.counters.step and self.counters.best_value is not None:
                 self.keep_as_best()
         except (KeyError, OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
-            raise _unusable(error) from error
-
-
-def _counters(value: dict[str, Any]) -> DetectorCounters:
-    losses = value.pop("losses")
-    points = [(int(step), float(loss)) for step, loss in losses["points"]]
-    evaluations = [(int(step), dict(metrics)) for step, metrics in value.pop("evaluations")]
-    return DetectorCounters(
-        **value, evaluations=evaluations, losses=LossHistory(points=points, stride=losses["stride"])
-    )
+            raise unusable_checkpoint(error) from error
 
 
 def load_training_state(folder: Path) -> dict[str, Any]:
@@ -150,22 +123,10 @@ def load_training_state(folder: Path) -> dict[str, Any]:
     try:
         state = json.loads((folder / _STATE).read_text())
     except (OSError, ValueError) as error:
-        raise _unusable(error) from error
+        raise unusable_checkpoint(error) from error
     if not isinstance(state, dict) or state.get("version") != _VERSION:
-        raise _unusable(ValueError("of another release"))
+        raise unusable_checkpoint(ValueError("of another release"))
     return state
-
-
-def _unusable(error: Exception) -> RecipeError:
-    return RecipeError(
-        f"The checkpoint cannot be continued: {type(error).__name__}.",
-        reason="CHECKPOINT_CORRUPT",
-        remedies=("Run the job again from its beginning (`tuneyard jobs rerun`).",),
-    )
-
-
-def _save_tensors(state: dict[str, Tensor], path: Path) -> None:
-    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, path)
 
 
 def make_average(model: nn.Module) -> Any:
@@ -203,53 +164,15 @@ def make_optimizer(model: nn.Module, config: DetectorConfig) -> Optimizer:
     Biases and the weights of norms are not decayed.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = decay_groups(trained, weight_decay=config.weight_decay)
     optimizer: Optimizer
     if config.optimizer == "sgd":
         momentum = config.momentum
         optimizer = SGD(groups, lr=config.learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True)
     else:
         optimizer = AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.999), fused=True)
-    _allocate_state(optimizer, trained)
+    allocate_state(optimizer)
     return optimizer
-
-
-def _allocate_state(optimizer: Optimizer, trained: Sequence[Tensor]) -> None:
-    """Makes the state as the first step would, all zero."""
-    for parameter in trained:
-        zeros = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        if isinstance(optimizer, AdamW):
-            optimizer.state[parameter] = {
-                # The fused kernel wants its count beside the weights.
-                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-                "exp_avg": zeros,
-                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-            }
-        elif optimizer.param_groups[0]["momentum"]:
-            optimizer.state[parameter] = {"momentum_buffer": zeros}
-
-
-def learning_rate(config: DetectorConfig, *, step: int, total_steps: int) -> float:
-    """The rate of one step, counted from 0: a straight rise to the peak, then the schedule down to zero."""
-    warmup = warmup_steps(config, total_steps)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    done = (step - warmup) / max(1, total_steps - warmup)
-    if config.schedule == "cosine":
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-    if config.schedule == "linear":
-        return config.learning_rate * (1 - done)
-    return config.learning_rate
-
-
-def warmup_steps(config: DetectorConfig, total_steps: int) -> int:
-    """The steps over which the rate rises."""
-    if config.warmup_steps is not None:
-        return min(config.warmup_steps, total_steps)
-    return round(config.warmup_ratio * total_steps)
 
 
 def class_weights(config: DetectorConfig, classes: Sequence[str], boxes: Sequence[int]) -> Tensor | None:

@@ -5,7 +5,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tuneyard.vision.precision import Precision, autocast
+from tuneyard.recipes.precision import Precision, autocast
 
 LOSSES = ("box_loss", "cls_loss", "dfl_loss")
 

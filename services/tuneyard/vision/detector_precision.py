@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from tuneyard.recipes.precision import Precision, cpu_model, cpu_multiplies_bf16, precision_of_cuda
 from tuneyard.trainer.oom import is_out_of_memory
 from tuneyard.trainer.run import Run
 from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_loss import DetectorLoss
-from tuneyard.vision.precision import Precision, cpu_model, cpu_multiplies_bf16, precision_of_cuda
 
 _CANDIDATES: tuple[Precision, ...] = ("fp32", "bf16")
 _NEEDED_GAIN = 1.1

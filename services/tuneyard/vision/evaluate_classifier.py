@@ -6,6 +6,7 @@ Interrupted, it begins anew: nothing is saved before everything is measured.
 import torch
 from torch import nn
 
+from tuneyard.recipes.precision import autocast
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.trainer.run import Result, Run
 from tuneyard.vision.config import ClassifierConfig
@@ -15,7 +16,6 @@ from tuneyard.vision.evaluate_report import Measured, save_report
 from tuneyard.vision.evaluate_samples import leak_warning, measured_samples
 from tuneyard.vision.evaluate_scores import Predictions, answers, joined, score
 from tuneyard.vision.pixels import Pixels, decode_workers, load_pixels
-from tuneyard.vision.precision import autocast
 from tuneyard.vision.stored_classifier import StoredClassifier, load_stored
 
 _BATCH = 64

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tuneyard.recipes.precision import Precision
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.run import Result, Run
 from tuneyard.vision.detector_batches import DetectionSamples, engine_settings
@@ -23,7 +24,6 @@ from tuneyard.vision.evaluate_detector_inputs import base_or_reason, measured_sp
 from tuneyard.vision.evaluate_detector_report import MeasuredDetector, save_report
 from tuneyard.vision.evaluate_samples import leak_warning, require_unchanged
 from tuneyard.vision.pixels import decode_workers
-from tuneyard.vision.precision import Precision
 from tuneyard.vision.stored_classifier import MANIFEST
 
 _PRECISION: Precision = "fp32"

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tuneyard.recipes.precision import Precision, autocast
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.vision.batches import Augmenter
 from tuneyard.vision.pixels import Pixels
-from tuneyard.vision.precision import Precision, autocast
 
 
 @dataclass(frozen=True)

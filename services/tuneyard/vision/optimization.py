@@ -1,13 +1,13 @@
-"""What changes weights: the optimizer with its state allocated, the learning rate's course, the average."""
+"""What changes a classifier's weights: its optimizer, the weights of its classes, the average."""
 
 import copy
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from tuneyard.recipes.optimization import allocate_state, decay_groups
 from tuneyard.vision.config import ClassifierConfig
 
 
@@ -17,59 +17,14 @@ def make_optimizer(model: nn.Module, config: ClassifierConfig) -> Optimizer:
     Biases and the weights of norms are not decayed.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = decay_groups(trained, weight_decay=config.weight_decay)
     optimizer: Optimizer
     if config.optimizer == "sgd":
         optimizer = SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
     else:
         optimizer = AdamW(groups, lr=config.learning_rate, fused=True)
-    _allocate_state(optimizer, trained)
+    allocate_state(optimizer)
     return optimizer
-
-
-def _allocate_state(optimizer: Optimizer, trained: Sequence[Tensor]) -> None:
-    """Makes the state as the first step would, all zero; a test compares the two."""
-    for parameter in trained:
-        if isinstance(optimizer, AdamW):
-            optimizer.state[parameter] = {
-                # The fused kernel wants its count beside the weights.
-                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-            }
-        elif optimizer.param_groups[0]["momentum"]:
-            momentum = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-            optimizer.state[parameter] = {"momentum_buffer": momentum}
-
-
-def learning_rate(config: ClassifierConfig, *, step: int, total_steps: int) -> float:
-    """The rate of one step, counted from 0: a straight rise to the peak, then the schedule down to zero."""
-    warmup = warmup_steps(config, total_steps)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    done = (step - warmup) / max(1, total_steps - warmup)
-    if config.schedule == "cosine":
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-    if config.schedule == "linear":
-        return config.learning_rate * (1 - done)
-    return config.learning_rate
-
-
-def warmup_steps(config: ClassifierConfig, total_steps: int) -> int:
-    """The steps over which the rate rises."""
-    if config.warmup_steps is not None:
-        return min(config.warmup_steps, total_steps)
-    return round(config.warmup_ratio * total_steps)
-
-
-def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Sets the rate of every group."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def class_weights(config: ClassifierConfig, classes: Sequence[str], counts: Sequence[int]) -> Tensor | None:

@@ -5,39 +5,31 @@ trainer's cache, so that only the first job of its kind pays for it.
 """
 
 import copy
-import functools
 import json
-import os
 import time
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Literal, cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from tuneyard.recipes.precision import (
+    Precision,
+    autocast,
+    cpu_model,
+    cpu_multiplies_bf16,
+    precision_of_cuda,
+)
 from tuneyard.trainer.oom import is_out_of_memory
 from tuneyard.trainer.run import Run
 from tuneyard.vision.architectures import architectures
 from tuneyard.vision.config import ClassifierConfig
 
-Precision = Literal["bf16", "fp16", "fp32"]
-
-_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _WORTH_MEASURING = 1_000_000_000
 """Multiply-adds of a step's forward pass below which casting costs about what the faster arithmetic saves."""
 _NEEDED_GAIN = 1.1
 _PROBE_SAMPLES = 16
 _PROBE_REPEATS = 2
-
-
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
-    """The context of forward passes in this precision."""
-    if precision == "fp32":
-        return nullcontext()
-    context = torch.autocast(device.type, dtype=_TYPES[precision])
-    return cast(AbstractContextManager[None], context)
 
 
 def choose(config: ClassifierConfig, model: nn.Module, *, device: torch.device, run: Run) -> Precision:
@@ -47,14 +39,6 @@ def choose(config: ClassifierConfig, model: nn.Module, *, device: torch.device, 
     if device.type == "cuda":
         return precision_of_cuda(device)
     return _of_cpu(config, model, run=run)
-
-
-def precision_of_cuda(device: torch.device) -> Precision:
-    """The fastest precision that an accelerator does well, by its generation."""
-    major, _ = torch.cuda.get_device_capability(device)
-    if major >= 8:
-        return "bf16"
-    return "fp16" if major >= 7 else "fp32"
 
 
 def _of_cpu(config: ClassifierConfig, model: nn.Module, *, run: Run) -> Precision:
@@ -76,28 +60,6 @@ def _of_cpu(config: ClassifierConfig, model: nn.Module, *, run: Run) -> Precisio
     seconds = json.loads((folder / "seconds.json").read_text())
     fast = seconds["bf16"] is not None and seconds["bf16"] * _NEEDED_GAIN < seconds["fp32"]
     return "bf16" if fast else "fp32"
-
-
-@functools.cache
-def cpu_multiplies_bf16() -> bool:
-    """Whether the processor has bfloat16 matrix or dot products; without them bf16 is emulated and slow."""
-    flags = _cpu_info("flags").split()
-    return bool({"amx_bf16", "avx512_bf16", "bf16"} & {*flags, *_cpu_info("Features").split()})
-
-
-def cpu_model() -> str:
-    """The processor's name, on which measurements depend."""
-    return _cpu_info("model name") or os.uname().machine
-
-
-@functools.cache
-def _cpu_info(field: str) -> str:
-    """The first processor's entry of a field; empty where the system tells nothing."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
 def measure(model: nn.Module, *, samples: int, image_size: int) -> dict[str, float | None]:

@@ -1,7 +1,6 @@
 """A stored classifier, loaded from its two files and asked about images. Knows nothing of training."""
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from tuneyard.vision import networks
 from tuneyard.vision.batches import centre
 from tuneyard.vision.pixels import decode
+from tuneyard.vision.stored_classifier import load_stored
 
 
 @dataclass(frozen=True)
@@ -53,24 +51,18 @@ class Classifier:
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
-        """The classifier whose model.safetensors and config.json lie in a folder."""
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model = networks.build(
-            config["architecture"],
-            classes=len(config["classes"]),
-            image_size=config["image_size"],
-            dropout=config["dropout"],
-            rescales=config["transform_input"],
-        )
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-        preprocessing = config["preprocessing"]
+        """The classifier whose model.safetensors and config.json lie in a folder.
+
+        Raises RecipeError MODEL_NOT_FOUND.
+        """
+        stored = load_stored(folder)
         return cls(
-            model,
-            classes=config["classes"],
-            stored_side=preprocessing["resize_shorter_side"],
-            image_size=config["image_size"],
-            mean=preprocessing["mean"],
-            std=preprocessing["std"],
+            stored.model,
+            classes=stored.classes,
+            stored_side=stored.stored_side,
+            image_size=stored.image_size,
+            mean=stored.mean,
+            std=stored.std,
             device=torch.device(device),
         )
 

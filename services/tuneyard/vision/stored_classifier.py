@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from tuneyard.recipes.precision import Precision
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.vision import networks
 from tuneyard.vision.batches import Augmenter
 from tuneyard.vision.config import Augmentation
-from tuneyard.vision.precision import Precision
 
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 
@@ -60,7 +60,7 @@ def load_stored(folder: Path) -> StoredClassifier:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise RecipeError(
-            f"The source job left no classifier that can be loaded ({type(error).__name__}).",
+            f"The files hold no classifier that can be loaded ({type(error).__name__}).",
             reason="MODEL_NOT_FOUND",
             remedies=("Name a job that trained an image classifier and whose artifacts are complete.",),
         ) from error

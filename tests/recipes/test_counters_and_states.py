@@ -4,7 +4,8 @@ import random
 import numpy as np
 import torch
 
-from tuneyard.vision.learner import LossHistory, random_states, set_random_states
+from tuneyard.recipes.counters import LossHistory
+from tuneyard.recipes.random_states import random_states, set_random_states
 
 
 def test_a_history_of_losses_stays_small_and_even() -> None:
