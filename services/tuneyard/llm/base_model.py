@@ -1,0 +1,118 @@
+"""Loading base models: from a local folder in the layout of transformers, safetensors only, no foreign code.
+
+Where the folder comes from (the store, the hub) is not decided here.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
+
+from tuneyard.llm.config import LanguageModelConfig
+from tuneyard.llm.precision import Precision, base_dtype
+from tuneyard.llm.quantization import keep_weights_as_trained, loading_settings
+from tuneyard.llm.safe_config import check_folder, refused
+from tuneyard.llm.tokenizer_files import load_tokenizer
+from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.oom import is_out_of_memory
+
+__all__ = ["load_base", "load_model", "load_tokenizer"]
+
+
+def load_base(
+    folder: Path, config: LanguageModelConfig, *, device: torch.device, precision: Precision
+) -> PreTrainedModel:
+    """The model that training begins with: its weights in the number format that the method wants, frozen
+    unless all are trained, in training mode.
+
+    Raises RecipeError: as `load_model`.
+    """
+    model = load_model(
+        folder,
+        device=device,
+        dtype=base_dtype(precision, config.method),
+        quantization=loading_settings(config.quantization, device) if config.quantization else None,
+    )
+    for parameter in model.parameters():
+        if config.method != "full" or not parameter.is_floating_point():
+            parameter.requires_grad_(False)
+    if config.gradient_checkpointing:
+        # Without re-entrance, gradients flow to the adapters although no input wants any.
+        cast(Any, model).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+    return model
+
+
+def load_model(
+    folder: Path, *, device: torch.device, dtype: torch.dtype, quantization: Any = None
+) -> PreTrainedModel:
+    """A causal language model in evaluation mode; `quantization` are transformers' settings for it.
+
+    Each weight is read, cast and quantised by itself: never is the whole model in memory twice. Raises
+    RecipeError: as `safe_config.check_folder`, and BASE_MODEL_UNAVAILABLE where weights are missing or no
+    safetensors.
+    """
+    check_folder(folder)
+    with _quiet():
+        try:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                dtype=dtype,
+                device_map={"": device},
+                quantization_config=quantization,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except Exception as error:  # transformers raises nearly anything on files that it does not like
+            if is_out_of_memory(error) or isinstance(error, MemoryError):
+                raise
+            raise _unloadable(error) from error
+    model, info = loaded
+    _refuse_incomplete(info)
+    model.config.use_cache = False
+    keep_weights_as_trained(model)
+    return cast(PreTrainedModel, model)
+
+
+def _refuse_incomplete(info: dict[str, Any]) -> None:
+    """transformers fills what is missing with random numbers, and says so only in its log."""
+    missing = sorted(map(str, info["missing_keys"])) + sorted(str(key) for key in info["mismatched_keys"])
+    if missing:
+        raise refused(
+            f"The base model's weights do not fit its config.json: {len(missing)} tensors are missing or of"
+            f" another shape, the first {missing[0]}.",
+            "Import the whole folder again, as it was published.",
+            reason="BASE_MODEL_UNAVAILABLE",
+        )
+
+
+def _unloadable(error: Exception) -> RecipeError:
+    return refused(
+        f"The base model cannot be loaded from its files ({type(error).__name__}): they must be safetensors"
+        " of an architecture that this release of transformers knows.",
+        "Import the model again, with its *.safetensors files and config.json.",
+        reason="BASE_MODEL_UNAVAILABLE",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Progress bars and reports of the library are not for the job's log."""
+    library: Any = logging
+    level = library.get_verbosity()
+    bars = library.is_progress_bar_enabled()
+    library.set_verbosity_error()
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        library.set_verbosity(level)
+        if bars:
+            library.enable_progress_bar()
