@@ -957,6 +957,7 @@ class InferRequest(_message.Message):
     ARTIFACTS_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """"jobs/{job}"."""
     request: _builtins.bytes
@@ -971,6 +972,12 @@ class InferRequest(_message.Message):
     def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.StoredFile]:
         """Its model's files, of all its artifacts."""
 
+    @_builtins.property
+    def model(self) -> Global___ModelSource:
+        """The base model that the job started from, where it is one of the store and still there; of tasks whose artifacts may
+        be an adapter alone.
+        """
+
     def __init__(
         self,
         *,
@@ -979,10 +986,11 @@ class InferRequest(_message.Message):
         artifacts: _abc.Iterable[_event_pb2.StoredFile] | None = ...,
         request: _builtins.bytes = ...,
         method: _builtins.str = ...,
+        model: Global___ModelSource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "job", b"job", "method", b"method", "request", b"request", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "job", b"job", "method", b"method", "model", b"model", "request", b"request", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
