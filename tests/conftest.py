@@ -1,5 +1,6 @@
 """Fixtures that several folders share: real servers, started once per run, skipped where there is none."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +17,12 @@ T = TypeVar("T")
 # the day's examples; everybody else tries new ones.
 settings.register_profile("tuneyard", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("tuneyard")
+
+
+def pytest_collection_finish() -> None:
+    """Tests that collect garbage need not look through what was loaded for all tests, torch among it."""
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from tests.support.servers import S3Server
 from tuneyard.storage import FolderStore, ObjectStore, StoreSettings
@@ -35,46 +36,65 @@ def clock() -> Clock:
     return Clock()
 
 
-@contextmanager
-def _serving(build: Callable[[str], FolderStore]) -> Iterator[str]:
-    """A real HTTP listener for a folder store, in a thread with a loop of its own; yields its address."""
-    config = uvicorn.Config(lambda: None, host="127.0.0.1", port=0, log_level="error", lifespan="off")
-    listener = config.bind_socket()
-    # Requests wait in the queue until the loop runs.
-    listener.listen()
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config.app = blob_app(build(address))
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
-    thread.start()
-    try:
-        yield address
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
-        listener.close()
+class Listener:
+    """A real HTTP listener that answers for one store after the other: starting and stopping one takes as
+    long as many tests.
+    """
+
+    def __init__(self) -> None:
+        self._config = uvicorn.Config(self, host="127.0.0.1", port=0, log_level="error", lifespan="off")
+        self._socket = self._config.bind_socket()
+        # Requests wait in the queue until the loop runs.
+        self._socket.listen()
+        self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def serve(self, store: FolderStore) -> None:
+        """From now on requests are for this store."""
+        self._app = blob_app(store)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Answers in a thread with a loop of its own."""
+        server = uvicorn.Server(self._config)
+        thread = threading.Thread(
+            target=lambda: asyncio.run(server.serve(sockets=[self._socket])), daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)
+            self._socket.close()
+
+
+@pytest.fixture(scope="session")
+def listener() -> Iterator[Listener]:
+    listener = Listener()
+    with listener.running():
+        yield listener
 
 
 @pytest.fixture(params=["folder", pytest.param("minio", marks=pytest.mark.integration)])
-def reopen(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
-) -> Iterator[Callable[[], ObjectStore]]:
+def reopen(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[], ObjectStore]:
     """Opens the test's store; each call gives one that remembers nothing of the others."""
     if request.param == "folder":
-        root = tmp_path / "store"
-        with _serving(lambda url: FolderStore(root, public_url=url)) as url:
-            yield lambda: FolderStore(root, public_url=url, clock=clock)
-    else:
-        server: S3Server = request.getfixturevalue("s3")
-        settings = StoreSettings(
-            s3_endpoint=server.endpoint,
-            s3_access_key=server.access_key,
-            s3_secret_key=server.secret_key,
-            s3_region=server.region,
-            s3_secure=server.secure,
-        )
-        bucket = S3Bucket(server.bucket, settings=settings, clock=clock)
-        yield lambda: MinioStore(bucket, prefix="some/prefix")
+        root, listener = tmp_path / "store", request.getfixturevalue("listener")
+        listener.serve(FolderStore(root, public_url=listener.address))
+        return lambda: FolderStore(root, public_url=listener.address, clock=clock)
+    server: S3Server = request.getfixturevalue("s3")
+    settings = StoreSettings(
+        s3_endpoint=server.endpoint,
+        s3_access_key=server.access_key,
+        s3_secret_key=server.secret_key,
+        s3_region=server.region,
+        s3_secure=server.secure,
+    )
+    bucket = S3Bucket(server.bucket, settings=settings, clock=clock)
+    return lambda: MinioStore(bucket, prefix="some/prefix")
 
 
 @pytest.fixture
