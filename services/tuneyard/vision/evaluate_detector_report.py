@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tuneyard.trainer.report_html import Facts, Picture, Section, Table, write_page
 from tuneyard.trainer.run import ArtifactKind, Run
 from tuneyard.vision import detector_pictures, report_pictures
 from tuneyard.vision.detector_batches import DetectionSamples, Draw, Sample
@@ -17,7 +18,6 @@ from tuneyard.vision.detector_evaluation import DetectionEvaluation, DetectionEv
 from tuneyard.vision.detector_model import LoadedDetector
 from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.export_check import spread
-from tuneyard.vision.report_html import Facts, Picture, Section, Table, write_page
 from tuneyard.vision.weights import write_json
 
 _EXAMINED = 200

@@ -1,0 +1,59 @@
+"""Where a worker enters the family. torch is only named here, for the warm server; the recipe imports it."""
+
+from tuneyard.llm.config import language_model_config
+from tuneyard.llm.evaluate_config import evaluate_config, training_request
+from tuneyard.llm.export_config import export_config
+from tuneyard.llm.merge_config import merge_config
+from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.finished_model import Answerer, FinishedModel
+from tuneyard.trainer.run import Result, Run
+from tuneyard.v1 import trainer_service_pb2
+
+PRELOAD = (
+    "numpy",
+    "torch",
+    "torch.utils.checkpoint",
+    "safetensors.torch",
+    "tokenizers",
+    "transformers",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.llama.modeling_llama",
+    "transformers.integrations.bitsandbytes",
+    "peft",
+    "tuneyard.llm.finetune",
+    "tuneyard.llm.inference",
+)
+"""Imported once by the warm server, from which workers are forked."""
+
+
+def execute(request: trainer_service_pb2.StartRunRequest, run: Run) -> Result:
+    """Runs the recipe for the request's task. Raises RecipeError and Stopped."""
+    kind = request.spec.WhichOneof("kind")
+    trained = request.spec if kind == "training" else request.source_spec
+    match kind, trained.training.WhichOneof("task"):
+        case "training", "language_model":
+            from tuneyard.llm import finetune
+
+            return finetune.train(language_model_config(request), run)
+        case "evaluate", "language_model":
+            from tuneyard.llm import evaluate
+
+            source = language_model_config(training_request(request))
+            return evaluate.evaluate(evaluate_config(request), source, run)
+        case "merge", "language_model":
+            from tuneyard.llm import merge
+
+            return merge.merge(merge_config(request), run)
+        case "export", "language_model":
+            from tuneyard.llm import export
+
+            return export.export(export_config(request), run)
+        case _, task:
+            raise RecipeError(f"This trainer cannot do {task or kind} jobs.", reason="NOT_SUPPORTED")
+
+
+def open_model(model: FinishedModel) -> Answerer:
+    """A finished job's model, ready to be tried. Raises RecipeError and InferenceError."""
+    from tuneyard.llm import inference
+
+    return inference.open_model(model)
