@@ -10,7 +10,7 @@ from tests.support.fake_trainer import FakeTrainer
 from tuneyard.gateway.inference import Inference
 from tuneyard.gateway.trainers import TrainerAddress, Trainers
 from tuneyard.rpc.errors import TuneyardError
-from tuneyard.v1 import event_pb2, job_pb2, training_pb2
+from tuneyard.v1 import event_pb2, job_pb2, trainer_service_pb2, training_pb2
 from tuneyard.v1.inference_service_pb2 import ClassifyRequest, DetectRequest, GenerateTextRequest
 
 VISION, LLM = training_pb2.FAMILY_VISION, training_pb2.FAMILY_LLM
@@ -43,6 +43,15 @@ class Jobs:
 
     async def stored_artifacts(self, name: str) -> list[event_pb2.StoredFile]:
         return [event_pb2.StoredFile(path=path, key=f"k/{path}") for path in self.kinds]
+
+
+class Models:
+    """A store with one model."""
+
+    async def source(self, name: str) -> trainer_service_pb2.ModelSource:
+        if name != "models/base":
+            raise TuneyardError("MODEL_NOT_FOUND", name)
+        return trainer_service_pb2.ModelSource(name=name, sha256="abc")
 
 
 @pytest.fixture
@@ -79,7 +88,7 @@ async def refused(inference: Inference, method: str, request: object) -> Tuneyar
 
 
 async def test_the_model_s_files_and_the_question_reach_the_trainer(first: FakeTrainer) -> None:
-    inference = Inference(jobs=Jobs(), trainers=await reached(first))
+    inference = Inference(jobs=Jobs(), models=Models(), trainers=await reached(first))
     assert await inference.ask("Classify", question(), within=10) == b"from the first"
     [asked] = first.questions
     assert [file.path for file in asked.artifacts] == ["model.safetensors", "config.json"]
@@ -87,11 +96,35 @@ async def test_the_model_s_files_and_the_question_reach_the_trainer(first: FakeT
     assert (asked.method, asked.spec.training) == ("Classify", CLASSIFIER)
 
 
+@pytest.mark.parametrize(("name", "sent"), [("models/base", "abc"), ("models/gone", ""), ("phi-2", "")])
+async def test_an_adapter_is_sent_with_its_base_where_the_store_has_it(
+    first: FakeTrainer, name: str, sent: str
+) -> None:
+    jobs = Jobs(training_pb2.TrainingSpec(base_model=name, language_model=training_pb2.LanguageModel()))
+    jobs.kinds = {
+        "adapter/adapter_model.safetensors": event_pb2.ARTIFACT_KIND_ADAPTER,
+        "manifest.json": event_pb2.ARTIFACT_KIND_MANIFEST,
+        "metrics.json": event_pb2.ARTIFACT_KIND_METRICS,
+    }
+    inference = Inference(jobs=jobs, models=Models(), trainers=await reached(first, family=LLM))
+    await inference.ask("GenerateText", GenerateTextRequest(job="jobs/a"), within=10)
+    [asked] = first.questions
+    assert asked.model.sha256 == sent
+    assert [file.path for file in asked.artifacts] == ["adapter/adapter_model.safetensors", "manifest.json"]
+
+
+async def test_a_manifest_alone_is_no_model(first: FakeTrainer) -> None:
+    jobs = Jobs()
+    jobs.kinds = {"manifest.json": event_pb2.ARTIFACT_KIND_MANIFEST}
+    inference = Inference(jobs=jobs, models=Models(), trainers=await reached(first))
+    assert (await refused(inference, "Classify", question())).reason == "ARTIFACT_NOT_FOUND"
+
+
 async def test_the_least_busy_trainer_is_asked_and_then_stays_the_one(
     first: FakeTrainer, second: FakeTrainer
 ) -> None:
     trainers = await reached(first, second)
-    inference = Inference(jobs=Jobs(), trainers=trainers)
+    inference = Inference(jobs=Jobs(), models=Models(), trainers=trainers)
     assert await inference.ask("Classify", question(), within=10) == b"from the second"
     second.slots = 0
     await trainers.links[1].refresh()
@@ -100,12 +133,12 @@ async def test_the_least_busy_trainer_is_asked_and_then_stays_the_one(
 
 async def test_where_one_trainer_is_busy_another_one_answers(first: FakeTrainer, second: FakeTrainer) -> None:
     second.refusals["Infer"] = TuneyardError("NO_FREE_SLOT", "busy")
-    inference = Inference(jobs=Jobs(), trainers=await reached(first, second))
+    inference = Inference(jobs=Jobs(), models=Models(), trainers=await reached(first, second))
     assert await inference.ask("Classify", question(), within=10) == b"from the first"
 
 
 async def test_a_device_that_an_ended_job_is_about_to_leave_is_waited_for(first: FakeTrainer) -> None:
-    inference = Inference(jobs=Jobs(), trainers=await reached(first))
+    inference = Inference(jobs=Jobs(), models=Models(), trainers=await reached(first))
     first.refusals["Infer"] = TuneyardError("NO_FREE_SLOT", "cpu runs jobs/a", metadata={"jobs": "jobs/a"})
     asyncio.get_running_loop().call_later(0.2, first.refusals.clear)
     assert await inference.ask("Classify", question(), within=10) == b"from the first"
@@ -113,7 +146,7 @@ async def test_a_device_that_an_ended_job_is_about_to_leave_is_waited_for(first:
 
 async def test_a_device_that_a_running_job_has_is_not_waited_for(first: FakeTrainer) -> None:
     jobs = Jobs()
-    inference = Inference(jobs=jobs, trainers=await reached(first))
+    inference = Inference(jobs=jobs, models=Models(), trainers=await reached(first))
     first.refusals["Infer"] = TuneyardError("NO_FREE_SLOT", "cpu runs jobs/b", metadata={"jobs": "jobs/b"})
     jobs.others["jobs/b"] = job_pb2.Job(name="jobs/b", state=job_pb2.JOB_STATE_RUNNING)
     assert (await refused(inference, "Classify", question())).reason == "NO_FREE_SLOT"
@@ -124,7 +157,7 @@ async def test_where_all_are_busy_or_away_the_caller_hears_who_is_busy(
 ) -> None:
     second.refusals["Infer"] = TuneyardError("SHUTTING_DOWN", "stopping")
     first.refusals["Infer"] = TuneyardError("NO_FREE_SLOT", "cpu runs jobs/b")
-    inference = Inference(jobs=Jobs(), trainers=await reached(first, second))
+    inference = Inference(jobs=Jobs(), models=Models(), trainers=await reached(first, second))
     error = await refused(inference, "Classify", question())
     assert (error.reason, error.message) == ("NO_FREE_SLOT", "cpu runs jobs/b")
 
@@ -133,7 +166,7 @@ async def test_what_is_wrong_with_the_request_is_not_tried_elsewhere(
     first: FakeTrainer, second: FakeTrainer
 ) -> None:
     second.refusals["Infer"] = TuneyardError("INVALID_FIELD", "images[0].content: no image")
-    inference = Inference(jobs=Jobs(), trainers=await reached(first, second))
+    inference = Inference(jobs=Jobs(), models=Models(), trainers=await reached(first, second))
     assert (await refused(inference, "Classify", question())).reason == "INVALID_FIELD"
     assert not first.questions
 
@@ -142,21 +175,21 @@ async def test_a_trainer_out_of_reach_is_told(first: FakeTrainer) -> None:
     trainers = await reached(first)
     await first.stop()
     await trainers.links[0].refresh()
-    error = await refused(Inference(jobs=Jobs(), trainers=trainers), "Classify", question())
+    error = await refused(Inference(jobs=Jobs(), models=Models(), trainers=trainers), "Classify", question())
     assert error.reason == "TRAINER_UNAVAILABLE"
 
 
 async def test_a_stream_brings_every_piece(first: FakeTrainer) -> None:
     first.answers = [b"one", b"two", b"three"]
     jobs = Jobs(training_pb2.TrainingSpec(language_model=training_pb2.LanguageModel()))
-    inference = Inference(jobs=jobs, trainers=await reached(first, family=LLM))
+    inference = Inference(jobs=jobs, models=Models(), trainers=await reached(first, family=LLM))
     pieces = inference.stream("GenerateText", GenerateTextRequest(job="jobs/a"), within=10)
     assert [piece async for piece in pieces] == [b"one", b"two", b"three"]
 
 
 async def test_who_leaves_a_stream_early_ends_the_answer(first: FakeTrainer) -> None:
     first.never_ends = True
-    inference = Inference(jobs=Jobs(), trainers=await reached(first))
+    inference = Inference(jobs=Jobs(), models=Models(), trainers=await reached(first))
     async with aclosing(inference.stream("Classify", question(), within=30)) as pieces:
         await anext(pieces)
     async with asyncio.timeout(5):
@@ -164,7 +197,7 @@ async def test_who_leaves_a_stream_early_ends_the_answer(first: FakeTrainer) -> 
 
 
 async def test_another_method_than_the_task_s_names_the_right_one(first: FakeTrainer) -> None:
-    inference = Inference(jobs=Jobs(), trainers=await reached(first))
+    inference = Inference(jobs=Jobs(), models=Models(), trainers=await reached(first))
     error = await refused(inference, "Detect", DetectRequest(job="jobs/a"))
     assert error.reason == "INVALID_FIELD"
     assert [violation.field for violation in error.violations] == ["job"]
@@ -174,7 +207,7 @@ async def test_another_method_than_the_task_s_names_the_right_one(first: FakeTra
 async def test_only_a_job_that_trained_has_a_model_to_try(first: FakeTrainer) -> None:
     jobs = Jobs()
     jobs.job.spec.export.source_job = "jobs/trained"
-    inference = Inference(jobs=jobs, trainers=await reached(first))
+    inference = Inference(jobs=jobs, models=Models(), trainers=await reached(first))
     assert "jobs/trained" in (await refused(inference, "Classify", question())).message
 
 
@@ -182,23 +215,25 @@ async def test_only_a_job_that_trained_has_a_model_to_try(first: FakeTrainer) ->
 async def test_a_job_that_has_not_succeeded_is_not_tried(first: FakeTrainer, state: str) -> None:
     jobs = Jobs()
     jobs.job.state = job_pb2.JobState.Value(f"JOB_STATE_{state}")
-    error = await refused(Inference(jobs=jobs, trainers=await reached(first)), "Classify", question())
+    error = await refused(
+        Inference(jobs=jobs, models=Models(), trainers=await reached(first)), "Classify", question()
+    )
     assert (error.reason, error.metadata) == ("JOB_STATE_CONFLICT", {"state": state})
 
 
 async def test_a_job_without_a_model_says_so(first: FakeTrainer) -> None:
     jobs = Jobs()
     jobs.kinds = {"confusion.png": event_pb2.ARTIFACT_KIND_IMAGE}
-    inference = Inference(jobs=jobs, trainers=await reached(first))
+    inference = Inference(jobs=jobs, models=Models(), trainers=await reached(first))
     assert (await refused(inference, "Classify", question())).reason == "ARTIFACT_NOT_FOUND"
 
 
 async def test_a_name_that_no_job_has_is_told(first: FakeTrainer) -> None:
-    inference = Inference(jobs=Jobs(), trainers=await reached(first))
+    inference = Inference(jobs=Jobs(), models=Models(), trainers=await reached(first))
     assert (await refused(inference, "Classify", question("jobs/b"))).reason == "JOB_NOT_FOUND"
     assert (await refused(inference, "Classify", question("a b"))).violations[0].field == "job"
 
 
 async def test_a_family_without_a_trainer_is_told(first: FakeTrainer) -> None:
-    inference = Inference(jobs=Jobs(), trainers=await reached(first, family=LLM))
+    inference = Inference(jobs=Jobs(), models=Models(), trainers=await reached(first, family=LLM))
     assert (await refused(inference, "Classify", question())).reason == "NO_TRAINER"

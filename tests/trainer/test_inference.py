@@ -20,6 +20,8 @@ from tests.support.fake_launcher import FakeLauncher
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.storage import FolderStore, StoreSettings
 from tuneyard.trainer import inference_worker
+from tuneyard.trainer.fake import entry as fake_entry
+from tuneyard.trainer.finished_model import FinishedModel
 from tuneyard.trainer.inference import Inference
 from tuneyard.trainer.launcher import ExecLauncher, LauncherLost, Prepare, Worker, WorkerExit
 from tuneyard.trainer.loaded_model import InferenceTimes
@@ -37,7 +39,7 @@ from tuneyard.v1.inference_service_pb2 import (
     ImageInput,
 )
 from tuneyard.v1.system_pb2 import SlotKind
-from tuneyard.v1.trainer_service_pb2 import InferRequest
+from tuneyard.v1.trainer_service_pb2 import InferRequest, ModelSource
 
 DEVICE = SlotKind.SLOT_KIND_DEVICE
 RUN = RunKey("jobs/run", 1)
@@ -419,3 +421,34 @@ async def test_a_cold_process_answers_too_and_is_gone_when_it_leaves(tmp_path: P
 def test_the_worker_never_imports_grpc() -> None:
     program = "import sys, tuneyard.trainer.inference_worker; sys.exit('grpc' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+async def test_the_base_model_is_fetched_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[FinishedModel] = []
+    open_model = fake_entry.open_model
+    monkeypatch.setattr(fake_entry, "open_model", lambda model: (opened.append(model), open_model(model))[1])
+    trainer = Trainer(tmp_path)
+    request = trainer.request()
+    request.model.CopyFrom(ModelSource(name="models/base", sha256="b" * 64, files=request.artifacts))
+    assert [piece async for piece in trainer.models.infer(request)]
+    [model] = opened
+    assert model.base_sha256 == "b" * 64
+    assert not (tmp_path / "cache" / "models" / ("b" * 64)).exists()
+    base = model.base()
+    assert base is not None
+    assert (base / "weights.npy").read_bytes() == trainer.weights
+    await trainer.models.close()
+
+
+async def test_a_model_without_a_base_of_the_store_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[FinishedModel] = []
+    open_model = fake_entry.open_model
+    monkeypatch.setattr(fake_entry, "open_model", lambda model: (opened.append(model), open_model(model))[1])
+    trainer = Trainer(tmp_path)
+    await trainer.ask()
+    assert (opened[0].base(), opened[0].base_sha256) == (None, "")
+    await trainer.models.close()

@@ -237,7 +237,7 @@ class Gateway:
             ArtifactServicer(ArtifactLibrary(jobs=jobs, store=store)), server.grpc
         )
         add_InferenceServiceServicer_to_server(
-            InferenceServicer(Inference(jobs=jobs, trainers=trainers)), server.grpc
+            InferenceServicer(Inference(jobs=jobs, models=models, trainers=trainers)), server.grpc
         )
         add_SystemServiceServicer_to_server(SystemServicer(trainers=trainers, info=info), server.grpc)
         address = await server.start(SERVICES)

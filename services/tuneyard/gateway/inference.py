@@ -26,6 +26,11 @@ _METHODS: Final = {
     training_pb2.TASK_KIND_TEXT_TO_IMAGE_LORA: "GenerateImages",
 }
 _MODEL: Final = frozenset({event_pb2.ARTIFACT_KIND_MODEL, event_pb2.ARTIFACT_KIND_ADAPTER})
+_ABOUT_MODEL: Final = _MODEL | {event_pb2.ARTIFACT_KIND_MANIFEST}
+_ON_A_BASE: Final = frozenset(
+    {training_pb2.TASK_KIND_LANGUAGE_MODEL, training_pb2.TASK_KIND_TEXT_TO_IMAGE_LORA}
+)
+"""Tasks whose artifacts may be an adapter alone."""
 _ELSEWHERE: Final = AWAY | {"NO_FREE_SLOT", "STORE_UNAVAILABLE", "TOO_MANY_REQUESTS"}
 """What one trainer says where another one may answer."""
 _MAX_REMEMBERED: Final = 1000
@@ -50,11 +55,20 @@ class JobLookup(Protocol):
         ...
 
 
+class ModelLookup(Protocol):
+    """What is read of models."""
+
+    async def source(self, name: str) -> trainer_service_pb2.ModelSource:
+        """Returns a READY model with its files; MODEL_NOT_FOUND, BASE_MODEL_UNAVAILABLE."""
+        ...
+
+
 class Inference:
     """Passes questions on to trainers, and their answers back."""
 
-    def __init__(self, *, jobs: JobLookup, trainers: Trainers) -> None:
+    def __init__(self, *, jobs: JobLookup, models: ModelLookup, trainers: Trainers) -> None:
         self._jobs = jobs
+        self._models = models
         self._trainers = trainers
         self._answered_by: dict[str, str] = {}
 
@@ -80,6 +94,7 @@ class Inference:
             artifacts=await self._model_files(job.name),
             request=request.SerializeToString(),
             method=method,
+            model=await self._base_model(job) if task in _ON_A_BASE else None,
         )
         links = await self._by_preference(job.name, self._trainers.links_of(FAMILIES[task]))
         timeout = LONGEST_SECONDS if within is None else min(within, LONGEST_SECONDS)
@@ -108,11 +123,25 @@ class Inference:
         return False
 
     async def _model_files(self, name: str) -> list[event_pb2.StoredFile]:
-        wanted = {artifact.path for artifact in await self._jobs.artifacts(name) if artifact.kind in _MODEL}
-        files = [file for file in await self._jobs.stored_artifacts(name) if file.path in wanted]
-        if not files:
+        """The files that the model consists of, and what tells where they came from."""
+        kinds = {artifact.path: artifact.kind for artifact in await self._jobs.artifacts(name)}
+        stored = await self._jobs.stored_artifacts(name)
+        files = [file for file in stored if kinds.get(file.path) in _ABOUT_MODEL]
+        if not any(kinds[file.path] in _MODEL for file in files):
             raise TuneyardError("ARTIFACT_NOT_FOUND", f"{name} has no model to be tried", resource=name)
         return files
+
+    async def _base_model(self, job: job_pb2.Job) -> trainer_service_pb2.ModelSource | None:
+        """The base model; None where it is none of the store's, or gone: that is the trainer's to explain."""
+        name = job.resolved_spec.training.base_model
+        if not name.startswith("models/"):
+            return None
+        try:
+            return await self._models.source(name)
+        except TuneyardError as error:
+            if error.reason != "MODEL_NOT_FOUND":
+                raise
+            return None
 
     async def _by_preference(self, job: str, links: Sequence[TrainerLink]) -> list[TrainerLink]:
         """The trainers that can be reached: first the one that has the model loaded, then the least busy."""

@@ -16,13 +16,21 @@ class FinishedModel:
     """A succeeded job's model, on this machine."""
 
     dir: Path
-    """Its artifacts' files, by their paths; read-only and verified."""
+    """The files of its model and its manifest.json, by their paths; read-only and verified."""
     spec: JobSpec
     """The job's resolved spec."""
     device: str
     """Either "cpu" or "cuda:0", as the process sees it."""
     cpu_threads: int
     """Threads for tensor arithmetic."""
+    base: Callable[[], Path | None] = lambda: None
+    """The folder with the base model's files from the store, fetched at the first call; None where the base
+    is none of the store's. Raises RecipeError BASE_MODEL_UNAVAILABLE and of the store and the disk.
+    """
+    base_sha256: str = ""
+    """Over the base model's files; "" where there are none."""
+    cached: Callable[[str, str, Callable[[Path], None]], Path] | None = None
+    """Derived data as by `Run.cached`, which shares it."""
 
 
 class AnswerCancelled(Exception):

@@ -25,6 +25,7 @@ from tuneyard.trainer.finished_model import (
     InferenceError,
 )
 from tuneyard.trainer.frames import Connection, Failure, Kind
+from tuneyard.trainer.inputs import Inputs
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.trainer.process import ParentGone, begin_worker
 from tuneyard.trainer.settings import WorkerSettings
@@ -97,28 +98,33 @@ def _answer(connection: Connection, model: Answerer, question: InferRequest) -> 
 
 
 def _open(request: InferRequest, settings: WorkerSettings) -> Answerer:
-    folder = fetch(request.artifacts, settings)
+    # Until the process ends: what the cache holds for it is not removed under it.
+    cache = Cache(settings.cache_dir, limit_bytes=settings.cache_limit_bytes)
+    transfers = Transfers(
+        open_store=lambda: open_store(settings.store_url, settings=settings.store),
+        patience=settings.store_patience,
+    )
+    inputs = Inputs(cache, transfers=transfers, should_stop=lambda: False)
     open_model = cast(OpenModel, importlib.import_module(settings.family_entry).open_model)
     return open_model(
         FinishedModel(
-            dir=folder,
+            dir=fetch(request.artifacts, cache=cache, transfers=transfers),
             spec=request.spec,
             device="cpu" if settings.device == "cpu" else "cuda:0",
             cpu_threads=settings.cpu_threads,
+            base=lambda: inputs.model_files(request.model) if request.HasField("model") else None,
+            base_sha256=request.model.sha256,
+            cached=cache.entry,
         )
     )
 
 
-def fetch(files: Iterable[StoredFile], settings: WorkerSettings) -> Path:
+def fetch(files: Iterable[StoredFile], *, cache: Cache, transfers: Transfers) -> Path:
     """The folder with the files, each proved by its hash: from the trainer's cache, or into it.
 
     Raises InferenceError ARTIFACT_NOT_FOUND and CHECKSUM_MISMATCH, RecipeError of the store and the disk.
     """
     wanted = sorted(files, key=lambda file: file.path)
-    transfers = Transfers(
-        open_store=lambda: open_store(settings.store_url, settings=settings.store),
-        patience=settings.store_patience,
-    )
 
     def build(folder: Path) -> None:
         for file in wanted:
@@ -131,8 +137,6 @@ def fetch(files: Iterable[StoredFile], settings: WorkerSettings) -> Path:
                 text = f"The model's file {file.path} in the object store is not the one that was stored."
                 raise InferenceError("CHECKSUM_MISMATCH", text) from error
 
-    # Until the process ends: what the cache holds for it is not removed under it.
-    cache = Cache(settings.cache_dir, limit_bytes=settings.cache_limit_bytes)
     named = "\n".join(f"{file.sha256} {file.path}" for file in wanted)
     digest = hashlib.sha256(named.encode()).hexdigest()
     return cache.entry("models", digest, build, expected_bytes=sum(file.size_bytes for file in wanted))

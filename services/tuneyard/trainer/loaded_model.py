@@ -94,7 +94,11 @@ class LoadedModel:
         """Begins to load at once. `order` tells what a worker on a device is launched with."""
         self.job = request.job
         self._folder = folder
-        self._request = InferRequest(job=request.job, spec=request.spec, artifacts=request.artifacts)
+        self._request = InferRequest()
+        self._request.CopyFrom(request)
+        # Questions reach the worker one by one.
+        self._request.ClearField("request")
+        self._request.ClearField("method")
         self._launcher = launcher
         self._seating = seating
         self._order = order
