@@ -25,6 +25,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Libraries that count what is left at the end would take what is frozen for lost."""
+    gc.unfreeze()
+
+
 @contextmanager
 def _skipped_where_impossible(server: AbstractContextManager[T]) -> Iterator[T]:
     reason = ""
