@@ -51,6 +51,8 @@ class ModelFacts:
     dtype_bytes: int
     """Of a weight as it is stored."""
     linears: tuple[Linears, ...]
+    attention_dropout: float = 0.0
+    """While it trains; with any, processors compute attention in its plain form, at length squared."""
 
     @property
     def linear_parameters(self) -> int:
@@ -112,7 +114,13 @@ class ModelFacts:
             parameters=shape.parameters(tied=tied),
             dtype_bytes=_DTYPE_BYTES.get(dtype, 4),
             linears=tuple(shape.linears()),
+            attention_dropout=_attention_dropout(config, model_type),
         )
+
+
+def _attention_dropout(config: Mapping[str, Any], model_type: str) -> float:
+    unset = 0.1 if model_type == "gpt2" else 0.0
+    return float(config.get("attn_pdrop", config.get("attention_dropout", unset)) or 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
