@@ -107,6 +107,12 @@ class Service:
         return [child for child in found if not of_module or of_module in _command(child)]
 
 
+def _family(module: str) -> str:
+    """The family that a trainer's module serves; the scripted ones in tests play vision."""
+    name = module.removeprefix("tuneyard.")
+    return name if name in ("diffusion", "llm") else "vision"
+
+
 def _command(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
@@ -140,7 +146,9 @@ class Platform:
         }
         self._gateway_settings = {
             "TUNEYARD_DATA_DIR": str(root / "gateway"),
-            "TUNEYARD_TRAINERS": ",".join(f"vision=127.0.0.1:{port}" for port in ports.values()),
+            "TUNEYARD_TRAINERS": ",".join(
+                f"{_family(modules[name])}=127.0.0.1:{port}" for name, port in ports.items()
+            ),
             "TUNEYARD_IMPORT_ROOTS": str(root / "imports"),
         }
         if database:
