@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _FinishReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FINISH_REASON_UNSPECIFIED: _FinishReason.ValueType  # 0
+    """The answer goes on."""
+    FINISH_REASON_END_OF_ANSWER: _FinishReason.ValueType  # 1
+    """The model ended it."""
+    FINISH_REASON_STOP: _FinishReason.ValueType  # 2
+    """One of the stop texts was met; it is not part of the answer."""
+    FINISH_REASON_MAX_NEW_TOKENS: _FinishReason.ValueType  # 3
+    """It has as many tokens as the request allows."""
+    FINISH_REASON_CONTEXT_FULL: _FinishReason.ValueType  # 4
+    """The model's context is full."""
+
+class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
+    """Why an answer ended."""
+
+FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
+"""The answer goes on."""
+FINISH_REASON_END_OF_ANSWER: FinishReason.ValueType  # 1
+"""The model ended it."""
+FINISH_REASON_STOP: FinishReason.ValueType  # 2
+"""One of the stop texts was met; it is not part of the answer."""
+FINISH_REASON_MAX_NEW_TOKENS: FinishReason.ValueType  # 3
+"""It has as many tokens as the request allows."""
+FINISH_REASON_CONTEXT_FULL: FinishReason.ValueType  # 4
+"""The model's context is full."""
+Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
 class ImageInput(_message.Message):
@@ -366,11 +399,11 @@ class GenerateTextRequest(_message.Message):
     """Answer with the base model too, for comparison."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatTurn]:
-        """Required. The conversation so far."""
+        """Required. The conversation so far: first, if at all, a turn of the system, last one of the user."""
 
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Texts that end the answer."""
+        """Texts that end the answer before themselves."""
 
     def __init__(
         self,
@@ -409,7 +442,7 @@ Global___GenerateTextRequest: _TypeAlias = GenerateTextRequest  # noqa: Y015
 
 @_typing.final
 class GenerateTextResponse(_message.Message):
-    """A piece of an answer."""
+    """A piece of an answer: whole characters. With `compare_with_base` the base model's pieces follow those of the tuned one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -417,6 +450,9 @@ class GenerateTextResponse(_message.Message):
     FROM_BASE_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The next piece of text."""
     from_base: _builtins.bool
@@ -425,6 +461,12 @@ class GenerateTextResponse(_message.Message):
     """True on the last piece of its model."""
     token_count: _builtins.int
     """Tokens generated so far."""
+    finish_reason: Global___FinishReason.ValueType
+    """Why the answer ended, on the last piece of its model."""
+    prompt_token_count: _builtins.int
+    """Tokens of the conversation as the model read it, on the last piece of its model."""
+    seed: _builtins.int
+    """The seed that the answer was drawn with, on the last piece of its model; the same for both models."""
     def __init__(
         self,
         *,
@@ -432,10 +474,13 @@ class GenerateTextResponse(_message.Message):
         from_base: _builtins.bool = ...,
         done: _builtins.bool = ...,
         token_count: _builtins.int = ...,
+        finish_reason: Global___FinishReason.ValueType = ...,
+        prompt_token_count: _builtins.int = ...,
+        seed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "from_base", b"from_base", "text", b"text", "token_count", b"token_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "finish_reason", b"finish_reason", "from_base", b"from_base", "prompt_token_count", b"prompt_token_count", "seed", b"seed", "text", b"text", "token_count", b"token_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
