@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from tuneyard.trainer import speeds as speeds_file
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.run import Result
 from tuneyard.v1 import dataset_pb2, system_pb2, trainer_service_pb2, training_pb2
-from tuneyard.vision import run_times, timing
+from tuneyard.vision import run_times
 from tuneyard.vision.estimate import estimate
 
 CPU = system_pb2.Device(id="cpu")
@@ -67,7 +68,7 @@ def test_a_finished_run_corrects_the_next_prediction(
 ) -> None:
     run.device = device.id
     finish(run, monkeypatch, took=1000.0)
-    speeds = run.cache_dir / timing.SPEEDS_FILE
+    speeds = run.cache_dir / speeds_file.SPEEDS_FILE
     found = estimate(request(max_steps=100), [device], speeds=speeds).estimate.duration
     assert found.ToTimedelta().total_seconds() == pytest.approx(1000, rel=0.01)
 
@@ -75,7 +76,7 @@ def test_a_finished_run_corrects_the_next_prediction(
 def test_of_several_runs_the_newest_counts_most(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     for took in (2000.0, 1000.0):
         finish(run, monkeypatch, took=took)
-    assert seconds(request(max_steps=100), run.cache_dir / timing.SPEEDS_FILE) == pytest.approx(
+    assert seconds(request(max_steps=100), run.cache_dir / speeds_file.SPEEDS_FILE) == pytest.approx(
         1500, rel=0.01
     )
 
@@ -84,7 +85,7 @@ def test_very_short_runs_and_broken_files_teach_nothing(
     run: FakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish(run, monkeypatch, took=2.0)
-    speeds = run.cache_dir / timing.SPEEDS_FILE
+    speeds = run.cache_dir / speeds_file.SPEEDS_FILE
     assert not speeds.exists()
     speeds.write_text("{no json")
     assert seconds(request(), speeds) == seconds(request())

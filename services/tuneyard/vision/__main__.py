@@ -6,6 +6,7 @@ from functools import partial
 from tuneyard.trainer.app import serve
 from tuneyard.trainer.config import load_config
 from tuneyard.trainer.family import TrainerFamily
+from tuneyard.trainer.speeds import SPEEDS_FILE
 from tuneyard.v1.training_pb2 import (
     FAMILY_VISION,
     TASK_KIND_IMAGE_CLASSIFIER,
@@ -14,7 +15,6 @@ from tuneyard.v1.training_pb2 import (
 from tuneyard.vision.catalogue import base_models
 from tuneyard.vision.detector_architectures import HAS_DETECTORS
 from tuneyard.vision.estimate import estimate
-from tuneyard.vision.timing import SPEEDS_FILE
 from tuneyard.vision.weight_places import WeightPlaces
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from tuneyard.trainer.estimates import Offer, Refused
 from tuneyard.v1 import errors_pb2, system_pb2, trainer_service_pb2, training_pb2
 from tuneyard.vision.architectures import Architecture, architectures
 from tuneyard.vision.checks import unknown_model, violations, warnings, wrong_format
 from tuneyard.vision.facts import data_facts
 from tuneyard.vision.memory import Factors, Workload
-from tuneyard.vision.plan import Offer, Plan, Refused
+from tuneyard.vision.plan import Plan
 from tuneyard.vision.recommended import FEW_SAMPLES, resolve
 
 FACTORS = Factors(host_base_bytes=450 << 20, full=1.25, half=0.8)
@@ -68,7 +69,7 @@ def workload(resolved: training_pb2.TrainingSpec, architecture: Architecture, cl
 
 def _offers(
     work: Workload, resolved: training_pb2.TrainingSpec, architecture: Architecture
-) -> Iterator[Offer]:
+) -> Iterator[Offer[Workload]]:
     """Changes that need less, beside a smaller batch, in the order in which the guide tells to try them."""
     task = resolved.image_classifier
     if architecture.can_checkpoint and not task.gradient_checkpointing and not task.freeze_backbone:

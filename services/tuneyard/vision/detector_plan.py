@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from tuneyard.trainer.estimates import Offer, Refused
 from tuneyard.v1 import errors_pb2, system_pb2, trainer_service_pb2, training_pb2
 from tuneyard.vision.detector_architectures import HAS_DETECTORS, RECOMMENDED, architecture_name
 from tuneyard.vision.detector_checks import unknown_detector, violations, warnings, wrong_format
@@ -10,7 +11,7 @@ from tuneyard.vision.detector_recommended import resolve
 from tuneyard.vision.detector_sizes import DetectorSize, detector_sizes
 from tuneyard.vision.facts import data_facts
 from tuneyard.vision.memory import Factors, Workload
-from tuneyard.vision.plan import Offer, Plan, Refused
+from tuneyard.vision.plan import Plan
 
 FACTORS = Factors(host_base_bytes=450 << 20, full=1.2, half=0.8)
 _STRIDE = 32
@@ -81,7 +82,9 @@ def _too_many_frozen(
         )
 
 
-def _offers(work: Workload, resolved: training_pb2.TrainingSpec, size: DetectorSize) -> Iterator[Offer]:
+def _offers(
+    work: Workload, resolved: training_pb2.TrainingSpec, size: DetectorSize
+) -> Iterator[Offer[Workload]]:
     """Changes that need less, beside a smaller batch."""
     side = resolved.object_detector.image_size
     smaller = side // 2 // _STRIDE * _STRIDE

@@ -1,32 +1,12 @@
 """What the estimate of any vision task is made from; a task's own module fills it in. Imports no torch."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from tuneyard.trainer.estimates import Offer
 from tuneyard.v1 import errors_pb2, training_pb2
 from tuneyard.vision.facts import DataFacts
 from tuneyard.vision.memory import Workload
-
-
-class Refused(Exception):
-    """A spec of which nothing can be predicted."""
-
-    def __init__(
-        self, reason: "errors_pb2.ErrorReason.ValueType", violation: errors_pb2.FieldViolation
-    ) -> None:
-        super().__init__(violation.description)
-        self.reason = reason
-        self.violation = violation
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A change of settings that needs less."""
-
-    description: str
-    changes: Mapping[str, object]
-    """Values by the path of their field."""
-    workload: Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +24,7 @@ class Plan:
     """Of one forward pass of one sample."""
     stored_pixels: int
     """Of one decoded sample in the trainer's cache."""
-    offers: Callable[[Workload], Iterable[Offer]]
+    offers: Callable[[Workload], Iterable[Offer[Workload]]]
     """Changes beside a smaller batch, given the workload at its precision, in the order to try them."""
 
     @property

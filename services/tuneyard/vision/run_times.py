@@ -4,11 +4,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tuneyard.trainer import speeds
+from tuneyard.trainer.estimates import Refused
 from tuneyard.trainer.run import Result, Run
 from tuneyard.v1 import system_pb2, trainer_service_pb2
 from tuneyard.vision import timing
 from tuneyard.vision.estimate import at_precision, plan_for
-from tuneyard.vision.plan import Refused
 
 
 class Timed:
@@ -34,8 +35,8 @@ def measured(request: trainer_service_pb2.StartRunRequest, run: Run) -> Iterator
         return
     steps = timed.result.step - request.checkpoint.step
     work = at_precision(plan, on_cpu=run.device == "cpu")
-    timing.remember(
-        run.cache_dir / timing.SPEEDS_FILE,
+    speeds.remember(
+        run.cache_dir / speeds.SPEEDS_FILE,
         timing.speed_key(run.device, plan.resolved),
         measured_seconds=time.monotonic() - began,
         predicted_seconds=timing.reference_seconds(plan, work, steps=steps),

@@ -6,32 +6,23 @@
 
 M are multiply-adds and A activation bytes of one sample. F and W were fitted to runs on a reference processor
 with two threads (see tests/benchmarks/estimate.py). Of other machines, and of accelerators, only the ratio of
-measured to predicted time is kept, in a small file that each finished run brings up to date; before there is
-one, nothing is predicted for an accelerator. Imports no torch.
+measured to predicted time is kept (`trainer.speeds`), which each finished run brings up to date; before there
+is one, nothing is predicted for an accelerator. Imports no torch.
 """
 
-import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from tuneyard.v1 import system_pb2, training_pb2
 from tuneyard.vision.memory import Workload
 from tuneyard.vision.plan import Plan
 
-SPEEDS_FILE = "speeds.json"
 _REFERENCE_THREADS = 2
 _START_SECONDS = 2.0
 """Starting, building the network, storing the result."""
 _DECODE_SECONDS = 0.004
 """Of one image and one thread; a photograph of half a megapixel."""
 _EVALUATED_SHARE = 1 / 3
-_NEWEST_WEIGHT = 0.5
-"""Of the newest run in the remembered ratio."""
-_LEAST_SECONDS = 5.0
-"""Shorter runs tell more of starting than of training."""
 
 
 @dataclass(frozen=True)
@@ -90,24 +81,3 @@ def speed_key(device_id: str, spec: training_pb2.TrainingSpec) -> str:
     """
     where = f"cpu-{spec.resources.cpu_threads}" if device_id == "cpu" else "accelerator"
     return f"{where}/{spec.WhichOneof('task')}/{spec.hyperparameters.precision}"
-
-
-def read(path: Path) -> dict[str, float]:
-    """The remembered ratios; none where there is no file, or it cannot be read."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
-        return {str(key): float(value) for key, value in json.loads(path.read_text()).items()}
-    return {}
-
-
-def remember(path: Path, key: str, *, measured_seconds: float, predicted_seconds: float) -> None:
-    """Takes a finished run into account. Of two that end at once one may be lost, which does no harm."""
-    if measured_seconds < _LEAST_SECONDS or predicted_seconds <= 0:
-        return
-    ratios = read(path)
-    newest = measured_seconds / predicted_seconds
-    before = ratios.get(key, newest)
-    ratios[key] = _NEWEST_WEIGHT * newest + (1 - _NEWEST_WEIGHT) * before
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    with suppress(OSError):
-        temporary.write_text(json.dumps(ratios, indent=2))
-        temporary.replace(path)
