@@ -148,6 +148,7 @@ def _does_not_fit(
     need = answer.memory.host_bytes if device.id == "cpu" else answer.memory.device_bytes
     return violation(
         "hyperparameters.batch_size",
-        f"A batch of {resolved.hyperparameters.batch_size} needs about {need / 2**30:.1f} GiB, and {device.id}"
-        f" has {device.memory_total_bytes / 2**30:.1f} GiB; at most {answer.largest_batch_size} would fit.",
+        f"A batch of {resolved.hyperparameters.batch_size} needs about {need / 2**30:.1f} GiB, and"
+        f" {device.id} has {device.memory_total_bytes / 2**30:.1f} GiB; at most"
+        f" {answer.largest_batch_size} would fit.",
     )
