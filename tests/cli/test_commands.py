@@ -16,7 +16,6 @@ from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2, model_service_pb2, system_pb2, training_pb2
 from tuneyard.v1.artifact_service_pb2 import DownloadArtifactResponse, ListArtifactsResponse
 from tuneyard.v1.dataset_service_pb2 import GetDatasetResponse, ListDatasetsResponse
-from tuneyard.v1.inference_service_pb2 import GenerateTextResponse
 from tuneyard.v1.system_service_pb2 import ListTrainersResponse
 from tuneyard.v1.training_service_pb2 import (
     CancelJobResponse,
@@ -243,15 +242,6 @@ def test_trainers_are_listed_with_their_devices(gateway: FakeGateway, run: Run) 
     assert "DEGRADED" in out
     assert "127.0.0.1:50061: no store" in out
     assert run("trainers", "--json").document["trainers"][0]["devices"][0]["id"] == "cuda:0"
-
-
-def test_chatting_keeps_the_conversation(gateway: FakeGateway, run: Run) -> None:
-    talker = job_pb2.JobSpec(training=training_pb2.TrainingSpec(language_model={}))
-    gateway.answer("GetJob", GetJobResponse(job=job_pb2.Job(name="jobs/0198", spec=talker)))
-    gateway.on("GenerateText", lambda request, context: iter([GenerateTextResponse(text="yes")]))
-    assert run("chat", "0198", stdin="one?\ntwo?\n\n").out == "yes\nyes\n"
-    turns = [turn.content for turn in gateway.requests["GenerateText"][-1].messages]
-    assert turns == ["one?", "yes", "two?"]
 
 
 def test_completion_can_be_shown() -> None:

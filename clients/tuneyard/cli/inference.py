@@ -1,7 +1,5 @@
-"""`generate` and `chat`: trying a finished model that draws or speaks. `predict` has a module of its own."""
+"""`generate`: pictures or one answer of a finished model; and which command tries which model."""
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,12 +9,9 @@ from tuneyard.cli.command import UsageFailure, command
 from tuneyard.cli.formats import plain
 from tuneyard.cli.jobs import JobName
 from tuneyard.cli.session import Session
+from tuneyard.cli.talking import Manner, answer_once
 from tuneyard.v1 import job_pb2
-from tuneyard.v1.inference_service_pb2 import (
-    ChatTurn,
-    GenerateImagesRequest,
-    GenerateTextRequest,
-)
+from tuneyard.v1.inference_service_pb2 import ChatTurn, GenerateImagesRequest
 
 _COMMANDS: Final = {
     "image_classifier": "predict JOB IMAGE…",
@@ -27,9 +22,8 @@ _COMMANDS: Final = {
 
 
 def add_to(root: typer.Typer) -> None:
-    """Adds the commands to the root."""
+    """Adds the command to the root."""
     command(root)(generate)
-    command(root)(chat)
 
 
 def generate(
@@ -48,9 +42,7 @@ def generate(
     require_task(found, "text_to_image_lora", "language_model")
     if found.spec.training.WhichOneof("task") == "language_model":
         turns = [ChatTurn(role="user", content=prompt)]
-        text = _answer(session, found.name, turns, aloud=not session.json)
-        if session.json:
-            session.document({"text": text})
+        answer_once(session, Manner(seed=seed).request(found.name, turns, base=False))
         return
     request = GenerateImagesRequest(job=found.name, prompt=prompt, count=count, seed=seed)
     output.mkdir(parents=True, exist_ok=True)
@@ -65,19 +57,6 @@ def generate(
         session.out.print("\n".join(plain(file) for file in files))
 
 
-def chat(session: Session, job: JobName) -> None:
-    """Talk to a finished job's model. An empty line or Ctrl-D ends it."""
-    found = session.client.jobs.get(job)
-    require_task(found, "language_model")
-    turns: list[ChatTurn] = []
-    while question := _ask(session):
-        turns.append(ChatTurn(role="user", content=question))
-        answer = _answer(session, found.name, turns, aloud=not session.json)
-        turns.append(ChatTurn(role="assistant", content=answer))
-        if session.json:
-            session.document({"role": "assistant", "content": answer})
-
-
 def require_task(job: job_pb2.Job, *tasks: str) -> None:
     """Refuses a job whose model another command tries, and names that command."""
     task = job.spec.training.WhichOneof("task")
@@ -88,20 +67,3 @@ def require_task(job: job_pb2.Job, *tasks: str) -> None:
         f"{job.name} trained a model of the task {task.replace('_', '-')}",
         hints=(f"tuneyard {_COMMANDS[task]}",),
     )
-
-
-def _ask(session: Session) -> str:
-    if sys.stdin.isatty():
-        session.err.print("[bold]you:[/] ", end="")
-    return sys.stdin.readline().strip()
-
-
-def _answer(session: Session, job: str, turns: Sequence[ChatTurn], *, aloud: bool) -> str:
-    pieces = []
-    for piece in session.client.inference.generate_text(GenerateTextRequest(job=job, messages=turns)):
-        pieces.append(piece.text)
-        if aloud:
-            session.out.print(plain(piece.text), end="")
-    if aloud:
-        session.out.print()
-    return "".join(pieces)

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from tuneyard.cli import (
     artifacts,
+    chat,
     datasets,
     doctor,
     inference,
@@ -92,6 +93,7 @@ app.add_typer(artifacts.app, name="artifacts")
 results.add_to(app)
 predict.add_to(app)
 inference.add_to(app)
+chat.add_to(app)
 trainers.add_to(app)
 
 
