@@ -6,7 +6,7 @@ generation config says of sampling and penalties is not applied: only what the c
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -40,6 +40,7 @@ def generate(
     top_p: float = 1.0,
     seed: int | None = None,
     stop: Sequence[str] = (),
+    end_tokens: Collection[int] = (),
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[str]:
     """The answer to a tokenized prompt, as pieces of text that are never empty; see `stream`."""
@@ -52,6 +53,7 @@ def generate(
         top_p=top_p,
         seed=seed,
         stop=stop,
+        end_tokens=end_tokens,
         check=check,
     )
     return (piece.text for piece in pieces if piece.text)
@@ -67,15 +69,17 @@ def stream(
     top_p: float = 1.0,
     seed: int | None = None,
     stop: Sequence[str] = (),
+    end_tokens: Collection[int] = (),
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[Piece]:
     """The answer to a tokenized prompt; the last piece, and only it, has an `ending` and may lack text.
 
     Temperature 0 takes the likeliest token. The same seed gives the same answer on the same machine; None
-    draws one. A stop text ends the answer before itself. `check` is called before each token and may raise.
+    draws one. A stop text ends the answer before itself; so does one of the `end_tokens`, or of those that
+    the model or the tokenizer names. `check` is called before each token and may raise.
     """
     text = TextStream(tokenizer, stop)
-    ends = end_tokens(model, tokenizer)
+    ends = known_ends(model, tokenizer).union(end_tokens)
     pick = _Picker(temperature, top_p, seed)
     room = _room(model, len(ids))
     with answering(model):
@@ -106,6 +110,7 @@ def generate_batch(
     *,
     max_new_tokens: int,
     stop: Sequence[str] = (),
+    end_tokens: Collection[int] = (),
     check: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """The greedy answers to tokenized prompts, computed together: on a GPU hardly slower than one alone.
@@ -113,7 +118,7 @@ def generate_batch(
     In half precision an answer may differ from the one that `generate` gives to its prompt alone: sums are
     formed in another order.
     """
-    ends = end_tokens(model, tokenizer)
+    ends = known_ends(model, tokenizer).union(end_tokens)
     texts = [TextStream(tokenizer, stop) for _ in prompts]
     answers = ["" for _ in prompts]
     room = [_room(model, len(ids)) for ids in prompts]
@@ -138,7 +143,7 @@ def generate_batch(
     return [answer + text.rest() for answer, text in zip(answers, texts, strict=True)]
 
 
-def end_tokens(model: nn.Module, tokenizer: Any) -> frozenset[int]:
+def known_ends(model: nn.Module, tokenizer: Any) -> frozenset[int]:
     """What the generation config, the config or the tokenizer call the end of a sequence."""
     found: set[int] = set()
     for source in (getattr(model, "generation_config", None), getattr(model, "config", None), tokenizer):
