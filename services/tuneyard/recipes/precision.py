@@ -1,12 +1,13 @@
 """What devices do well: the arithmetic of a run, as far as the device alone decides it."""
 
-import functools
-import os
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
+
+from tuneyard.trainer.processor import cpu_model, cpu_multiplies_bf16
+
+__all__ = ["Precision", "autocast", "cpu_model", "cpu_multiplies_bf16", "precision_of_cuda"]
 
 Precision = Literal["bf16", "fp16", "fp32"]
 
@@ -27,25 +28,3 @@ def precision_of_cuda(device: torch.device) -> Precision:
     if major >= 8:
         return "bf16"
     return "fp16" if major >= 7 else "fp32"
-
-
-@functools.cache
-def cpu_multiplies_bf16() -> bool:
-    """Whether the processor has bfloat16 matrix or dot products; without them bf16 is emulated and slow."""
-    flags = _cpu_info("flags").split()
-    return bool({"amx_bf16", "avx512_bf16", "bf16"} & {*flags, *_cpu_info("Features").split()})
-
-
-def cpu_model() -> str:
-    """The processor's name, on which measurements depend."""
-    return _cpu_info("model name") or os.uname().machine
-
-
-@functools.cache
-def _cpu_info(field: str) -> str:
-    """The first processor's entry of a field; empty where the system tells nothing."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
