@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support.tiny_llm import ARCHITECTURES, tiny_model
-from tuneyard.llm.generation import context_length, generate, generate_batch, known_ends, stream
+from tuneyard.llm.generation import context_length, end_tokens, generate, generate_batch, stream
 
 _PROMPT = "Return the number of items"
 
@@ -140,7 +140,7 @@ def test_an_end_of_sequence_token_ends_the_answer(llama: tuple[Any, Any]) -> Non
     first, third = (int(tokens[0, len(ids) + at]) for at in (0, 2))
     model.generation_config.eos_token_id = [third, 1023]
     try:
-        assert known_ends(model, tokenizer) == {third, 1023, tokenizer.eos_token_id}
+        assert end_tokens(model, tokenizer) == {third, 1023, tokenizer.eos_token_id}
         last = list(stream(model, tokenizer, ids, max_new_tokens=6))[-1]
         assert last.ending == "eos"
         assert last.tokens == (0 if first == third else 2)
@@ -153,10 +153,10 @@ def test_a_token_that_ends_turns_by_the_template_ends_the_answer(llama: tuple[An
     ids = tokenizer.encode(_PROMPT)
     tokens = model.generate(torch.tensor([ids]), max_new_tokens=6, do_sample=False, pad_token_id=0)
     fourth = int(tokens[0, len(ids) + 3])
-    [*_, last] = stream(model, tokenizer, ids, max_new_tokens=6, end_tokens=[fourth])
+    [*_, last] = stream(model, tokenizer, ids, max_new_tokens=6, ends=[fourth])
     assert last.ending == "eos"
-    assert generate_batch(model, tokenizer, [ids], max_new_tokens=6, end_tokens=[fourth]) == [
-        "".join(generate(model, tokenizer, ids, max_new_tokens=6, end_tokens=[fourth]))
+    assert generate_batch(model, tokenizer, [ids], max_new_tokens=6, ends=[fourth]) == [
+        "".join(generate(model, tokenizer, ids, max_new_tokens=6, ends=[fourth]))
     ]
 
 

@@ -40,7 +40,7 @@ def generate(
     top_p: float = 1.0,
     seed: int | None = None,
     stop: Sequence[str] = (),
-    end_tokens: Collection[int] = (),
+    ends: Collection[int] = (),
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[str]:
     """The answer to a tokenized prompt, as pieces of text that are never empty; see `stream`."""
@@ -53,7 +53,7 @@ def generate(
         top_p=top_p,
         seed=seed,
         stop=stop,
-        end_tokens=end_tokens,
+        ends=ends,
         check=check,
     )
     return (piece.text for piece in pieces if piece.text)
@@ -69,17 +69,17 @@ def stream(
     top_p: float = 1.0,
     seed: int | None = None,
     stop: Sequence[str] = (),
-    end_tokens: Collection[int] = (),
+    ends: Collection[int] = (),
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[Piece]:
     """The answer to a tokenized prompt; the last piece, and only it, has an `ending` and may lack text.
 
     Temperature 0 takes the likeliest token. The same seed gives the same answer on the same machine; None
-    draws one. A stop text ends the answer before itself; so does one of the `end_tokens`, or of those that
+    draws one. A stop text ends the answer before itself; so does a token of `ends`, or one that
     the model or the tokenizer names. `check` is called before each token and may raise.
     """
     text = TextStream(tokenizer, stop)
-    ends = known_ends(model, tokenizer).union(end_tokens)
+    ending = end_tokens(model, tokenizer).union(ends)
     pick = _Picker(temperature, top_p, seed)
     room = _room(model, len(ids))
     with answering(model):
@@ -88,7 +88,7 @@ def stream(
         for count in range(1, min(max_new_tokens, room) + 1):
             check()
             token = pick(forward(new)[0])
-            if token in ends:
+            if token in ending:
                 yield Piece(text.rest(), count - 1, "eos")
                 return
             piece = text.add(token)
@@ -110,7 +110,7 @@ def generate_batch(
     *,
     max_new_tokens: int,
     stop: Sequence[str] = (),
-    end_tokens: Collection[int] = (),
+    ends: Collection[int] = (),
     check: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """The greedy answers to tokenized prompts, computed together: on a GPU hardly slower than one alone.
@@ -118,7 +118,7 @@ def generate_batch(
     In half precision an answer may differ from the one that `generate` gives to its prompt alone: sums are
     formed in another order.
     """
-    ends = known_ends(model, tokenizer).union(end_tokens)
+    ending = end_tokens(model, tokenizer).union(ends)
     texts = [TextStream(tokenizer, stop) for _ in prompts]
     answers = ["" for _ in prompts]
     room = [_room(model, len(ids)) for ids in prompts]
@@ -134,16 +134,16 @@ def generate_batch(
             for row, token in enumerate(tokens.tolist()):
                 if row not in going:
                     continue
-                if token not in ends:
+                if token not in ending:
                     answers[row] += texts[row].add(token)
-                if token in ends or texts[row].is_stopped or count == room[row]:
+                if token in ending or texts[row].is_stopped or count == room[row]:
                     going.remove(row)
             new = tokens.unsqueeze(1)
             mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
     return [answer + text.rest() for answer, text in zip(answers, texts, strict=True)]
 
 
-def known_ends(model: nn.Module, tokenizer: Any) -> frozenset[int]:
+def end_tokens(model: nn.Module, tokenizer: Any) -> frozenset[int]:
     """What the generation config, the config or the tokenizer call the end of a sequence."""
     found: set[int] = set()
     for source in (getattr(model, "generation_config", None), getattr(model, "config", None), tokenizer):
