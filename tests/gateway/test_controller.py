@@ -40,7 +40,7 @@ class NoModels:
     async def source(self, name: str) -> trainer_service_pb2.ModelSource:
         raise TuneyardError("MODEL_NOT_FOUND", f"there is no {name}")
 
-    async def standing_for(self, base_model: str) -> None:
+    async def standing_for(self, wanted: object) -> None:
         return None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tuneyard.gateway.resolver import Resolver, Sources, Waiting
+from tuneyard.gateway.standing_models import WantedBase
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2, trainer_service_pb2, training_pb2
 
@@ -37,7 +38,7 @@ class Models:
             raise TuneyardError("MODEL_NOT_FOUND", f"there is no {name}")
         return trainer_service_pb2.ModelSource(name=name)
 
-    async def standing_for(self, base_model: str) -> None:
+    async def standing_for(self, wanted: WantedBase) -> None:
         return None
 
 
@@ -61,6 +62,9 @@ class Trainers:
 
     def __init__(self) -> None:
         self.asked: list[trainer_service_pb2.TrainerServiceEstimateRequest] = []
+
+    def base_models(self, family: int) -> list[Any]:
+        return []
 
     async def estimate(self, family: int, request: Any, *, within: timedelta) -> Any:
         self.asked.append(request)
@@ -119,6 +123,14 @@ async def test_an_export_needs_no_dataset() -> None:
     for state in ("validating", "invalid"):
         assert names(await sources(EXPORT, datasets={"datasets/own": state}))[0] == ""
     assert names(await sources(EXPORT, datasets={}))[0] == ""
+
+
+async def test_a_merge_is_tried_on_what_was_held_out_where_that_is_still_there() -> None:
+    merge = job_pb2.JobSpec(merge=job_pb2.MergeSpec(source_job="jobs/1"))
+    assert names(await sources(merge, datasets=BOTH, models=("models/base",))) == [
+        *("datasets/own", "datasets/other", "", "models/base")
+    ]
+    assert names(await sources(merge, datasets={})) == ["", "", "", ""]
 
 
 async def test_an_evaluation_waits_for_its_dataset_and_fails_without_it() -> None:

@@ -46,6 +46,15 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.estimate = trainer_service_pb2.TrainerServiceEstimateResponse()
         self.estimate.estimate.fits = True
         self.estimate.estimate.total_steps = 30
+        self.catalogue = [
+            model_service_pb2.BaseModel(
+                id=name,
+                family=training_pb2.FAMILY_VISION,
+                tasks=[training_pb2.TASK_KIND_IMAGE_CLASSIFIER],
+                is_recommended=name == "resnet50",
+            )
+            for name in ("alexnet", "resnet18", "resnet50")
+        ]
         self.disk_free_bytes = 0
         self.hangs = False
         """Whether it lets estimates wait."""
@@ -63,15 +72,7 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
                 tasks=[training_pb2.TASK_KIND_IMAGE_CLASSIFIER],
                 disk_free_bytes=self.disk_free_bytes,
             ),
-            base_models=[
-                model_service_pb2.BaseModel(
-                    id=name,
-                    family=training_pb2.FAMILY_VISION,
-                    tasks=[training_pb2.TASK_KIND_IMAGE_CLASSIFIER],
-                    is_recommended=name == "resnet50",
-                )
-                for name in ("alexnet", "resnet18", "resnet50")
-            ],
+            base_models=self.catalogue,
             boot_id="b1",
         )
 

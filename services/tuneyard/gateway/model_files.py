@@ -30,14 +30,17 @@ class StoredModel:
             digest.update(f"{file.sha256}  {file.path}\n".encode())
         return digest.hexdigest()
 
-    def as_source(self, model: model_service_pb2.Model) -> trainer_service_pb2.ModelSource:
-        """The model as a run needs it."""
+    def as_source(
+        self, model: model_service_pb2.Model, *, facts: str = ""
+    ) -> trainer_service_pb2.ModelSource:
+        """The model as a run needs it; `facts` are its converter's."""
         return trainer_service_pb2.ModelSource(
             name=model.name,
             architecture=model.architecture,
             files=self.files,
             sha256=self.sha256,
             revision=model.revision,
+            facts=facts,
         )
 
 

@@ -99,7 +99,7 @@ class ModelImports:
             stored = StoredModel(tuple(source.files))
             model.state, model.progress = model_service_pb2.MODEL_STATE_READY, 1
             model.sha256, model.size_bytes = stored.sha256, stored.size_bytes
-            source = stored.as_source(model)
+            source = stored.as_source(model, facts=source.facts)
         await self._repository.imported(model, source, received=[file.key for file in received.files])
         log.info("model imported", model=model.name, error=model.error)
 

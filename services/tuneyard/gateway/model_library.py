@@ -14,12 +14,13 @@ from tuneyard.gateway.models import ModelRepository, already_exists
 from tuneyard.gateway.part_writer import PartWriter, part_size_for
 from tuneyard.gateway.requests import RequestKey
 from tuneyard.gateway.sources import ImportSources
+from tuneyard.gateway.standing_models import standing_for, wanted_base
 from tuneyard.gateway.store_calls import in_store
 from tuneyard.gateway.trainers import Trainers
 from tuneyard.rpc import names
 from tuneyard.rpc.errors import TuneyardError, invalid
 from tuneyard.storage import ObjectStore
-from tuneyard.v1 import model_service_pb2, trainer_service_pb2
+from tuneyard.v1 import model_service_pb2, trainer_service_pb2, training_pb2
 
 DEFAULT_CATALOGUE_PAGE: Final = 200
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
@@ -63,25 +64,56 @@ class ModelLibrary:
         start = place.create_time if place else 0
         end = start + (request.page_size or DEFAULT_CATALOGUE_PAGE)
         token = paging.encode_token(paging.Place(end, ""), digest) if end < len(found) else ""
-        standing = await self._repository.standing()
-        for model in found[start:end]:
-            if name := standing.get(model.id):
-                model.model, model.availability = name, model_service_pb2.AVAILABILITY_IN_STORE
-        return model_service_pb2.ListBaseModelsResponse(base_models=found[start:end], next_page_token=token)
+        page, ready = found[start:end], await self._repository.ready()
+        for model in page:
+            if standing := standing_for(wanted_base(model.id, [model]), ready):
+                model.model, model.availability = standing.name, model_service_pb2.AVAILABILITY_IN_STORE
+        return model_service_pb2.ListBaseModelsResponse(base_models=page, next_page_token=token)
 
     async def import_(
         self, request: model_service_pb2.ImportModelRequest, key: RequestKey | None
     ) -> model_service_pb2.Model:
-        """An IMPORTING model. SOURCE_NOT_ALLOWED; INVALID_FIELD for what is neither a path nor a hub's id."""
+        """An IMPORTING model. SOURCE_NOT_ALLOWED; INVALID_FIELD for what is neither a path nor a hub's id.
+
+        An alias of the catalogue is imported from its place on the hub, at its pinned revision.
+        """
         if made := await self._repository.find_request(key):
             return made
+        if known := self._alias(request.source, request.family):
+            return await self._import_alias(known, request, key)
         if request.source.startswith("/"):
             name = (await asyncio.to_thread(self._sources.local_path, request.source)).name
         elif is_hub_id(request.source):
             name = request.source.rpartition("/")[2]
         else:
             raise invalid("source", 'must be an absolute path of the server, or a hub\'s id, "owner/name"')
-        identifier = request.model_id or f"{_id_from(name)}-{secrets.token_hex(3)}"
+        return await self._begin(request, request.model_id or f"{_id_from(name)}-{secrets.token_hex(3)}", key)
+
+    def _alias(
+        self, source: str, family: "training_pb2.Family.ValueType"
+    ) -> model_service_pb2.BaseModel | None:
+        catalogue = self._trainers.base_models(family)
+        return next((known for known in catalogue if known.hub_id and known.id == source), None)
+
+    async def _import_alias(
+        self,
+        known: model_service_pb2.BaseModel,
+        request: model_service_pb2.ImportModelRequest,
+        key: RequestKey | None,
+    ) -> model_service_pb2.Model:
+        revision = request.revision or known.revision
+        if not revision:
+            raise invalid("revision", f"is required: {known.id} has no pinned revision in this release")
+        meant = model_service_pb2.ImportModelRequest()
+        meant.CopyFrom(request)
+        meant.source, meant.revision = known.hub_id, revision
+        taken = await self._repository.exists(names.model_name(known.id))
+        own = f"{known.id}-{secrets.token_hex(3)}" if taken else known.id
+        return await self._begin(meant, request.model_id or own, key)
+
+    async def _begin(
+        self, request: model_service_pb2.ImportModelRequest, identifier: str, key: RequestKey | None
+    ) -> model_service_pb2.Model:
         model = model_service_pb2.Model(
             name=names.model_name(identifier),
             display_name=request.display_name or identifier,

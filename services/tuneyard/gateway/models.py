@@ -1,6 +1,6 @@
 """The records of models in the store. Bytes are brought in by `model_library`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,9 +15,16 @@ from tuneyard.gateway.db import Database
 from tuneyard.gateway.queries import in_use, jobs_using_model
 from tuneyard.gateway.requests import RequestKey, find_resource, made_before, remember
 from tuneyard.gateway.schema import models
+from tuneyard.gateway.standing_models import WantedBase, standing_for
 from tuneyard.rpc import names
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import model_service_pb2, trainer_service_pb2
+
+_READY = (
+    select(models)
+    .where(models.c.state == model_service_pb2.MODEL_STATE_READY)
+    .order_by(models.c.create_time.desc(), models.c.id)
+)
 
 
 class ModelRepository:
@@ -84,34 +91,26 @@ class ModelRepository:
             raise TuneyardError("BASE_MODEL_UNAVAILABLE", f"the import of {name} {told}", resource=name)
         return trainer_service_pb2.ModelSource.FromString(row.files_blob)
 
-    async def standing_for(self, base_model: str) -> trainer_service_pb2.ModelSource | None:
-        """The READY model that jobs get where they name an architecture or a hub's id; None if there is none.
+    async def standing_for(self, wanted: WantedBase) -> trainer_service_pb2.ModelSource | None:
+        """The READY model that jobs get that name a base outside of the store; None: there is none.
 
-        For an architecture it is the model of the same id and architecture, models/resnet50 for "resnet50".
-        For a hub's id it is the newest that was imported from there.
+        Which that is `standing_models.standing_for` says.
         """
-        identifier = catalogue_id(base_model)
-        is_hub_id = "/" in base_model
-        query = select(models).where(models.c.state == model_service_pb2.MODEL_STATE_READY)
-        if not is_hub_id:
-            query = query.where(models.c.id == identifier)
         async with self._db.read() as connection:
-            for row in await connection.execute(query.order_by(models.c.create_time.desc())):
-                model = _to_model(row)
-                if base_model == model.source if is_hub_id else identifier == model.architecture:
-                    return trainer_service_pb2.ModelSource.FromString(row.files_blob)
-        return None
+            rows = list(await connection.execute(_READY))
+        found = standing_for(wanted, map(_to_model, rows))
+        if found is None:
+            return None
+        return next(
+            trainer_service_pb2.ModelSource.FromString(row.files_blob)
+            for row in rows
+            if names.model_name(row.id) == found.name
+        )
 
-    async def standing(self) -> Mapping[str, str]:
-        """Names of the READY models that stand for an architecture, by its name."""
-        query = select(models).where(models.c.state == model_service_pb2.MODEL_STATE_READY)
+    async def ready(self) -> Sequence[model_service_pb2.Model]:
+        """All READY models, newest first."""
         async with self._db.read() as connection:
-            found = [_to_model(row) for row in await connection.execute(query)]
-        return {
-            model.architecture: model.name
-            for model in found
-            if model.name == names.model_name(model.architecture)
-        }
+            return [_to_model(row) for row in await connection.execute(_READY)]
 
     async def list(
         self, *, family: int = 0, page_size: int = 0, page_token: str = ""
@@ -202,11 +201,6 @@ class ModelRepository:
         if row is None:
             raise TuneyardError("MODEL_NOT_FOUND", f"there is no {name}", resource=name)
         return row
-
-
-def catalogue_id(base_model: str) -> str:
-    """An architecture's name as the catalogue has it: "yolov8n" for "yolov8n.pt"."""
-    return base_model.removesuffix(".pt").removesuffix(".yaml")
 
 
 def already_exists(name: str) -> TuneyardError:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
-from tuneyard.gateway.kinds import source_job
+from tuneyard.gateway.kinds import FAMILIES, source_job, task_of_training
+from tuneyard.gateway.standing_models import WantedBase, wanted_base
 from tuneyard.gateway.trainers import ESTIMATE_WITHIN, Trainers
 from tuneyard.rpc.errors import TuneyardError, Violation, invalid_fields, reason_name
 from tuneyard.v1 import dataset_pb2, errors_pb2, event_pb2, job_pb2, trainer_service_pb2, training_pb2
@@ -34,8 +35,8 @@ class ModelLookup(Protocol):
         """Returns a READY model with its files; MODEL_NOT_FOUND."""
         ...
 
-    async def standing_for(self, base_model: str) -> trainer_service_pb2.ModelSource | None:
-        """Returns the READY model of the store that an architecture's name or a hub id stands for."""
+    async def standing_for(self, wanted: WantedBase) -> trainer_service_pb2.ModelSource | None:
+        """Returns the READY model of the store that stands for an architecture, an alias or a hub's id."""
         ...
 
 
@@ -157,7 +158,9 @@ class Resolver:
         # Random weights are those of no model.
         if _begins_at_random(training):
             return None
-        return await self._models.standing_for(training.base_model)
+        catalogue = self._trainers.base_models(FAMILIES[task_of_training(training)])
+        wanted = wanted_base(training.base_model, catalogue, revision=training.base_model_revision)
+        return await self._models.standing_for(wanted)
 
     async def _dataset(self, name: str) -> trainer_service_pb2.DatasetSource | Waiting:
         dataset = await self._datasets.get(name)
@@ -191,7 +194,7 @@ class Resolver:
             return found
         return replace(
             found,
-            model=await self._base_model_if_there(training.base_model),
+            model=await self._base_model_if_there(training),
             source_spec=job.resolved_spec,
             source_artifacts=tuple(await self._jobs.stored_artifacts(name)),
         )
@@ -200,11 +203,15 @@ class Resolver:
         self, spec: job_pb2.JobSpec, training: training_pb2.TrainingSpec
     ) -> Sources | Waiting:
         """What a model is measured on, and what it was trained on where that is still there."""
-        if not training.dataset or spec.WhichOneof("kind") == "merge":
+        if not training.dataset:
             return Sources()
-        if spec.WhichOneof("kind") == "export":
-            # A converted model is tried on real samples; generated ones do where these are gone.
-            return Sources(dataset=await self._dataset_if_there(training.dataset))
+        if spec.WhichOneof("kind") in {"merge", "export"}:
+            # What was made is tried on real samples; generated ones do where these are gone.
+            held_out = training.data_split.validation_dataset
+            return Sources(
+                dataset=await self._dataset_if_there(training.dataset),
+                validation_dataset=await self._dataset_if_there(held_out) if held_out else None,
+            )
         name = spec.evaluate.dataset or training.dataset
         dataset = await self._dataset(name)
         if isinstance(dataset, Waiting):
@@ -228,11 +235,15 @@ class Resolver:
             return None
         return None if isinstance(found, Waiting) else found
 
-    async def _base_model_if_there(self, name: str) -> trainer_service_pb2.ModelSource | None:
-        if not name.startswith("models/"):
-            return None
+    async def _base_model_if_there(
+        self, training: training_pb2.TrainingSpec
+    ) -> trainer_service_pb2.ModelSource | None:
+        if not training.base_model.startswith("models/"):
+            # A language model may have been imported since; what works on its adapter compares the hashes.
+            is_adapted = training.WhichOneof("task") == "language_model"
+            return await self._base_model(training) if is_adapted else None
         try:
-            return await self._models.source(name)
+            return await self._models.source(training.base_model)
         except TuneyardError as error:
             if error.reason != "MODEL_NOT_FOUND":
                 raise

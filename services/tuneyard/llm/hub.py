@@ -1,22 +1,15 @@
-"""Language models from a hub: which files are fetched, and where a run finds its base model's folder."""
+"""Language models from a hub: which files are fetched, and a run's copy of a base that is not in the store."""
 
+import shutil
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from tuneyard.llm.base_identity import BaseIdentity
+from tuneyard.llm import catalogue
 from tuneyard.llm.folder_files import CONFIG, description_files, weight_files
 from tuneyard.llm.safe_config import check, read_json
 from tuneyard.trainer import hub_files
-
-
-@dataclass(frozen=True)
-class BaseFiles:
-    """A base model on this machine."""
-
-    folder: Path
-    """In the layout of transformers, read-only."""
-    identity: BaseIdentity
+from tuneyard.trainer.convert_child import ModelFiles
+from tuneyard.trainer.run import Run
 
 
 def fetch(hub_id: str, folder: Path, *, revision: str = "") -> str:
@@ -39,3 +32,28 @@ def fetch(hub_id: str, folder: Path, *, revision: str = "") -> str:
     commit = hub_files.fetch(hub_id, folder, choose=only_config, revision=revision)
     check(read_json(folder / CONFIG))
     return hub_files.fetch(hub_id, folder, choose=everything, revision=commit)
+
+
+def cached_base(name: str, revision: str, run: Run) -> tuple[Path, str]:
+    """The folder of a base model by its alias or hub id, and its commit: fetched once per trainer.
+
+    The files are those that an import stores, so that both have one hash. Raises RecipeError
+    BASE_MODEL_UNAVAILABLE with the import command, and as an import is refused.
+    """
+    known = catalogue.find(name)
+    hub_id = known.hub_id if known else name
+    wanted = revision or (known.revision if known else "")
+
+    def build(entry: Path) -> None:
+        # Checking needs torch, which estimates, that share this module's callers, do without.
+        from tuneyard.llm.convert import convert
+
+        source, model = entry / "source", entry / "model"
+        source.mkdir()
+        model.mkdir()
+        converted = convert(ModelFiles(source=source, result=model, hub_id=hub_id, revision=wanted))
+        shutil.rmtree(source)
+        (entry / "revision").write_text(converted.revision, encoding="utf-8")
+
+    entry = run.cached("hub-models", f"{hub_id}@{wanted}", build)
+    return entry / "model", (entry / "revision").read_text(encoding="utf-8")

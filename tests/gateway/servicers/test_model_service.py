@@ -203,6 +203,26 @@ async def test_a_hub_id_is_what_was_imported_from_there(edge: Edge) -> None:
     assert job.resolved_spec.training.base_model == "models/vit"
 
 
+async def test_an_alias_is_imported_from_its_place_on_the_hub_at_the_pinned_revision(edge: Edge) -> None:
+    edge.trainer.catalogue.append(
+        pb.BaseModel(id="small", family=VISION, hub_id="org/Small", revision="c0ffee")
+    )
+    edge.trainer.convert = converter(edge, "SmallForCausalLM")
+
+    async def listed() -> bool | None:
+        page = await edge.models.ListBaseModels(pb.ListBaseModelsRequest())
+        return any(known.id == "small" for known in page.base_models) or None
+
+    await eventually(listed)
+    model = (await edge.models.ImportModel(pb.ImportModelRequest(family=VISION, source="small"))).model
+    assert (model.name, model.source, model.revision) == ("models/small", "org/Small", "c0ffee")
+    await imported(edge, "models/small")
+    [request] = edge.trainer.conversions
+    assert (request.hub_id, request.model.revision) == ("org/Small", "c0ffee")
+    again = (await edge.models.ImportModel(pb.ImportModelRequest(family=VISION, source="small"))).model
+    assert again.name.startswith("models/small-")
+
+
 async def test_a_model_in_use_is_not_deleted(edge: Edge) -> None:
     dataset = await edge.ready_dataset()
     await edge.models.UploadModel(upload(WEIGHTS, model_id="mine"))
