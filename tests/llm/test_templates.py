@@ -159,7 +159,8 @@ def test_characters_of_several_tokens_are_trained_on_whole() -> None:
 
 
 NO_BORDER = (
-    "{% for m in messages %}{% if m.role == 'user' %}Answer: {% else %}{{ m.content }}{% endif %}{% endfor %}"
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}Answer: {% else %}{{ m.content }}"
+    "{% endif %}{% endfor %}"
 )
 GREETED = (TURNS[0], Message("assistant", "Hello there, friend."))
 
