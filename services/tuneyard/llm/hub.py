@@ -1,4 +1,4 @@
-"""Language models from a hub: which files are fetched, and a run's copy of a base that is not in the store."""
+"""Language models from a hub: which files are fetched, and a run's copy of a base outside of the store."""
 
 import shutil
 from collections.abc import Collection, Sequence
