@@ -1,4 +1,4 @@
-"""Generates protos/gen and docs/api.md from protos/tuneyard/v1, and checks the contract.
+"""Generates protos/gen, docs/api.md and the OpenAPI document from protos/tuneyard/v1; checks the contract.
 
     scripts/protos.py            generate
     scripts/protos.py --check    fail where the committed code is not what would be generated
@@ -24,6 +24,7 @@ PROTOS = ROOT / "protos"
 GENERATED = PROTOS / "gen" / "tuneyard" / "v1"
 PACKAGE = Path("tuneyard") / "v1"
 API_REFERENCE = ROOT / "docs" / "api.md"
+OPENAPI = ROOT / "clients" / "tuneyard" / "web" / "openapi.json"
 SITE_PACKAGES = Path(sysconfig.get_paths()["purelib"])
 BUF = ("npx", "--yes", "--loglevel=error", "@bufbuild/buf@1.75.0")
 INIT = '"""The messages and services of tuneyard.v1, generated: never edited, see `make protos`."""\n'
@@ -62,12 +63,16 @@ def generate(destination: Path) -> None:
     (package / "py.typed").touch()
 
 
-def api_reference() -> str:
-    """docs/api.md as it should be. It reads options, so the generated code must be current before."""
+def derived() -> dict[Path, str]:
+    """What else is made of the protos, as it should be. It reads options, so the generated code must be
+    current before.
+    """
     from api_reference import reference
+    from openapi_document import document
 
     with tempfile.TemporaryDirectory() as temporary:
-        return reference(Path(image(PROTOS, Path(temporary) / "current.binpb")))
+        described = Path(image(PROTOS, Path(temporary) / "current.binpb"))
+        return {API_REFERENCE: reference(described), OPENAPI: document(described)}
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -83,7 +88,8 @@ def write() -> None:
             (GENERATED / name).unlink()
         for name, content in fresh.items():
             (GENERATED / name).write_bytes(content)
-    API_REFERENCE.write_text(api_reference())
+    for path, text in derived().items():
+        path.write_text(text)
 
 
 def check() -> None:
@@ -94,8 +100,9 @@ def check() -> None:
     differing = [name for name in names if fresh.get(name) != committed.get(name)]
     if differing:
         raise SystemExit(f"protos: generated code is not current ({', '.join(differing)}); fix: make protos")
-    if not API_REFERENCE.exists() or API_REFERENCE.read_text() != api_reference():
-        raise SystemExit("protos: docs/api.md is not current; fix: make protos")
+    for path, text in derived().items():
+        if not path.exists() or path.read_text() != text:
+            raise SystemExit(f"protos: {path.relative_to(ROOT)} is not current; fix: make protos")
 
 
 def run_buf(*arguments: str, fix: str) -> None:

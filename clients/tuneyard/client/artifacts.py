@@ -1,6 +1,6 @@
 """Artifacts: what jobs leave behind."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
@@ -50,12 +50,33 @@ class AsyncArtifacts:
             name += f"/{path.rstrip('/')}/"
         return await download_archive(self._connection, name, Path(file), progress=progress)
 
-    async def read(self, job: str, path: str) -> bytes:
-        """The bytes of one small artifact."""
-        request = artifact_service_pb2.DownloadArtifactRequest(name=names.artifact(job, path))
+    async def stream(self, job: str, path: str = "", *, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """Yields an artifact's bytes from `offset` on; of a path that is empty or ends in "/" a ZIP of all
+        below it. Close the generator.
+        """
+        name = names.artifact(job, path) if path else f"{names.job(job)}/artifacts"
+        request = artifact_service_pb2.DownloadArtifactRequest(name=name, offset=offset)
         call = self._connection.stream(self._connection.artifacts.DownloadArtifact, request)
         async with aclosing(call) as responses:
-            return b"".join([response.chunk async for response in responses])
+            async for response in responses:
+                yield response.chunk
+
+    async def get(self, job: str, path: str) -> Artifact:
+        """One artifact's record. ArtifactNotFound."""
+        for artifact in await self.list(job):
+            if artifact.path == path:
+                return artifact
+        raise errors.ArtifactNotFound(
+            f"{names.job(job)} has no artifact at {path!r}",
+            resource=names.artifact(job, path),
+            reason="ARTIFACT_NOT_FOUND",
+            status="NOT_FOUND",
+        )
+
+    async def read(self, job: str, path: str) -> bytes:
+        """The bytes of one small artifact."""
+        async with aclosing(self.stream(job, path)) as chunks:
+            return b"".join([chunk async for chunk in chunks])
 
     async def create_download(
         self, job: str, path: str, *, lifetime: timedelta | None = None

@@ -11,6 +11,7 @@ from tuneyard.client.datasets import AsyncDatasets
 from tuneyard.client.inference import AsyncInference
 from tuneyard.client.jobs import AsyncJob, AsyncJobs
 from tuneyard.client.models import AsyncModels
+from tuneyard.client.raw import RawCalls
 from tuneyard.client.words import FAMILIES, value_of
 from tuneyard.v1 import system_service_pb2, training_pb2
 from tuneyard.v1 import training_service_pb2 as service
@@ -34,6 +35,7 @@ class AsyncClient:
         self.models = AsyncModels(self._connection)
         self.artifacts = AsyncArtifacts(self._connection)
         self.inference = AsyncInference(self._connection)
+        self.raw = RawCalls(self._connection)
 
     async def __aenter__(self) -> Self:
         return self

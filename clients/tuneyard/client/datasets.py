@@ -1,7 +1,7 @@
 """Datasets: bringing them to the server and waiting until they are checked."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -60,6 +60,21 @@ class AsyncDatasets:
         """Creates a dataset that waits for its bytes, for callers who send these themselves."""
         request = _with_request_id(request)
         return (await self._connection.unary(self._connection.datasets.CreateDataset, request)).dataset
+
+    async def send(self, name: str, chunks: AsyncIterator[bytes], *, offset: int = 0) -> Dataset:
+        """Sends bytes of a dataset that is UPLOADING, which begin at `offset`; UploadOffsetMismatch where the
+        server holds fewer or more. Returns the dataset as it is then; nothing is repeated.
+        """
+
+        async def requests() -> AsyncIterator[dataset_service_pb2.UploadDatasetRequest]:
+            header = dataset_service_pb2.UploadHeader(name=names.dataset(name), offset=offset)
+            yield dataset_service_pb2.UploadDatasetRequest(header=header)
+            async for chunk in chunks:
+                if chunk:
+                    yield dataset_service_pb2.UploadDatasetRequest(chunk=chunk)
+
+        method = self._connection.datasets.UploadDataset
+        return (await self._connection.send(method, requests())).dataset
 
     async def sign_upload(
         self, name: str, *, part_numbers: Sequence[int]

@@ -56,8 +56,11 @@ class TuneyardError(Exception):
         retry_after: timedelta | None = None,
         resource: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        status: str = "",
     ) -> None:
-        """`reason` is a name of ErrorReason without its prefix; "" where no server gave one."""
+        """`reason` is a name of ErrorReason without its prefix, `status` one of gRPC's codes such as
+        "NOT_FOUND"; "" where no server gave one.
+        """
         super().__init__(message)
         self.message = message
         self.reason = reason
@@ -65,6 +68,7 @@ class TuneyardError(Exception):
         self.retry_after = retry_after
         self.resource = resource
         self.metadata = dict(metadata or {})
+        self.status = status
 
 
 class ServerUnreachable(TuneyardError):

@@ -62,7 +62,7 @@ def from_rpc(error: grpc.aio.AioRpcError, *, address: str) -> TuneyardError:
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
         # The transport's own refusal: it ends the call before the server's code sees it.
         return MessageTooLarge("the message is larger than the server accepts", reason="MESSAGE_TOO_LARGE")
-    return found(f"{error.code().name}: {details}")
+    return found(f"{error.code().name}: {details}", status=error.code().name)
 
 
 def of_failed_job(job: job_pb2.Job) -> JobFailed:
@@ -108,6 +108,7 @@ def _from_details(error: grpc.aio.AioRpcError) -> TuneyardError | None:
         retry_after=retry_after,
         resource=resource,
         metadata=dict(info.metadata),
+        status=error.code().name,
     )
 
 

@@ -1,0 +1,139 @@
+"""What every HTTP request passes: the caller's right to ask, and headers that keep pages to themselves."""
+
+import hmac
+from collections.abc import Iterable
+from http.cookies import CookieError, SimpleCookie
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tuneyard.web import problems
+from tuneyard.web.config import WebConfig
+
+TOKEN_COOKIE: Final = "tuneyard_token"
+_LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self';"
+    " font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS: Final = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_CORS_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
+_CORS_HEADERS: Final = (
+    "authorization, content-type, idempotency-key, last-event-id, prefer, content-range, range"
+)
+
+
+class Guard:
+    """Refuses other hosts' names (DNS rebinding), other origins (forged requests) and missing tokens."""
+
+    def __init__(self, app: ASGIApp, config: WebConfig) -> None:
+        self._app = app
+        self._config = config
+        own = config.listen.rpartition(":")[0].lower()
+        self._hosts = frozenset((*config.hosts, own, *(_LOOPBACK_NAMES if config.is_loopback else ())))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        origin = headers.get("origin", "")
+        foreign = bool(origin) and self._is_listed(origin)
+        refusal = self._refusal(scope, headers, origin)
+        if refusal is not None:
+            await self._refuse(scope, receive, send, *refusal)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    told.setdefault(name, value)
+                if foreign:
+                    told["Access-Control-Allow-Origin"] = origin
+                    told["Cross-Origin-Resource-Policy"] = "cross-origin"
+                    told.append("Vary", "Origin")
+            await send(message)
+
+        if foreign and scope["type"] == "http" and scope["method"] == "OPTIONS":
+            await _preflight(send_guarded)
+            return
+        await self._app(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope, headers: Headers, origin: str) -> tuple[int, str] | None:
+        host = headers.get("host", "")
+        name = _name(host)
+        if name not in self._hosts:
+            return 421, f"This server is not called {name!r}: list the name in TUNEYARD_WEB_HOSTS."
+        if origin and not self._is_listed(origin) and urlsplit(origin.lower()).netloc != host.lower():
+            return (
+                403,
+                f"Pages of {origin} may not call this server: list the origin in TUNEYARD_WEB_ORIGINS.",
+            )
+        if (
+            not origin
+            and headers.get("sec-fetch-site", "") == "cross-site"
+            and scope.get("method")
+            not in (
+                "GET",
+                "HEAD",
+                None,
+            )
+        ):
+            return 403, "Another site's page may not change anything here."
+        if self._config.is_loopback or scope.get("method") == "OPTIONS":
+            return None
+        if not any(hmac.compare_digest(given, self._config.token) for given in _tokens(headers)):
+            return 401, "Bring the token: Authorization: Bearer …"
+        return None
+
+    def _is_listed(self, origin: str) -> bool:
+        return origin.lower().rstrip("/") in self._config.origins
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, status: int, detail: str) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": detail[:120]})
+            return
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        reason = {401: "UNAUTHENTICATED"}.get(status, "PERMISSION_DENIED")
+        await problems.answer(problems.plain(status, detail, reason=reason), headers=headers)(
+            scope, receive, send
+        )
+
+
+def _name(host: str) -> str:
+    """A Host header's name without its port."""
+    name, colon, port = host.lower().rpartition(":")
+    return name if colon and port.isdecimal() else host.lower()
+
+
+def _tokens(headers: Headers) -> Iterable[str]:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        yield token.strip()
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(TOKEN_COOKIE)
+    except CookieError:
+        cookie = None
+    if cookie is not None:
+        yield cookie.value
+
+
+async def _preflight(send: Send) -> None:
+    headers = [
+        (b"access-control-allow-methods", _CORS_METHODS.encode()),
+        (b"access-control-allow-headers", _CORS_HEADERS.encode()),
+        (b"access-control-max-age", b"600"),
+    ]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,129 @@
+"""The bytes that no JSON carries: a dataset's upload as a raw PUT, and artifacts with ranges or as a ZIP."""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Final
+from urllib.parse import quote
+
+from google.protobuf.json_format import MessageToJson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from tuneyard.client import AsyncClient, errors
+from tuneyard.web import problems
+
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})?/(\d{1,18}|\*)")
+_RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})?")
+# Shown by a browser where it is opened; everything else, HTML and SVG above all, is only ever saved.
+_SHOWN: Final = ("image/png", "image/jpeg", "image/webp", "application/json", "text/plain", "text/markdown")
+
+
+class Transfers:
+    """Moves bytes between HTTP and the gateway."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def put_dataset(self, request: Request) -> Response:
+        """PUT /v1/datasets/{dataset}:upload with `Content-Range`, or `?offset=`: what follows from there on.
+
+        The answer is the dataset; while it is UPLOADING, more is to come from `upload.receivedBytes` on.
+        """
+        name = f"datasets/{request.path_params['dataset']}"
+        try:
+            offset = _offset(request)
+        except ValueError as error:
+            return problems.answer(problems.plain(400, str(error), reason="INVALID_FIELD"))
+        try:
+            dataset = await self._client.datasets.send(name, request.stream(), offset=offset)
+        except errors.TuneyardError as error:
+            return problems.answer_error(error)
+        return Response(MessageToJson(dataset, indent=None), media_type="application/json")
+
+    async def get_artifact(self, request: Request) -> Response:
+        """GET /v1/jobs/{job}/artifacts/{path}:download, whole or by one range; a path that ends in "/" is a
+        folder, and comes as a ZIP.
+        """
+        job, path = f"jobs/{request.path_params['job']}", request.path_params.get("path", "")
+        try:
+            if not path or path.endswith("/"):
+                return await self._folder(job, path)
+            return await self._file(job, path, request)
+        except errors.TuneyardError as error:
+            return problems.answer_error(error)
+
+    async def _folder(self, job: str, path: str) -> Response:
+        chunks = self._client.artifacts.stream(job, path)
+        first = await _first(chunks)
+        name = f"{path.rstrip('/').rpartition('/')[2] or job.replace('/', '-')}.zip"
+        return StreamingResponse(_rest(first, chunks), media_type="application/zip", headers=_saved_as(name))
+
+    async def _file(self, job: str, path: str, request: Request) -> Response:
+        artifact = await self._client.artifacts.get(job, path)
+        size = artifact.size_bytes
+        headers = {"Accept-Ranges": "bytes", "ETag": f'"{artifact.sha256}"'}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        start, stop = 0, size
+        asked = _RANGE.fullmatch(request.headers.get("range", ""))
+        if asked:
+            start, stop = int(asked[1]), min(size, int(asked[2]) + 1 if asked[2] else size)
+            if start >= stop:
+                headers["Content-Range"] = f"bytes */{size}"
+                told = problems.plain(416, f"{path} has {size} bytes.")
+                return problems.answer(told, headers=headers)
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        media_type = artifact.media_type or "application/octet-stream"
+        if media_type.partition(";")[0] not in _SHOWN or "download" in request.query_params:
+            headers |= _saved_as(path.rpartition("/")[2])
+        headers["Content-Length"] = str(stop - start)
+        status = 206 if asked else 200
+        if request.method == "HEAD":
+            return Response(status_code=status, headers=headers, media_type=media_type)
+        chunks = self._client.artifacts.stream(job, path, offset=start)
+        first = await _first(chunks)
+        body = _until(_rest(first, chunks), stop - start)
+        return StreamingResponse(body, status_code=status, headers=headers, media_type=media_type)
+
+
+def _offset(request: Request) -> int:
+    given = request.headers.get("content-range", "")
+    if given:
+        found = _CONTENT_RANGE.fullmatch(given)
+        if found is None:
+            raise ValueError('Content-Range must look like "bytes 1000-1999/5000"')
+        return int(found[1])
+    text = request.query_params.get("offset", "0")
+    if not text.isdecimal() or len(text) > 18:
+        raise ValueError("offset must be a whole number of bytes")
+    return int(text)
+
+
+def _saved_as(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
+
+
+async def _first(chunks: AsyncGenerator[bytes, None]) -> bytes:
+    """The first chunk, so that an error is still an answer of its own."""
+    try:
+        return await anext(chunks, b"")
+    except BaseException:
+        await chunks.aclose()
+        raise
+
+
+async def _rest(first: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    async with aclosing(chunks):
+        yield first
+        async for chunk in chunks:
+            yield chunk
+
+
+async def _until(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    left = size
+    async for chunk in chunks:
+        yield chunk[:left]
+        left -= min(left, len(chunk))
+        if not left:
+            return

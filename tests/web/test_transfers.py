@@ -1,0 +1,86 @@
+import httpx
+import pytest
+
+from tests.support.fake_gateway import FakeGateway
+from tuneyard.v1 import artifact_service_pb2, event_pb2
+
+CONTENT = b"0123456789"
+
+
+@pytest.fixture
+def stored(gateway: FakeGateway) -> FakeGateway:
+    artifact = event_pb2.Artifact(
+        name="jobs/a/artifacts/samples/x.txt",
+        path="samples/x.txt",
+        size_bytes=len(CONTENT),
+        sha256="ab" * 32,
+        media_type="text/plain",
+    )
+    gateway.answer("ListArtifacts", artifact_service_pb2.ListArtifactsResponse(artifacts=[artifact]))
+
+    def download(request, context):
+        for start in range(request.offset, len(CONTENT), 3):
+            yield artifact_service_pb2.DownloadArtifactResponse(chunk=CONTENT[start : start + 3])
+
+    gateway.on("DownloadArtifact", download)
+    return gateway
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body"),
+    [
+        (None, 200, b"0123456789"),
+        ("bytes=4-", 206, b"456789"),
+        ("bytes=2-4", 206, b"234"),
+        ("bytes=8-99", 206, b"89"),
+        ("lines=1", 200, b"0123456789"),
+    ],
+)
+async def test_an_artifact_comes_whole_or_in_part(
+    http: httpx.AsyncClient, stored: FakeGateway, asked: str | None, status: int, body: bytes
+) -> None:
+    headers = {"Range": asked} if asked else {}
+    answer = await http.get("/v1/jobs/a/artifacts/samples/x.txt:download", headers=headers)
+    assert (answer.status_code, answer.content) == (status, body)
+    assert answer.headers["content-length"] == str(len(body))
+
+
+async def test_a_range_beyond_the_end_names_the_size(http: httpx.AsyncClient, stored: FakeGateway) -> None:
+    path = "/v1/jobs/a/artifacts/samples/x.txt:download"
+    answer = await http.get(path, headers={"Range": "bytes=10-"})
+    assert (answer.status_code, answer.headers["content-range"]) == (416, "bytes */10")
+
+
+async def test_an_artifact_that_is_known_is_not_sent_again(
+    http: httpx.AsyncClient, stored: FakeGateway
+) -> None:
+    path = "/v1/jobs/a/artifacts/samples/x.txt:download"
+    tag = (await http.get(path)).headers["etag"]
+    assert (await http.get(path, headers={"If-None-Match": tag})).status_code == 304
+
+
+async def test_a_folder_comes_as_a_zip(http: httpx.AsyncClient, stored: FakeGateway) -> None:
+    answer = await http.get("/v1/jobs/a/artifacts/samples/:download")
+    assert answer.headers["content-type"] == "application/zip"
+    assert "samples.zip" in answer.headers["content-disposition"]
+    assert stored.requests["DownloadArtifact"][0].name == "jobs/a/artifacts/samples/"
+
+
+async def test_an_unknown_artifact_is_404(http: httpx.AsyncClient, stored: FakeGateway) -> None:
+    answer = await http.get("/v1/jobs/a/artifacts/y:download")
+    assert (answer.status_code, answer.json()["reason"]) == (404, "ARTIFACT_NOT_FOUND")
+
+
+async def test_a_datasets_bytes_go_on_at_their_offset(http: httpx.AsyncClient, gateway: FakeGateway) -> None:
+    headers = {"Content-Range": "bytes 5-9/10"}
+    answer = await http.put("/v1/datasets/d:upload", content=CONTENT[5:], headers=headers)
+    assert answer.status_code == 200
+    first, *rest = gateway.requests["UploadDataset"]
+    assert (first.header.name, first.header.offset) == ("datasets/d", 5)
+    assert b"".join(each.chunk for each in rest) == CONTENT[5:]
+
+
+@pytest.mark.parametrize("text", ["bytes x-9/10", "5-9/10", "bytes -1-9/10"])
+async def test_a_content_range_that_is_none_is_400(http: httpx.AsyncClient, text: str) -> None:
+    answer = await http.put("/v1/datasets/d:upload", content=b"x", headers={"Content-Range": text})
+    assert answer.status_code == 400
