@@ -1,0 +1,66 @@
+"""Where a run's base model comes from: the store, else the hub at a pinned revision. Imports no torch."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuneyard.llm.base_identity import BaseIdentity
+from tuneyard.llm.config import LanguageModelConfig
+from tuneyard.llm.offline import stay_offline
+from tuneyard.trainer.run import Run
+
+
+@dataclass(frozen=True)
+class FoundBase:
+    """A base model's files, in the layout of transformers."""
+
+    folder: Path
+    identity: BaseIdentity
+    dtype: str
+    """The number format that its weights were published in: "bfloat16", "float16" or "float32"."""
+
+
+def find_base(config: LanguageModelConfig, run: Run) -> FoundBase:
+    """The base model's files; from here on nothing asks a hub.
+
+    Raises RecipeError BASE_MODEL_UNAVAILABLE and what fetching raises.
+    """
+    found = _found(config, run)
+    stay_offline()
+    return found
+
+
+def _found(config: LanguageModelConfig, run: Run) -> FoundBase:
+    folder = run.model_files()
+    if folder is not None:
+        facts = run.manifest()["base_model"] or {}
+        identity = BaseIdentity(
+            id=facts.get("stored_as") or config.base_model,
+            revision=facts.get("revision") or config.base_model_revision,
+            sha256=facts.get("sha256") or files_sha256(folder),
+        )
+        return FoundBase(folder, identity, _dtype(folder))
+    from tuneyard.llm.hub import cached_base
+
+    folder, commit = cached_base(config.base_model, config.base_model_revision, run)
+    identity = BaseIdentity(id=config.base_model, revision=commit, sha256=files_sha256(folder))
+    return FoundBase(folder, identity, _dtype(folder))
+
+
+def files_sha256(folder: Path) -> str:
+    """The SHA-256 over a folder's files, in hex: the one that the store gives a model of these files."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        with files[name].open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+        whole.update(f"{digest.hexdigest()}  {name}\n".encode())
+    return whole.hexdigest()
+
+
+def _dtype(folder: Path) -> str:
+    """As config.json names it, in the old word or the new one; float32 where it says nothing."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    named = config.get("dtype") or config.get("torch_dtype")
+    return named if named in ("bfloat16", "float16") else "float32"
