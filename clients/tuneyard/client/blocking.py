@@ -1,6 +1,7 @@
 """The collections of the blocking client: each method runs its namesake of the asyncio client to the end."""
 
-from collections.abc import Generator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -126,6 +127,17 @@ class Datasets:
     def create(self, request: dataset_service_pb2.CreateDatasetRequest) -> dataset_pb2.Dataset:
         """Creates a dataset that waits for its bytes, for callers who send these themselves."""
         return self._portal.run(self._datasets.create(request))
+
+    def send(self, name: str, chunks: Iterable[bytes], *, offset: int = 0) -> dataset_pb2.Dataset:
+        """Sends bytes of a dataset that is UPLOADING, which begin at `offset`."""
+
+        async def following() -> AsyncIterator[bytes]:
+            each = iter(chunks)
+            # In a thread: making the next chunk may take its time.
+            while (chunk := await asyncio.to_thread(next, each, None)) is not None:
+                yield chunk
+
+        return self._portal.run(self._datasets.send(name, following(), offset=offset))
 
     def sign_upload(
         self, name: str, *, part_numbers: Sequence[int]
@@ -314,6 +326,14 @@ class Artifacts:
     ) -> Path:
         """Fetches a ZIP of all of a job's artifacts, or of all below `path`, into `file`."""
         return self._portal.run(self._artifacts.download_archive(job, file, path=path, progress=progress))
+
+    def stream(self, job: str, path: str = "", *, offset: int = 0) -> Generator[bytes, None, None]:
+        """Yields an artifact's bytes from `offset` on, or a ZIP of all below a path that ends in "/"."""
+        yield from self._portal.iterate(self._artifacts.stream(job, path, offset=offset))
+
+    def get(self, job: str, path: str) -> event_pb2.Artifact:
+        """One artifact's record. ArtifactNotFound."""
+        return self._portal.run(self._artifacts.get(job, path))
 
     def read(self, job: str, path: str) -> bytes:
         """The bytes of one small artifact."""
