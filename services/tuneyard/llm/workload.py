@@ -1,0 +1,95 @@
+"""From resolved settings to the work whose memory is predicted, and to the devices that a model wants."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import ceil
+
+from tuneyard.llm.memory import OptimizerKind, Workload, adapters_of
+from tuneyard.llm.model_facts import ModelFacts
+from tuneyard.llm.recommended import DEFAULT_MAX_LENGTH, preset_for
+from tuneyard.trainer.processor import cpu_multiplies_bf16
+from tuneyard.v1 import training_pb2
+
+GIB = 1 << 30
+ACCELERATOR_SHARE, HOST_SHARE = 0.95, 0.9
+"""What a job may use of a device: memory is fragmented, and a host has other programs."""
+GUIDE_MEMORY = {"lora": (16 * GIB, 24 * GIB), "qlora": (8 * GIB, 12 * GIB)}
+"""The guide's cards for 7B models: the smallest sensible one and the recommended one."""
+_OPTIMIZERS: dict[int, OptimizerKind] = {
+    training_pb2.OPTIMIZER_ADAMW: "adamw",
+    training_pb2.OPTIMIZER_SGD: "sgd",
+    training_pb2.OPTIMIZER_ADAMW_8BIT: "8bit",
+    training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT: "8bit",
+}
+
+
+def workload(resolved: training_pb2.TrainingSpec, facts: ModelFacts, *, on_cpu: bool) -> Workload:
+    """What resolved settings train, in the arithmetic that the kind of device gets."""
+    task, hyper = resolved.language_model, resolved.hyperparameters
+    adapters = None
+    if task.method != training_pb2.FINE_TUNING_METHOD_FULL:
+        adapters = adapters_of(
+            facts,
+            rank=task.lora.lora_r,
+            targets=tuple(task.lora.target_modules),
+            dropout=task.lora.lora_dropout > 0,
+            dora=task.lora.use_dora,
+        )
+    quantized = task.method == training_pb2.FINE_TUNING_METHOD_QLORA
+    return Workload(
+        facts=facts,
+        adapters=adapters,
+        bits=(8 if task.quantization.use_8bit else 4) if quantized else None,
+        nested=task.quantization.use_nested_quant,
+        half_precision=_is_half(hyper.precision, on_cpu=on_cpu),
+        optimizer=_OPTIMIZERS.get(hyper.optimizer, "adamw"),
+        batch_size=hyper.batch_size,
+        accumulates=hyper.gradient_accumulation_steps > 1,
+        row_tokens=task.max_length,
+        packed=task.packing,
+        checkpointing=task.gradient_checkpointing,
+    )
+
+
+def usable_bytes(memory_bytes: int, *, on_cpu: bool) -> int:
+    """What a job may need of a device with so much memory; 0 where that is not known."""
+    return round(memory_bytes * (HOST_SHARE if on_cpu else ACCELERATOR_SHARE))
+
+
+def sensible_devices(facts: ModelFacts) -> tuple[int, int]:
+    """Memory of the smallest sensible accelerator for LoRA, and of the recommended one, in whole GiB.
+
+    The smallest computes a sample at a time with gradient checkpointing; the recommended one the preset's
+    batch with it, and one sample without it. Of 7B models at least the guide's figures.
+    """
+    preset = preset_for(facts)
+    one = Workload(
+        facts=facts,
+        adapters=adapters_of(facts, rank=preset.lora_r),
+        batch_size=1,
+        row_tokens=min(DEFAULT_MAX_LENGTH, facts.max_positions or DEFAULT_MAX_LENGTH),
+        checkpointing=True,
+    )
+    whole = [replace(one, batch_size=preset.batch_size)]
+    if not preset.gradient_checkpointing:
+        whole.append(replace(one, checkpointing=False))
+    guide = GUIDE_MEMORY["lora"] if 5e9 <= facts.parameters < 10e9 else (0, 0)
+    needs = (one.device_bytes(), max(work.device_bytes() for work in whole))
+    minimum, recommended = (
+        max(least, GIB * ceil(need / ACCELERATOR_SHARE / GIB))
+        for least, need in zip(guide, needs, strict=True)
+    )
+    return minimum, recommended
+
+
+def halves(size: int) -> Iterator[int]:
+    """The size, half of it, and so on down to 1."""
+    while size:
+        yield size
+        size //= 2
+
+
+def _is_half(precision: "training_pb2.Precision.ValueType", *, on_cpu: bool) -> bool:
+    if precision in (training_pb2.PRECISION_BF16, training_pb2.PRECISION_FP16):
+        return True
+    return precision != training_pb2.PRECISION_FP32 and (not on_cpu or cpu_multiplies_bf16())
