@@ -127,7 +127,7 @@ def check_disk(data: Path) -> Check:
 def check_ports(server: str) -> Check:
     """Whether `tuneyard up` could listen, unless it is what listens."""
     families = [family for family in services.FAMILIES if not services.unavailable(family)]
-    wanted = {name: services.DEFAULT_PORTS[name] for name in ("gateway", "blobs", *families)}
+    wanted = {name: services.DEFAULT_PORTS[name] for name in services.listeners(families)}
     taken = {name: port for name, port in wanted.items() if not services.is_free(port)}
     if not taken:
         return Check("ports", "ok", f"{', '.join(map(str, wanted.values()))} are free")

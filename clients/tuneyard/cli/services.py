@@ -12,6 +12,7 @@ from tuneyard.cli.supervisor import Program
 # What must be importable for each extra, and what its services need.
 EXTRAS: Final[Mapping[str, Sequence[str]]] = {
     "gateway": ("sqlalchemy", "alembic", "aiosqlite", "structlog", "starlette", "uvicorn", "minio"),
+    "web": ("starlette", "uvicorn", "websockets", "structlog"),
     "vision": ("torch", "torchvision", "safetensors"),
     "detector": ("ultralytics",),
     "diffusion": ("torch", "diffusers", "peft"),
@@ -21,6 +22,7 @@ FAMILIES: Final = ("vision", "diffusion", "llm")
 DEFAULT_PORTS: Final[Mapping[str, int]] = {
     "gateway": 50051,
     "blobs": 50052,
+    "web": 8000,
     "vision": 50061,
     "diffusion": 50062,
     "llm": 50063,
@@ -44,12 +46,17 @@ class Installation:
     def gateway_address(self) -> str:
         return self.address("gateway")
 
+    @property
+    def web_url(self) -> str:
+        """Where a browser finds it; "" without a web server."""
+        return f"http://{self.address('web')}" if "web" in self.ports else ""
+
     def address(self, service: str) -> str:
         """HOST:PORT of a service."""
         return f"{_HOST}:{self.ports[service]}"
 
     def programs(self) -> list[Program]:
-        """The gateway and a trainer per family."""
+        """The gateway, a trainer per family, and the web server where it has a port."""
         shared = {
             **self.environment,
             "TUNEYARD_DATA_DIR": str(self.data),
@@ -59,10 +66,18 @@ class Installation:
         }
         trainers = ",".join(f"{family}={self.address(family)}" for family in self.families)
         gateway = {**shared, "TUNEYARD_LISTEN": self.gateway_address, "TUNEYARD_TRAINERS": trainers}
-        return [
+        programs = [
             Program("gateway", "tuneyard.gateway", gateway),
             *(self._trainer(family, shared) for family in self.families),
         ]
+        if "web" in self.ports:
+            web = {
+                **self.environment,
+                "TUNEYARD_SERVER": self.gateway_address,
+                "TUNEYARD_WEB_LISTEN": self.address("web"),
+            }
+            programs.append(Program("web", "tuneyard.web", web))
+        return programs
 
     def _trainer(self, family: str, shared: Mapping[str, str]) -> Program:
         environment = {
@@ -74,6 +89,12 @@ class Installation:
             environment["TUNEYARD_DEVICES"] = self.devices
         # The gateway makes the store: a trainer that finds none warns that it is on another machine.
         return Program(family, f"tuneyard.{family}", environment, after="gateway")
+
+
+def listeners(families: Sequence[str]) -> list[str]:
+    """The names of what listens: the web server only where it is installed."""
+    web = [] if missing_modules("web") else ["web"]
+    return ["gateway", "blobs", *web, *families]
 
 
 def missing_modules(extra: str) -> list[str]:

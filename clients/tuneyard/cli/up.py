@@ -23,7 +23,7 @@ from tuneyard.v1 import system_pb2
 
 _LOOK_EVERY_SECONDS = 0.1
 _PATIENCE_SECONDS = 180.0
-_STYLES = {"gateway": "blue", "vision": "magenta", "diffusion": "green", "llm": "yellow"}
+_STYLES = {"gateway": "blue", "web": "cyan", "vision": "magenta", "diffusion": "green", "llm": "yellow"}
 
 
 def add_to(root: typer.Typer) -> None:
@@ -77,7 +77,7 @@ def up(
         str, typer.Option(help="default, or auto for free ones.", metavar="default|auto")
     ] = "default",
 ) -> int:
-    """Start the gateway and the trainers on this machine; Ctrl-C stops them.
+    """Start the gateway, the trainers and the web server on this machine; Ctrl-C stops them.
 
     They listen on this machine only. What dies is started again.
     """
@@ -121,8 +121,9 @@ def _run(session: Session, installation: Installation, supervisor: Supervisor, s
             found = _ready_trainers(client)
             if found is not None:
                 families = [word_of(trainer.family, FAMILIES) for trainer in found]
-                supervisor.ready(["gateway", *families])
-                if expected <= set(families):
+                web = ["web"] if _web_answers(installation) else []
+                supervisor.ready(["gateway", *families, *web])
+                if expected <= set(families) and len(web) == ("web" in installation.ports):
                     ready = True
                     _announce(session, installation, found)
             if not ready and time.monotonic() > waits_until:
@@ -139,17 +140,24 @@ def _ready_trainers(client: Client) -> Sequence[system_pb2.Trainer] | None:
     return [trainer for trainer in found if trainer.health == system_pb2.TRAINER_HEALTH_READY]
 
 
+def _web_answers(installation: Installation) -> bool:
+    return "web" in installation.ports and not services.is_free(installation.ports["web"])
+
+
 def _announce(session: Session, installation: Installation, trainers: Sequence[system_pb2.Trainer]) -> None:
     if session.json:
         session.document(
             {
                 "gateway": installation.gateway_address,
+                **({"web": installation.web_url} if installation.web_url else {}),
                 "dataDir": str(installation.data),
                 "trainers": list(trainers),
             }
         )
         return
     session.out.print("[bold green]Tuneyard is ready.[/]")
+    if installation.web_url:
+        session.out.print(f"  web        [bold]{installation.web_url}[/]")
     session.out.print(f"  gateway    {installation.gateway_address}")
     for trainer in trainers:
         devices = ", ".join(
@@ -178,7 +186,7 @@ def _families(session: Session, wanted: str) -> list[str]:
 
 
 def _ports(choice: str, families: Sequence[str]) -> dict[str, int]:
-    names = ["gateway", "blobs", *families]
+    names = services.listeners(families)
     if choice == "auto":
         return services.free_ports(names)
     if choice != "default":
