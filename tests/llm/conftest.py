@@ -1,4 +1,4 @@
-"""A tiny base model, small JSONL datasets, settings of quick fine-tunings, and runs that keep their reports."""
+"""A tiny base model, small JSONL datasets, settings of quick fine-tunings, and runs that keep reports."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
