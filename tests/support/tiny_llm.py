@@ -88,7 +88,7 @@ def docstrings() -> tuple[str, ...]:
 
 @lru_cache(maxsize=4)
 def _tokenizer_json(vocab: int) -> str:
-    kept = CACHE / f"tokenizer-{vocab}-{_of_this_python()}.json"
+    kept = CACHE / f"tokenizer-{vocab}-{of_this_python()}.json"
     if not kept.is_file():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=CACHE, delete=False, encoding="utf-8") as written:
@@ -111,7 +111,7 @@ def _trained_tokenizer(vocab: int) -> str:
     return str(tokenizer.to_str())
 
 
-def _of_this_python() -> str:
+def of_this_python() -> str:
     """A name for everything that the results depend on beside their arguments."""
     versions = (sys.version, tokenizers.__version__, torch.__version__, _MODULES)
     return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:12]
