@@ -3,15 +3,17 @@
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from html import escape
 from pathlib import Path
 from typing import TypeAlias
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --dim: #5c6675; --page: #f6f7f9; --card: #fff;
-  --line: #dfe3e8; }
+  --line: #dfe3e8; --mark: #cdeed6; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ee; --dim: #9aa4b2; --page: #14181e; --card: #1d232b; --line: #323a45; }
+  :root { --ink: #e6e9ee; --dim: #9aa4b2; --page: #14181e; --card: #1d232b; --line: #323a45;
+    --mark: #1d4a2c; }
 }
 * { box-sizing: border-box; }
 body { margin: 0; padding: 2rem 1rem 4rem; background: var(--page); color: var(--ink);
@@ -32,6 +34,13 @@ th { color: var(--dim); font-weight: 600; }
 td.number, th.number { text-align: right; }
 p { margin: .6rem 0 0; color: var(--dim); }
 img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: .4rem; }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere;
+  font: 13px/1.6 ui-monospace, "DejaVu Sans Mono", monospace; }
+mark { background: var(--mark); color: inherit; border-radius: .2rem; }
+i { color: var(--dim); font-style: normal; }
+kbd { font: inherit; border: 1px solid var(--line); border-radius: .3rem; padding: 0 .2rem;
+  color: var(--dim); }
+mark kbd { border-color: currentColor; color: inherit; }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }
 @media print { body { background: none; padding: 0; } section { break-inside: avoid; } }
 """
@@ -68,7 +77,25 @@ class Picture:
     note: str = ""
 
 
-Section: TypeAlias = Facts | Table | Picture
+class Looks(Enum):
+    """How a part of a text is shown."""
+
+    DIM = ("<i>", "</i>")
+    MARKED = ("<mark>", "</mark>")
+    TOKEN = ("<kbd>", "</kbd>")
+    MARKED_TOKEN = ("<mark><kbd>", "</kbd></mark>")
+
+
+@dataclass(frozen=True)
+class MarkedText:
+    """A text whose parts look different; white space is kept."""
+
+    title: str
+    runs: Sequence[tuple[str, Looks]]
+    note: str = ""
+
+
+Section: TypeAlias = Facts | Table | Picture | MarkedText
 
 
 def write_page(path: Path, *, title: str, sections: Iterable[Section]) -> Path:
@@ -98,6 +125,11 @@ def _section(section: Section) -> str:
             encoded = base64.b64encode(section.path.read_bytes()).decode("ascii")
             image = f'<img alt="{escape(section.title)}" src="data:image/png;base64,{encoded}">'
             return f"<section><h2>{escape(section.title)}</h2>{image}{_note(section.note)}</section>"
+        case MarkedText():
+            parts = "".join(f"{looks.value[0]}{escape(text)}{looks.value[1]}" for text, looks in section.runs)
+            return (
+                f"<section><h2>{escape(section.title)}</h2><pre>{parts}</pre>{_note(section.note)}</section>"
+            )
         case Table():
             return _table(section)
 
