@@ -4,6 +4,7 @@ The folder needs nothing of ours: `PeftModel.from_pretrained(base, folder)` read
 """
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,9 +50,15 @@ def add_adapter(model: PreTrainedModel, config: LanguageModelConfig) -> PeftMode
         use_rslora=lora.use_rslora,
         bias="none",
     )
-    adapted = get_peft_model(model, settings, autocast_adapter_dtype=True)
+    with warnings.catch_warnings():
+        # peft asks transformers for an attribute by its old name.
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted = cast(PeftModel, get_peft_model(model, settings, autocast_adapter_dtype=True))
+    # Both libraries let the embeddings want gradients for the sake of re-entrant checkpointing, which is not
+    # used here: without that, the backward pass ends at the first adapter.
+    cast(Any, model).disable_input_require_grads()
     adapted.train()
-    return cast(PeftModel, adapted)
+    return adapted
 
 
 def adapted_layers(model: PreTrainedModel, requested: tuple[str, ...]) -> list[str]:

@@ -41,8 +41,7 @@ def load_base(
         if config.method != "full" or not parameter.is_floating_point():
             parameter.requires_grad_(False)
     if config.gradient_checkpointing:
-        # Without re-entrance, gradients flow to the adapters although no input wants any.
-        cast(Any, model).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        _checkpoint_layers(model)
     model.train()
     return model
 
@@ -79,6 +78,15 @@ def load_model(
     model.config.use_cache = False
     keep_weights_as_trained(model)
     return cast(PreTrainedModel, model)
+
+
+def _checkpoint_layers(model: Any) -> None:
+    """Drops the activations within each layer, to be computed again in the backward pass."""
+    settings = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)
 
 
 def _refuse_incomplete(info: dict[str, Any]) -> None:

@@ -30,6 +30,8 @@ def choose_precision(config: LanguageModelConfig, device: torch.device, run: Run
             reason="INVALID_FIELD",
             remedies=("Set precision to auto, bf16 or fp32.",),
         )
+    if (bits := config.quantization) and bits.compute_dtype == "float16" and device.type == "cpu":
+        run.warn("slow_precision", "The processor computes float16 slowly: unset bnb_4bit_compute_dtype.")
     if config.precision == "auto":
         if device.type == "cuda":
             return precision_of_cuda(device)

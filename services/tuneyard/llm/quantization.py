@@ -1,5 +1,6 @@
 """The frozen base in 4 or 8 bits, by bitsandbytes: its settings, and what makes it sound to train on."""
 
+import logging
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ def compute_dtype(quantization: Quantization, device: torch.device) -> torch.dty
 def loading_settings(quantization: Quantization, device: torch.device) -> BitsAndBytesConfig:
     """What `from_pretrained` needs to quantise each weight as it reads it."""
     if quantization.bits == 8:
+        silence_casts()
         return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
@@ -34,6 +36,11 @@ def loading_settings(quantization: Quantization, device: torch.device) -> BitsAn
         bnb_4bit_use_double_quant=quantization.nested,
         bnb_4bit_compute_dtype=compute_dtype(quantization, device),
     )
+
+
+def silence_casts() -> None:
+    """bitsandbytes logs at each layer that 8-bit products are computed of float16 inputs."""
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
 def keep_weights_as_trained(model: nn.Module) -> None:
