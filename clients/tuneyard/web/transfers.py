@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tuneyard.client import AsyncClient, errors
+from tuneyard.v1.dataset_service_pb2 import UploadDatasetResponse
 from tuneyard.web import problems
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})?/(\d{1,18}|\*)")
@@ -28,7 +29,7 @@ class Transfers:
     async def put_dataset(self, request: Request) -> Response:
         """PUT /v1/datasets/{dataset}:upload with `Content-Range`, or `?offset=`: what follows from there on.
 
-        The answer is the dataset; while it is UPLOADING, more is to come from `upload.receivedBytes` on.
+        The answer holds the dataset; while it is UPLOADING, more is to come from `upload.receivedBytes` on.
         """
         name = f"datasets/{request.path_params['dataset']}"
         try:
@@ -39,7 +40,8 @@ class Transfers:
             dataset = await self._client.datasets.send(name, request.stream(), offset=offset)
         except errors.TuneyardError as error:
             return problems.answer_error(error)
-        return Response(MessageToJson(dataset, indent=None), media_type="application/json")
+        response = UploadDatasetResponse(dataset=dataset)
+        return Response(MessageToJson(response, indent=None), media_type="application/json")
 
     async def get_artifact(self, request: Request) -> Response:
         """GET /v1/jobs/{job}/artifacts/{path}:download, whole or by one range; a path that ends in "/" is a
