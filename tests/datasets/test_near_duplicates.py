@@ -1,8 +1,11 @@
 """Which pictures count as nearly alike, and how a search for them behaves with very many."""
 
+import errno
 import io
 import time
 from collections.abc import Callable
+from tempfile import TemporaryFile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from sklearn.datasets import load_sample_image
 
 from tests.support.defects_images import encoded, picture
+from tuneyard.datasets import near_duplicates
 from tuneyard.datasets.appearance import Appearance, measure
 from tuneyard.datasets.near_duplicates import Pictures
 
@@ -75,6 +79,32 @@ def test_any_kind_of_pixel_and_size_can_be_measured() -> None:
 def test_deep_grey_is_scaled_and_not_clipped() -> None:
     deep = Image.fromarray(np.linspace(0, 60_000, 64 * 64).reshape(64, 64).astype(np.uint16))
     assert measure(deep).span > 200
+
+
+def _full_disk(**options: object) -> io.BytesIO:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _full_after_half_a_picture(**options: object) -> io.BytesIO:
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if self.tell():
+                raise OSError(errno.EFBIG, "File too large")
+            return super().write(data[:150])
+
+    return Full()
+
+
+@pytest.mark.parametrize("made", [TemporaryFile, _full_disk, _full_after_half_a_picture])
+def test_pictures_in_a_file_are_compared_like_those_in_memory(
+    photograph: Image.Image, monkeypatch: pytest.MonkeyPatch, made: Callable[..., object]
+) -> None:
+    pictures = [measure(picture(number)) for number in range(8)]
+    pictures += [measure(CHANGES["brighter"](photograph)), pictures[3], measure(photograph)]
+    in_memory = search(pictures)
+    monkeypatch.setattr(near_duplicates, "_WAITING_BYTES", 600)
+    monkeypatch.setattr(near_duplicates, "TemporaryFile", made)
+    assert search(pictures) == in_memory == [(3, 9), (8, 10)]
 
 
 def test_a_hundred_thousand_pictures_are_compared_in_seconds() -> None:

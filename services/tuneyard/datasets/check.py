@@ -94,6 +94,8 @@ def _inspect_without(
             source, progress=progress, excluded=exclusion.paths, excluded_codes=exclusion.codes
         )
     inspect = _INSPECTORS[format]
+    if not exclusion.paths and not exclusion.codes:
+        return inspect(source, progress)
     names = frozenset(source.names())
     left_out = {name for name in exclusion.paths if name in names}
     if exclusion.codes:

@@ -4,8 +4,9 @@ Which images are nearly alike is found elsewhere; here it is judged by splits an
 """
 
 import hashlib
+from array import array
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tuneyard.datasets.codes import Code
@@ -15,15 +16,16 @@ from tuneyard.datasets.source import Source
 MAX_CONTRADICTING_SHARE = 0.05
 """Above this share of files that lie in several classes the labels are refused; below, findings name them."""
 
+_NONE = -1
 _SPLIT_ORDER = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Placed:
-    """A file's content (a digest) and where it lies; `label` is None in formats without classes."""
+    """A file, the number of its content, and where it lies; `label` is None in formats without classes."""
 
     name: str
-    digest: bytes
+    content: int
     split: str
     label: str | None
 
@@ -34,8 +36,8 @@ class Copies:
 
     count: int
     """How many files are exact copies of another one."""
-    near: tuple[tuple[str, str], ...]
-    """Names of images that are nearly alike, enough pairs to join each group of them."""
+    near: tuple[tuple[int, int], ...]
+    """Numbers of images that are nearly alike, enough pairs to join each group of them."""
 
 
 def content_groups(source: Source, names: Sequence[str]) -> list[int]:
@@ -44,48 +46,60 @@ def content_groups(source: Source, names: Sequence[str]) -> list[int]:
     return [groups.setdefault(_digest(source, name), len(groups)) for name in names]
 
 
-def likeness_groups(
-    names: Sequence[str], digests: Mapping[str, bytes], near: Iterable[tuple[str, str]]
-) -> list[int]:
+def likeness_groups(contents: Sequence[int], near: Iterable[tuple[int, int]]) -> Sequence[int]:
     """For each image the number of its group, copies and near copies joined, from 0 in their order.
 
-    Pairs of images without a digest are passed over.
+    `contents` are numbers that equal images share; images with a negative one are left out, and so are pairs
+    in `near` that name such an image.
     """
-    roots: dict[Hashable, Hashable] = {}
+    roots: dict[int, int] = {}
 
-    def root(key: Hashable) -> Hashable:
-        while (above := roots.get(key, key)) != key:
-            roots[key] = key = roots.get(above, above)
-        return key
+    def root(content: int) -> int:
+        while (above := roots.get(content, content)) != content:
+            roots[content] = content = roots.get(above, above)
+        return content
 
     for one, other in near:
-        if one not in digests or other not in digests:
+        if contents[one] >= 0 and contents[other] >= 0:
+            roots[root(contents[one])] = root(contents[other])
+    numbers = array("i", [_NONE]) * (max(contents, default=-1) + 1)
+    groups, count = array("i"), 0
+    for content in contents:
+        if content < 0:
             continue
-        roots[root(digests[one])] = root(digests[other])
-    numbers: dict[Hashable, int] = {}
-    return [numbers.setdefault(root(digests[name]), len(numbers)) for name in names]
+        key = root(content)
+        if numbers[key] == _NONE:
+            numbers[key] = count
+            count += 1
+        groups.append(numbers[key])
+    return groups
 
 
 def splittable(labels: Sequence[int], groups: Sequence[int]) -> dict[int, bool]:
-    """For each label, whether it has two groups of its own: one to train on, one to validate with."""
-    owners: dict[int, set[int]] = {}
+    """For each label, whether it has two groups of its own: one to train on, one to validate with.
+
+    Groups are numbered from 0, as `likeness_groups` does it.
+    """
+    owners: list[int | None] = [None] * (max(groups, default=-1) + 1)
+    shared = bytearray(len(owners))
     for label, group in zip(labels, groups, strict=True):
-        owners.setdefault(group, set()).add(label)
+        shared[group] |= owners[group] not in (None, label)
+        owners[group] = label
     # A group of several labels contradicts itself: it is never used for validation.
-    own = Counter(next(iter(found)) for found in owners.values() if len(found) == 1)
-    return {label: own[label] >= 2 for label in labels}
+    own = Counter(owner for owner, is_shared in zip(owners, shared, strict=True) if not is_shared)
+    return {label: own[label] >= 2 for label in set(labels)}
 
 
-def note_duplicates(log: FindingLog, placed: Iterable[Placed]) -> int:
+def note_duplicates(log: FindingLog, placed: Iterable[Placed], *, total: int) -> int:
     """Adds a finding for each copy, beside the first file of its content; returns the number of copies.
 
-    The first one is the one in train/, so that a copy in val/ or test/ is the one that is named.
+    The first one is the one in train/, so that a copy in val/ or test/ is the one that is named. `placed` are
+    the files of which there are copies, at least; `total` counts the others too.
     """
-    first: dict[bytes, Placed] = {}
-    copies, contradicting, total = 0, 0, 0
+    first: dict[int, Placed] = {}
+    copies, contradicting = 0, 0
     for item in sorted(placed, key=_order):
-        total += 1
-        original = first.setdefault(item.digest, item)
+        original = first.setdefault(item.content, item)
         if original is item:
             continue
         copies += 1

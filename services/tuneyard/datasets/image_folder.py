@@ -3,10 +3,10 @@
 `index` says from the names alone which files are samples; `inspect` reads them and says what is wrong.
 """
 
+from array import array
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median_low
 from typing import Self
 
 from tuneyard.datasets.class_balance import note_class_sizes
@@ -64,6 +64,8 @@ class ImageFolderIndex:
     def without(self, excluded: Collection[str]) -> Self:
         """The index without some files, such as a report's `excluded`."""
         left_out = frozenset(excluded)
+        if not left_out:
+            return self
         return replace(self, samples=tuple(sample for sample in self.samples if sample.path not in left_out))
 
 
@@ -129,16 +131,17 @@ def inspect(
     _note_structure(log, source, found)
     names = [sample.path for sample in found.samples]
     images = ImageSet.read(log, source, names, limits=limits, progress=progress, workers=workers)
-    placed = [
-        Placed(sample.path, images.digests[sample.path], sample.split, found.classes[sample.class_index])
-        for sample in found.samples
-        if sample.path in images.digests
-    ]
+    placed = (
+        Placed(sample.path, content, sample.split, found.classes[sample.class_index])
+        for sample, content in zip(found.samples, images.contents, strict=True)
+        if content >= 0
+    )
     copies = images.note_copies(log, placed, progress=progress)
     usable = found.without(images.broken)
     splits = _summaries(usable)
     _note_classes(log, usable, splits)
-    groups = () if usable.has_val else _groups(log, usable, images.digests, copies)
+    groups = () if usable.has_val else _groups(log, usable, images.contents, copies)
+    width, height = images.median_size
     return Report(
         format=FORMAT,
         findings=log.findings(),
@@ -147,8 +150,8 @@ def inspect(
         splits=splits,
         excluded=tuple(images.broken),
         samples=len(usable.samples),
-        median_width=median_low(images.widths) if images.widths else 0,
-        median_height=median_low(images.heights) if images.heights else 0,
+        median_width=width,
+        median_height=height,
         files={
             "total": len(source.names()),
             "images": len(names),
@@ -247,15 +250,14 @@ def _note_classes(log: FindingLog, usable: ImageFolderIndex, splits: Mapping[str
 
 
 def _groups(
-    log: FindingLog, usable: ImageFolderIndex, digests: Mapping[str, bytes], copies: Copies
+    log: FindingLog, usable: ImageFolderIndex, contents: Sequence[int], copies: Copies
 ) -> tuple[int, ...]:
     """The groups that an automatic split keeps together; empty where every image is one by itself.
 
     Adds findings about classes that cannot be split.
     """
-    paths = [sample.path for sample in usable.samples]
-    labels = [sample.class_index if sample.split == "train" else -1 for sample in usable.samples]
-    groups, exact = (likeness_groups(paths, digests, near) for near in (copies.near, ()))
+    labels = array("i", (sample.class_index if sample.split == "train" else -1 for sample in usable.samples))
+    groups, exact = (likeness_groups(contents, near) for near in (copies.near, ()))
     all_alike = {label for label, fits in splittable(labels, groups).items() if not fits}
     unsplittable = {label for label, fits in splittable(labels, exact).items() if not fits}
     for number in sorted(all_alike - {-1}):
@@ -269,7 +271,13 @@ def _groups(
             log.add(Code.CLASS_ALL_ALIKE, seen, path=folder)
     # Better a split with near copies on both sides, and a finding that says so, than none.
     dissolved = {group for group, label in zip(groups, labels, strict=True) if label in all_alike}
-    kept = [(0, own) if group in dissolved else (1, group) for group, own in zip(groups, exact, strict=True)]
+    if dissolved:
+        groups = _numbered(
+            (0, own) if group in dissolved else (1, group) for group, own in zip(groups, exact, strict=True)
+        )
+    return tuple(groups) if max(groups, default=-1) + 1 < len(groups) else ()
+
+
+def _numbered(keys: Iterable[tuple[int, int]]) -> Sequence[int]:
     numbers: dict[tuple[int, int], int] = {}
-    numbered = tuple(numbers.setdefault(key, len(numbers)) for key in kept)
-    return numbered if len(numbers) < len(numbered) else ()
+    return [numbers.setdefault(key, len(numbers)) for key in keys]

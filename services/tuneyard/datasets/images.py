@@ -191,7 +191,6 @@ def examine_all(
     Threads, because decoding, inflating and hashing all release the interpreter's lock.
     """
     workers = workers or min(_MAX_WORKERS, os.cpu_count() or 1)
-    batches = [names[start : start + _BATCH_FILES] for start in range(0, len(names), _BATCH_FILES)]
 
     def run(batch: Sequence[str]) -> list[ImageFacts]:
         return [examine(source, name, limits=limits) for name in batch]
@@ -209,8 +208,8 @@ def examine_all(
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="examine")
     try:
-        for batch in batches:
-            waiting.append(pool.submit(run, batch))
+        for start in range(0, len(names), _BATCH_FILES):
+            waiting.append(pool.submit(run, names[start : start + _BATCH_FILES]))
             # No more results than this are held, however many files there are.
             if len(waiting) > 2 * workers:
                 yield from finish()

@@ -6,7 +6,8 @@ drawings of equal shapes at different places are not taken for copies.
 
 from array import array
 from collections.abc import Callable, Iterator
-from typing import Final
+from tempfile import TemporaryFile
+from typing import IO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,17 +36,26 @@ _WINDOW: Final = 128
 one hash take seconds."""
 _BLOCK_PAIRS: Final = 4096
 
-_Numbers = NDArray[np.int64]
+_WAITING_BYTES: Final = 1 << 20
+"""Of thumbnails, until they are written to the file."""
+_LOOK: Final = np.dtype(
+    [("thumb", np.uint8, (THUMB_SIDE, THUMB_SIDE)), ("tint", np.int8, (2 * TINT_SIDE * TINT_SIDE,))]
+)
+
+_Numbers = NDArray[np.int32]
 
 
 class Pictures:
-    """The appearances of many pictures, numbered in the order in which they were added; 300 bytes each."""
+    """The appearances of many pictures, numbered in the order in which they were added.
+
+    A dozen bytes of each stay in memory. Thumbnails and colours, which only candidates are judged by, go to a
+    file without a name, or stay too where none can be written.
+    """
 
     def __init__(self) -> None:
         self._hashes = array("Q")
-        self._thumbs = bytearray()
-        self._tints = bytearray()
         self._textures = array("f")
+        self._looks = _Looks()
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -53,9 +63,8 @@ class Pictures:
     def add(self, picture: Appearance) -> None:
         """Adds one more."""
         self._hashes.append(picture.hash)
-        self._thumbs += picture.thumb
-        self._tints += picture.tint
         self._textures.append(picture.texture)
+        self._looks.add(picture.thumb + picture.tint)
 
     def alike(self, told: Callable[[int, int], None] = lambda done, total: None) -> list[tuple[int, int]]:
         """Pairs of numbers of pictures that are nearly alike, the smaller one first, ascending.
@@ -64,8 +73,7 @@ class Pictures:
         `told` hears how many of the search's steps are done.
         """
         hashes = np.frombuffer(self._hashes, dtype=np.uint64)
-        thumbs = np.frombuffer(self._thumbs, dtype=np.uint8).reshape(-1, THUMB_SIDE, THUMB_SIDE)
-        tints = np.frombuffer(self._tints, dtype=np.int8).reshape(-1, 2 * TINT_SIDE * TINT_SIDE)
+        looks = self._looks.read()
         textures = np.frombuffer(self._textures, dtype=np.float32)
         forest = _Forest(len(hashes))
         steps = _CHUNKS * (_CHUNK_BITS + 1)
@@ -78,17 +86,60 @@ class Pictures:
                         one[start : start + _BLOCK_PAIRS], other[start : start + _BLOCK_PAIRS]
                     )
                     rich = np.minimum(textures[a], textures[b]) >= _RICH_TEXTURE
-                    same = _same_detail(thumbs[a], thumbs[b], rich) & _same_colour(tints[a], tints[b])
+                    one_look, other_look = looks[a], looks[b]
+                    same = _same_detail(one_look["thumb"], other_look["thumb"], rich)
+                    same &= _same_colour(one_look["tint"], other_look["tint"])
                     forest.join(a[same], b[same])
             told(done + 1, steps)
         return sorted(forest.edges)
+
+
+class _Looks:
+    """Thumbnails and colours by number."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+        self._written = 0
+        self._file: IO[bytes] | None = None
+        self._stays = False
+        """Whether no file can be written, so that all is kept here."""
+
+    def add(self, look: bytes) -> None:
+        self._waiting += look
+        if len(self._waiting) >= _WAITING_BYTES and not self._stays:
+            self._write()
+
+    def read(self) -> NDArray[np.void]:
+        """All of them; what lies in the file is read from it when it is looked at."""
+        if self._file is not None:
+            self._write()
+        if self._file is None or not self._written:
+            return np.frombuffer(self._waiting, dtype=_LOOK)
+        return np.memmap(self._file, dtype=_LOOK, mode="r", shape=(self._written // _LOOK.itemsize,))
+
+    def _write(self) -> None:
+        try:
+            if self._file is None:
+                self._file = TemporaryFile(prefix="tuneyard-check-", buffering=0)  # noqa: SIM115 - lives as long
+            while self._waiting:
+                done = self._file.write(self._waiting)
+                self._written += done
+                del self._waiting[:done]
+        except OSError:
+            # The disk is full, or this process may write no file as large: memory has to do.
+            self._stays = True
+            if self._file is not None:
+                self._file.seek(0)
+                self._waiting = bytearray(self._file.read(self._written)) + self._waiting
+                self._file.close()
+                self._file, self._written = None, 0
 
 
 class _Forest:
     """Which pictures are joined, directly or through others, and by which pairs."""
 
     def __init__(self, count: int) -> None:
-        self._parents = np.arange(count, dtype=np.int64)
+        self._parents = np.arange(count, dtype=np.int32)
         self.edges: list[tuple[int, int]] = []
 
     def apart(self, one: _Numbers, other: _Numbers) -> tuple[_Numbers, _Numbers]:
@@ -117,18 +168,24 @@ def _root(parents: _Numbers, number: int) -> int:
 def _candidates(hashes: NDArray[np.uint64]) -> Iterator[Iterator[tuple[_Numbers, _Numbers]]]:
     """Pairs whose hashes have an equal chunk, or one that differs in a single bit, in 68 portions."""
     for chunk in range(_CHUNKS):
-        keys = (hashes >> np.uint64(chunk * _CHUNK_BITS)) & np.uint64((1 << _CHUNK_BITS) - 1)
+        keys = (hashes >> np.uint64(chunk * _CHUNK_BITS)).astype(np.uint16)
         # Equal hashes lie side by side, where a window is too small for all that share the chunk.
-        order = np.lexsort((hashes, keys)).astype(np.int64)
+        order = np.lexsort((hashes, keys)).astype(np.int32)
         ordered = keys[order]
-        places = np.arange(len(order), dtype=np.int64)
-        yield _windows(order, places, places + 1, np.searchsorted(ordered, ordered, side="right"))
+        places = np.arange(len(order), dtype=np.int32)
+        yield _windows(order, places, places + np.int32(1), _ends(ordered, ordered, "right"))
         for bit in range(_CHUNK_BITS):
-            other = ordered | np.uint64(1 << bit)
+            other = ordered | np.uint16(1 << bit)
             # Each pair is met once: from the key without the bit to the one with it.
             without = places[ordered != other]
-            ends = [np.searchsorted(ordered, other[without], side=side) for side in ("left", "right")]
-            yield _windows(order, without, *ends)
+            wanted = other[without]
+            yield _windows(order, without, _ends(ordered, wanted, "left"), _ends(ordered, wanted, "right"))
+
+
+def _ends(
+    ordered: NDArray[np.uint16], wanted: NDArray[np.uint16], side: Literal["left", "right"]
+) -> _Numbers:
+    return np.searchsorted(ordered, wanted, side=side).astype(np.int32)
 
 
 def _windows(

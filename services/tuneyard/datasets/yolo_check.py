@@ -3,9 +3,9 @@
 The rules about single label files, the data.yaml and single images are in the modules that read them.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Collection
-from statistics import median_low
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.duplicates import Copies, Placed, likeness_groups
@@ -28,6 +28,7 @@ from tuneyard.datasets.yolo_labels import Box, Label, note_label
 from tuneyard.datasets.yolo_layout import SPLITS, Layout, lay_out
 
 _MAX_GROUP_SHARE = 0.5
+_LEFT_OUT = -1
 
 
 def inspect(
@@ -41,21 +42,23 @@ def inspect(
     log = FindingLog()
     layout = lay_out(source, log)
     note_files(log, source, layout)
-    images = ImageSet(limits=limits)
+    names = layout.images
+    images = ImageSet(names, limits=limits)
     found = _Found(source, layout, log)
-    for facts in examine_all(source, layout.images, limits=limits, progress=progress, workers=workers):
+    for facts in examine_all(source, names, limits=limits, progress=progress, workers=workers):
         note_image(log, facts, limits=limits)
         images.add(facts)
-        found.add(facts)
-    note_broken_share(log, len(images.broken), len(layout.images), limits=limits)
+        found.add(facts, images.contents[-1])
+    note_broken_share(log, len(images.broken), len(names), limits=limits)
     images.note_unlike_others(log)
-    _note_broken_labels(log, found, len(layout.images), limits)
-    _note_unlike_copies(log, layout, found)
-    copies = images.note_copies(log, _placed(layout, found), progress=progress)
+    _note_broken_labels(log, found, len(names), limits)
+    _note_unlike_copies(log, layout, names, found)
+    copies = images.note_copies(log, _placed(layout, names, found), progress=progress)
     classes = class_names(layout, found.highest_label)
     splits = found.summaries(classes)
     note_classes(log, layout, splits)
     groups = () if "val" in splits else _groups(log, found, copies)
+    width, height = images.median_size
     return Report(
         format=FORMAT,
         findings=log.findings(),
@@ -63,12 +66,12 @@ def inspect(
         classes=classes,
         splits=splits,
         excluded=tuple(sorted({*images.broken, *found.mislabelled})),
-        samples=len(found.digests),
-        median_width=median_low(images.widths) if images.widths else 0,
-        median_height=median_low(images.heights) if images.heights else 0,
+        samples=found.used,
+        median_width=width,
+        median_height=height,
         files={
             "total": len(source.names()),
-            "images": len(layout.images),
+            "images": len(names),
             "broken": len(images.broken),
             "duplicates": copies.count,
             "ignored": source.ignored,
@@ -89,30 +92,35 @@ class _Found:
         self._layout = layout
         self._log = log
         self._noted: set[str] = set()
-        self._splits_of: dict[str, list[str]] = defaultdict(list)
+        # One tuple for all images of the same splits: there may be millions.
+        self._splits_of: dict[str, tuple[str, ...]] = {}
         for split, names in layout.splits.items():
+            own = (split,)
             for name in names:
-                self._splits_of[name].append(split)
+                earlier = self._splits_of.get(name)
+                self._splits_of[name] = own if earlier is None else earlier + own
         self._images: dict[str, Counter[int]] = {split: Counter() for split in layout.splits}
         self._boxes: dict[str, Counter[int]] = {split: Counter() for split in layout.splits}
         self._samples: Counter[str] = Counter()
         self.mislabelled: list[str] = []
-        self.digests: dict[str, bytes] = {}
-        """Of the usable images with usable labels, by name."""
-        self.objects: dict[str, int] = {}
-        """A number for the objects of an image: equal for equal ones."""
+        self.contents = array("i")
+        """Of each image a number that it shares with equal ones; negative where it is not used."""
+        self.objects = array("q")
+        """Of each image a number for its objects: equal for equal ones."""
+        self.used = 0
         self.boxes = 0
         self.backgrounds = 0
         self.highest_label = -1
 
-    def add(self, facts: ImageFacts) -> None:
+    def add(self, facts: ImageFacts, content: int) -> None:
         """Takes in one image and reads its label."""
         label = self._label(facts)
-        if facts.problem is not None:
-            return
-        if label.usable:
-            self._use(facts, label.boxes)
-        else:
+        is_used = facts.problem is None and label.usable
+        self.contents.append(content if is_used else _LEFT_OUT)
+        self.objects.append(hash(label.boxes) if is_used else 0)
+        if is_used:
+            self._use(facts.name, label.boxes)
+        elif facts.problem is None:
             self.mislabelled.append(facts.name)
 
     def summaries(self, classes: tuple[str, ...]) -> dict[str, SplitSummary]:
@@ -143,14 +151,13 @@ class _Found:
                 self._log.add(Code.LABEL_EMPTY, f"{name!r} names no object.", path=name)
         return label
 
-    def _use(self, facts: ImageFacts, boxes: tuple[Box, ...]) -> None:
-        self.digests[facts.name] = facts.digest
-        self.objects[facts.name] = hash(boxes)
+    def _use(self, name: str, boxes: tuple[Box, ...]) -> None:
+        self.used += 1
         self.boxes += len(boxes)
         self.backgrounds += not boxes
         labels = Counter(box.label for box in boxes)
         self.highest_label = max(self.highest_label, *labels, -1)
-        for split in self._splits_of[facts.name]:
+        for split in self._splits_of[name]:
             self._samples[split] += 1
             self._images[split].update(labels.keys())
             self._boxes[split].update(labels)
@@ -168,36 +175,41 @@ def _note_broken_labels(log: FindingLog, found: _Found, total: int, limits: Imag
     )
 
 
-def _note_unlike_copies(log: FindingLog, layout: Layout, found: _Found) -> None:
+def _note_unlike_copies(log: FindingLog, layout: Layout, names: Sequence[str], found: _Found) -> None:
     """Adds a finding for each copy of an image whose label names other objects than the first one's."""
-    first: dict[bytes, str] = {}
-    for name, digest in found.digests.items():
-        original = first.setdefault(digest, name)
-        if found.objects[original] != found.objects[name]:
+    first = array("i", [_LEFT_OUT]) * (max(found.contents, default=-1) + 1)
+    for number, content in enumerate(found.contents):
+        if content < 0:
+            continue
+        if first[content] == _LEFT_OUT:
+            first[content] = number
+        name, original = names[number], names[first[content]]
+        if found.objects[first[content]] != found.objects[number]:
             seen = f"{name!r} is the same image as {original!r}, and its label names other objects."
             log.add(Code.LABEL_UNLIKE_COPY, seen, path=layout.labels.get(name, name))
 
 
-def _placed(layout: Layout, found: _Found) -> list[Placed]:
+def _placed(layout: Layout, names: Sequence[str], found: _Found) -> Iterator[Placed]:
     """The usable images, each in the first split that has it; those of all classes may look alike."""
     splits = {name: split for split in reversed(SPLITS) for name in layout.splits.get(split, ())}
-    return [Placed(name, digest, splits[name], None) for name, digest in found.digests.items()]
+    for name, content in zip(names, found.contents, strict=True):
+        if content >= 0:
+            yield Placed(name, content, splits[name], None)
 
 
 def _groups(log: FindingLog, found: _Found, copies: Copies) -> tuple[int, ...]:
     """The groups of images that an automatic split keeps together; empty where each is by itself."""
-    names = sorted(found.digests)
-    exact = likeness_groups(names, found.digests, ())
-    if names and max(exact) == 0:
+    exact = likeness_groups(found.contents, ())
+    if exact and max(exact) == 0:
         log.add(Code.IMAGES_NOT_SPLITTABLE, "All usable images are the same.")
-    groups = likeness_groups(names, found.digests, copies.near)
+    groups = likeness_groups(found.contents, copies.near)
     if groups and max(Counter(groups).values()) > _MAX_GROUP_SHARE * len(groups):
         # Better a split with near copies on both sides, and a finding that says so, than none.
         log.add(
             Code.IMAGES_ALL_ALIKE, "More than half of the images are nearly alike, like frames of a film."
         )
         groups = exact
-    return tuple(groups) if len(set(groups)) < len(groups) else ()
+    return tuple(groups) if max(groups, default=-1) + 1 < len(groups) else ()
 
 
 def _paths_of_samples(log: FindingLog, layout: Layout) -> dict[Code, Collection[str]]:

@@ -10,8 +10,9 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
-# Standard error may be a file; nothing else is written.
-_MAX_FILE_BYTES = 1024 * 1024
+# Thumbnails of very many images go to a file without a name, so that they need no memory; standard error may
+# be a file too.
+_MAX_FILE_BYTES = 1024**3
 _MAX_OPEN_FILES = 256
 
 

@@ -123,5 +123,7 @@ class CheckProcess:
 
     def _log_end(self, returncode: int) -> None:
         with contextlib.suppress(OSError):
-            told = (self._path.parent / "stderr").read_bytes()[-2000:].decode(errors="replace")
+            with (self._path.parent / "stderr").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
+                told = file.read().decode(errors="replace")
             log.warning("check ended without a report", returncode=returncode, stderr=told)
