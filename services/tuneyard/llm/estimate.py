@@ -117,11 +117,12 @@ def _missing(plan: Plan, places: HubPlaces) -> Violation | None:
 
 def _does_not_fit(plan: Plan) -> Violation:
     need, memory = plan.workload.need(on_cpu=plan.on_cpu), plan.device.memory_total_bytes
-    batch = plan.resolved.hyperparameters.batch_size
+    hyper, checkpointing = plan.resolved.hyperparameters, plan.resolved.language_model.gradient_checkpointing
+    with_it = " with gradient checkpointing" if checkpointing else ""
     most = plan.workload.largest_batch_size(plan.limit, on_cpu=plan.on_cpu)
-    fits = f"at most {most} would fit" if most else "not even a batch of 1 would fit"
+    fits = f"; at most {most} would fit" if most else ""
     return violation(
         "hyperparameters.batch_size",
-        f"A batch of {batch} needs about {gigabytes(need)}, and {plan.device.id} has {gigabytes(memory)};"
-        f" {fits}.",
+        f"A batch of {hyper.batch_size}{with_it} needs about {gigabytes(need)}, and {plan.device.id} has"
+        f" {gigabytes(memory)}{fits}.",
     )

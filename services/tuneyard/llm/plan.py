@@ -34,8 +34,8 @@ _CONSUMER_DEVICE_BYTES = 24 << 30
 """The largest memory of cards that are sold to consumers."""
 _LARGE_MODEL = 12e9
 """Weights, from which a model counts as one of 13B and more."""
-_LITTLE_SHARE = 0.25
-"""Of a device: what needs less needs no QLoRA."""
+_WORTHWHILE = 0.9
+"""Of LoRA's need: a small model's activations are most of it, and these QLoRA leaves as they are."""
 _METHOD = "language_model.method"
 _LORA, _QLORA = training_pb2.FINE_TUNING_METHOD_LORA, training_pb2.FINE_TUNING_METHOD_QLORA
 
@@ -147,10 +147,11 @@ def fitted(
     is_given = hyper.HasField("batch_size") or hyper.HasField("gradient_accumulation_steps")
     if is_given or not limit or work.need(on_cpu=on_cpu) <= limit:
         return resolved, work, []
-    for smaller in _smaller(work, may_checkpoint=not given.language_model.HasField("gradient_checkpointing")):
-        if smaller.need(on_cpu=on_cpu) <= limit:
-            return _made_to_fit(resolved, work, smaller, device)
-    return resolved, work, []
+    tried = list(_smaller(work, may_checkpoint=not given.language_model.HasField("gradient_checkpointing")))
+    # Where nothing fits, what is told is how near the smallest comes.
+    best = next((smaller for smaller in tried if smaller.need(on_cpu=on_cpu) <= limit), tried[-1])
+    told = _make_smaller(resolved, work, best, device)
+    return resolved, best, [told] if best.need(on_cpu=on_cpu) <= limit else []
 
 
 def _smaller(work: Workload, *, may_checkpoint: bool) -> Iterator[Workload]:
@@ -161,9 +162,10 @@ def _smaller(work: Workload, *, may_checkpoint: bool) -> Iterator[Workload]:
             yield replace(work, batch_size=size, accumulates=True, checkpointing=True)
 
 
-def _made_to_fit(
+def _make_smaller(
     resolved: training_pb2.TrainingSpec, wanted: Workload, smaller: Workload, device: system_pb2.Device
-) -> tuple[training_pb2.TrainingSpec, Workload, list[Violation]]:
+) -> Violation:
+    """Gives the settings the smaller work's batch, and says so."""
     hyper, on_cpu = resolved.hyperparameters, device.id == "cpu"
     effective = hyper.batch_size * hyper.gradient_accumulation_steps
     hyper.batch_size = smaller.batch_size
@@ -171,13 +173,12 @@ def _made_to_fit(
     resolved.language_model.gradient_checkpointing = smaller.checkpointing
     how = " and gradient checkpointing" if smaller.checkpointing and not wanted.checkpointing else ""
     before, after = (gigabytes(work.need(on_cpu=on_cpu)) for work in (wanted, smaller))
-    told = violation(
+    return violation(
         "hyperparameters.batch_size",
         f"The recommended batch of {wanted.batch_size} needs about {before}, more than {device.id} has to"
         f" spare: with batch {smaller.batch_size} x accumulation {effective // smaller.batch_size}{how} the"
         f" effective batch stays {effective}, in about {after}.",
     )
-    return resolved, smaller, [told]
 
 
 def offers(plan: Plan) -> Iterator[Offer[Workload]]:
@@ -191,6 +192,9 @@ def offers(plan: Plan) -> Iterator[Offer[Workload]]:
     if not task.gradient_checkpointing:
         changed = replace(work, checkpointing=True)
         yield Offer("gradient checkpointing", {"language_model.gradient_checkpointing": True}, changed)
+    if work.adapters is None and work.optimizer == "adamw":
+        changes = {"hyperparameters.optimizer": "OPTIMIZER_PAGED_ADAMW_8BIT"}
+        yield _changed(plan, "AdamW with 8-bit state", changes)
     yield from other_methods(plan)
     for length in list(halves(task.max_length))[1:]:
         offer = _changed(plan, f"at most {length} tokens", {"language_model.max_length": length})
@@ -211,24 +215,21 @@ def other_methods(plan: Plan) -> Iterator[Offer[Workload]]:
 
 def qlora_advice(plan: Plan) -> Iterator[Violation]:
     """When the guide tells to use QLoRA instead of LoRA, with what both need."""
-    memory = plan.device.memory_total_bytes
+    memory, accelerator = plan.device.memory_total_bytes, not plan.on_cpu
     if plan.resolved.language_model.method != _LORA or not memory:
         return
-    needed = plan.workload.need(on_cpu=plan.on_cpu)
-    accelerator, why = not plan.on_cpu, ""
+    (offer,) = other_methods(plan)
+    needed, less = (work.need(on_cpu=plan.on_cpu) for work in (plan.workload, offer.workload))
     if not plan.fits:
         why = "LoRA does not fit"
-    elif accelerator and memory < _SMALL_DEVICE_BYTES and needed > _LITTLE_SHARE * memory:
+    elif accelerator and memory < _SMALL_DEVICE_BYTES and less < _WORTHWHILE * needed:
         why = f"{plan.device.id} has less than 16 GB"
     elif accelerator and memory <= _CONSUMER_DEVICE_BYTES and plan.model.parameters >= _LARGE_MODEL:
-        why = "a model of 13B or more is large for a consumer card"
-    if why:
-        (offer,) = other_methods(plan)
-        less = offer.workload.need(on_cpu=plan.on_cpu)
-        yield violation(
-            _METHOD,
-            f"{why}: QLoRA is recommended. It needs about {gigabytes(less)}, LoRA {gigabytes(needed)}.",
-        )
+        why = "A model of 13B or more is large for a consumer card"
+    else:
+        return
+    advice = "QLoRA is recommended" if less <= plan.limit else "QLoRA comes nearer"
+    yield violation(_METHOD, f"{why}: {advice}. It needs about {gigabytes(less)}, LoRA {gigabytes(needed)}.")
 
 
 def _changed(plan: Plan, description: str, changes: Mapping[str, object]) -> Offer[Workload]:

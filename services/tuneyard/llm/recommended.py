@@ -35,8 +35,8 @@ class Preset:
 
 GUIDE_7B = Preset(parameters_below=10e9, lora_r=8, batch_size=4, learning_rate=2e-4, full_learning_rate=1e-5)
 PRESETS = (
-    Preset(parameters_below=1e9, lora_r=16, batch_size=8, learning_rate=3e-4, full_learning_rate=5e-5),
-    Preset(parameters_below=5e9, lora_r=16, batch_size=8, learning_rate=2e-4, full_learning_rate=2e-5),
+    Preset(parameters_below=1e9, lora_r=16, batch_size=4, learning_rate=3e-4, full_learning_rate=5e-5),
+    Preset(parameters_below=5e9, lora_r=16, batch_size=4, learning_rate=2e-4, full_learning_rate=2e-5),
     GUIDE_7B,
     Preset(parameters_below=20e9, lora_r=16, batch_size=2, learning_rate=1e-4, full_learning_rate=1e-5),
     Preset(
