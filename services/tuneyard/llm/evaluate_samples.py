@@ -1,0 +1,126 @@
+"""Which rows an evaluation measures: those of a split, never any that the model was trained on by mistake.
+
+The splits that the training made are made again by the same code, seed and settings. Text only: no torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tuneyard.datasets.jsonl import index
+from tuneyard.datasets.jsonl_lines import FileUnusable
+from tuneyard.llm.config import LanguageModelConfig
+from tuneyard.llm.evaluate_config import EvaluateConfig
+from tuneyard.llm.splits import Examples, make_splits
+from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.run import DatasetFiles, Run
+
+
+@dataclass(frozen=True)
+class MeasuredExamples:
+    """The rows of a split."""
+
+    examples: Examples
+    origin: str
+    """Where the split comes from, for people."""
+    warning: str = ""
+    """What makes the numbers say less than they seem to; "" if nothing was found."""
+
+
+def measured_examples(
+    config: EvaluateConfig, source: LanguageModelConfig, *, manifest: Mapping[str, Any], run: Run
+) -> MeasuredExamples:
+    """The split that is asked for; `manifest` is the training's. Raises RecipeError DATASET_INVALID."""
+    files = run.dataset()
+    if config.is_own_dataset:
+        _require_unchanged(files, manifest, name=config.dataset)
+    found = (
+        _held_by_training(config, source, manifest, run)
+        if config.is_own_dataset and config.split != "test"
+        else _of_split(config, files)
+    )
+    if not len(found.examples):
+        raise RecipeError(
+            f"The {config.split} split of {config.dataset} has no rows.",
+            reason="DATASET_INVALID",
+            remedies=("Name another split, or a dataset that has one.",),
+        )
+    return found
+
+
+def _held_by_training(
+    config: EvaluateConfig, source: LanguageModelConfig, manifest: Mapping[str, Any], run: Run
+) -> MeasuredExamples:
+    validation = run.validation_dataset()
+    if config.validation_dataset and validation is None:
+        raise RecipeError(
+            f"{config.validation_dataset}, on which the training validated, is no longer there.",
+            reason="DATASET_INVALID",
+            remedies=("Name the dataset to measure on.",),
+        )
+    splits = make_splits(source, run)
+    if config.split == "train":
+        warning = "These are the rows that the model was trained on: it may know them by heart."
+        return MeasuredExamples(splits.train, "the rows that the model was trained on", warning)
+    held_out = manifest.get("held_out")
+    if held_out and held_out != splits.validation.sha256:
+        raise RecipeError(
+            "The rows that the training held out cannot be told any more: this release divides the dataset"
+            " in another way.",
+            reason="DATASET_INVALID",
+            remedies=("Name a dataset that the model was not trained on.",),
+        )
+    warning = _leaks(splits.validation, splits.train)
+    return MeasuredExamples(splits.validation, _origin(config, source, splits.validation), warning)
+
+
+def _origin(config: EvaluateConfig, source: LanguageModelConfig, validation: Examples) -> str:
+    if config.validation_dataset:
+        return f"{config.validation_dataset}, on which the training validated"
+    if validation and validation[0].split == "val":
+        return "the dataset's own val split, on which the training validated"
+    return f"the {source.validation_fraction:.0%} of the rows that the training held out (seed {source.seed})"
+
+
+def _of_split(config: EvaluateConfig, files: DatasetFiles) -> MeasuredExamples:
+    try:
+        found = index(files.dir, files.report)
+    except FileUnusable as error:
+        raise RecipeError(
+            f"The dataset cannot be read: {error}",
+            reason="DATASET_INVALID",
+            remedies=("Check the dataset again, and upload it anew.",),
+        ) from error
+
+    def of(name: str) -> Examples:
+        positions = np.array(found.splits.get(name, range(0)), dtype=np.int64)
+        return Examples(found, positions, dataset=files)
+
+    has_splits = len(found.splits) > 1
+    origin = f"the dataset's own {config.split} split" if has_splits else "all of the dataset"
+    chosen = of(config.split)
+    trained_on = of("train") if config.is_own_dataset else None
+    return MeasuredExamples(chosen, origin, _leaks(chosen, trained_on) if trained_on is not None else "")
+
+
+def _require_unchanged(files: DatasetFiles, manifest: Mapping[str, Any], *, name: str) -> None:
+    """Its splits could not be told apart any more, and rows that were trained on would pass for held out."""
+    trained_on = (manifest.get("dataset") or {}).get("sha256")
+    if trained_on and trained_on != files.sha256:
+        raise RecipeError(
+            f"{name} holds other data than when the model was trained: its splits cannot be told apart.",
+            reason="DATASET_INVALID",
+            remedies=("Upload the data to measure on as a dataset of another name, and name that one.",),
+        )
+
+
+def _leaks(measured: Examples, trained_on: Examples) -> str:
+    leaked = int(np.isin(measured.digests, trained_on.digests).sum())
+    if not leaked:
+        return ""
+    return (
+        f"{leaked} of the {len(measured)} rows are in the training split too: what is measured on them says"
+        " nothing about new ones."
+    )
