@@ -78,6 +78,29 @@ def test_a_report_says_why_there_is_no_comparison(gateway: FakeGateway, run: Run
     assert ["accuracy_top1", "0.9000"] in [line.split() for line in ran.out.splitlines()]
 
 
+def test_a_language_model_s_report_shows_rows_and_answers(gateway: FakeGateway, run: Run) -> None:
+    answer = {
+        "messages": [{"role": "user", "content": "[one]?"}],
+        "reference": "two",
+        "tuned": "two\nor three",
+        "base": "",
+    }
+    report = {
+        **{name: value for name, value in REPORT.items() if name != "classes"},
+        "task": "language_model",
+        "metrics": {"loss": 0.5, "perplexity": 1.65},
+        "base": {"compared": True, "metrics": {"loss": 900.0, "perplexity": None}},
+        "answers": [answer] * 5,
+    }
+    serve(gateway, {"report.json": json.dumps(report).encode()})
+    out = run("evaluate", "1").out
+    lines = [line.split() for line in out.splitlines()]
+    assert "9 rows" in out
+    assert ["perplexity", "–", "1.6500"] in lines
+    assert ["prompt", "[one]?"] in lines and ["tuned", "two", "or", "three"] in lines
+    assert "2 more answers" in out
+
+
 def test_the_options_of_an_evaluation_are_its_spec(
     gateway: FakeGateway, evaluated: dict[str, bytes], run: Run
 ) -> None:
