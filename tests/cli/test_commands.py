@@ -113,6 +113,22 @@ def test_checking_with_json_gives_a_report(run: Run, images: Path) -> None:
     assert report["classes"] == ["cat", "dog"]
 
 
+def test_a_format_that_is_not_named_is_guessed_and_said(run: Run, images: Path) -> None:
+    ran = run("datasets", "check", images)
+    assert ran.code == 0 and "16 samples in 2 classes" in ran.out
+    assert "taken as --format image-folder: its images lie in folders by class: cat/, dog/" in ran.err
+
+
+def test_a_format_that_nothing_tells_is_asked_for(run: Run, tmp_path: Path) -> None:
+    ran = run("datasets", "check", tmp_path)
+    assert ran.code == 2 and "--format, one of image-folder, yolo, captioned-images, jsonl" in ran.err
+
+
+def test_a_dataset_of_another_format_is_said_to_look_like_it(run: Run, images: Path) -> None:
+    ran = run("datasets", "check", images, "--format", "yolo")
+    assert ran.code == 1 and "try --format image-folder" in ran.out
+
+
 def test_a_broken_dataset_is_1_and_names_the_file(run: Run, images: Path) -> None:
     for path in (images / "train" / "dog").iterdir():
         path.write_bytes(b"no picture")

@@ -19,7 +19,12 @@ from tuneyard.v1 import dataset_pb2
 app = typer.Typer(no_args_is_help=True, help="Check, upload, list, show, filter and delete datasets.")
 
 Format = Annotated[
-    str, typer.Option(help=f"One of {', '.join(DATASET_FORMATS)}.", metavar="FORMAT", show_default=False)
+    str,
+    typer.Option(
+        help=f"One of {', '.join(DATASET_FORMATS)}. Default: guessed from the files, which is said.",
+        metavar="FORMAT",
+        show_default=False,
+    ),
 ]
 Name = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's id or name.")]
 
@@ -27,18 +32,16 @@ Name = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's id or 
 @command(app)
 def check(
     session: Session,
-    path: Annotated[Path, typer.Argument(help="A folder or a ZIP file.")],
+    path: Annotated[Path, typer.Argument(help="A folder, a ZIP file, or a file of examples.")],
     *,
-    format: Format,
+    format: Format = "",
 ) -> int:
     """Check a dataset on this machine; no server is needed. Exit 1 when it cannot be used."""
     # Pillow is slow to import, and no other command needs it.
     from tuneyard.datasets import FormatNotSupported
     from tuneyard.datasets import check as check_dataset
 
-    if not path.exists():
-        raise UsageFailure(f"{path}: there is no such file or folder")
-    _known(format)
+    format = _format_of(session, path, format)
     try:
         with session.err.status("checking …") as status:
             report = check_dataset(
@@ -76,7 +79,7 @@ def upload(
     session: Session,
     path: Annotated[Path, typer.Argument(help="A ZIP or other file, or a folder, which is sent as a ZIP.")],
     *,
-    format: Format,
+    format: Format = "",
     name: Annotated[
         str,
         typer.Option(help="The dataset's id. Default: made from name and content.", show_default=False),
@@ -86,9 +89,7 @@ def upload(
     ] = True,
 ) -> int:
     """Upload a dataset. The same bytes are sent once; an upload that broke off goes on."""
-    if not path.exists():
-        raise UsageFailure(f"{path}: there is no such file or folder")
-    _known(format)
+    format = _format_of(session, path, format)
     with shown_transfers(session) as progress:
         dataset = session.client.datasets.upload(path, format=format, name=name, progress=progress)
     return _checked(session, dataset, wait=wait)
@@ -220,9 +221,22 @@ def _is_of_lines(session: Session, dataset: str) -> bool:
     return session.client.datasets.get(dataset).format == dataset_pb2.DATASET_FORMAT_JSONL
 
 
-def _known(format: str) -> None:
-    if format not in DATASET_FORMATS:
-        raise UsageFailure(f"--format {format!r} is none of {', '.join(DATASET_FORMATS)}")
+def _format_of(session: Session, path: Path, named: str) -> str:
+    """The format that was named, or the one that the files seem to have."""
+    from tuneyard.datasets import guess_format
+
+    if not path.exists():
+        raise UsageFailure(f"{path}: there is no such file or folder")
+    formats = ", ".join(DATASET_FORMATS)
+    if named and named not in DATASET_FORMATS:
+        raise UsageFailure(f"--format {named!r} is none of {formats}")
+    if named:
+        return named
+    guess = guess_format(path)
+    if guess is None:
+        raise UsageFailure(f"{path}: nothing tells its format; name it: --format, one of {formats}")
+    session.err.print(f"taken as --format {guess.format}: {plain(guess.seen)}")
+    return guess.format
 
 
 def _state(dataset: dataset_pb2.Dataset) -> str:

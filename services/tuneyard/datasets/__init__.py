@@ -10,6 +10,7 @@ from tuneyard.datasets.archive_directory import ArchiveError, ArchiveLimits
 from tuneyard.datasets.check import FORMATS, Exclusion, FormatNotSupported, check
 from tuneyard.datasets.codes import Code, Severity
 from tuneyard.datasets.duplicates import content_groups
+from tuneyard.datasets.format_guess import Guess, guess_format
 from tuneyard.datasets.prepare import prepare
 from tuneyard.datasets.progress import Cancelled, Progress, ProgressCallback
 from tuneyard.datasets.report import Finding, Report, SplitSummary
@@ -28,6 +29,7 @@ __all__ = [
     "Finding",
     "FolderSource",
     "FormatNotSupported",
+    "Guess",
     "Progress",
     "ProgressCallback",
     "Report",
@@ -37,6 +39,7 @@ __all__ = [
     "check",
     "check_archive",
     "content_groups",
+    "guess_format",
     "image_folder",
     "open_source",
     "prepare",

@@ -8,6 +8,7 @@ from tuneyard.datasets import image_folder, jsonl, jsonl_check, yolo, yolo_check
 from tuneyard.datasets.archive import check_archive
 from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveError, ArchiveLimits
 from tuneyard.datasets.codes import Code
+from tuneyard.datasets.format_guess import Guess, guess, guess_format
 from tuneyard.datasets.jsonl_source import SingleFile, is_single_file
 from tuneyard.datasets.progress import ProgressCallback
 from tuneyard.datasets.report import Finding, FindingLog, Report
@@ -72,9 +73,11 @@ def check(
     require_format(format)
     try:
         with _open(path, format, limits, progress) as source:
-            return _inspect_without(source, format, exclusion, progress)
+            report = _inspect_without(source, format, exclusion, progress)
+            return _with_other_format(report, guess(source)) if report.has_errors else report
     except ArchiveError as error:
-        return Report.of_failure(format, Finding.of(error.code, error.message, path=error.member))
+        report = Report.of_failure(format, Finding.of(error.code, error.message, path=error.member))
+        return _with_other_format(report, guess_format(path, limits=limits))
 
 
 def _open(path: Path, format: str, limits: ArchiveLimits, progress: ProgressCallback | None) -> Source:
@@ -113,6 +116,18 @@ def _with_unknown(report: Report, unknown: Collection[str]) -> Report:
     log = FindingLog()
     for name in unknown:
         log.add(Code.EXCLUDED_FILE_UNKNOWN, f"{name!r} was to be left out and is not there.", path=name)
+    return _with(report, log)
+
+
+def _with_other_format(report: Report, guess: Guess | None) -> Report:
+    log = FindingLog()
+    if guess is not None and guess.format != report.format:
+        seen = f"This looks like a dataset of format {guess.format!r}: {guess.seen}"
+        log.add(Code.FORMAT_SEEMS_OTHER, f"{seen}; try --format {guess.format}.")
+    return _with(report, log)
+
+
+def _with(report: Report, log: FindingLog) -> Report:
     return replace(
         report, findings=(*report.findings, *log.findings()), counts={**report.counts, **log.counts()}
     )

@@ -43,6 +43,9 @@ ADVICE: dict[Code, Advice] = {
         Severity.ERROR,
         "Run 'tuneyard datasets check' on the same files; a damaged file may have crashed a decoder.",
     ),
+    Code.FORMAT_SEEMS_OTHER: Advice(
+        Severity.WARNING, "Name the other format, if that is what you meant; most other findings go with it."
+    ),
     Code.EXCLUDED_FILE_UNKNOWN: Advice(
         Severity.WARNING, "Name files as the findings do: relative to the dataset's root."
     ),
