@@ -119,39 +119,37 @@ class ChatTemplate:
 
         What the template refuses is told in the result. Raises RecipeError where the template is unusable.
         """
-        return self.to_tokens(examples, self.render(examples), train_on=train_on)
-
-    def render(self, examples: Sequence[Example]) -> list[_Rendered]:
-        """The first half of `encode`: text, in Python; only the half that follows can run beside others."""
-        try:
-            with bounded(seconds=_SECONDS, extra_memory_bytes=_EXTRA_MEMORY_BYTES):
-                return [self._rendered(example) for example in examples]
-        except OutOfBounds as error:
-            raise _unusable(f"The chat template {error}") from None
-
-    def to_tokens(
-        self, examples: Sequence[Example], rendered: Sequence[_Rendered], *, train_on: TrainOn
-    ) -> list[Encoded]:
-        """The second half of `encode`: the tokenizer's work, most of it outside of Python."""
-        chats = [number for number, example in enumerate(examples) if example.kind == "chat"]
-        found = dict(
-            zip(chats, self._tokenized([rendered[number] for number in chats], train_on), strict=True)
-        )
-        return [
-            found[number] if number in found else Encoded(_all_trained(self._text_ids(each.text, ended=True)))
-            for number, each in enumerate(rendered)
-        ]
+        return self._to_tokens(examples, self._render_all(examples), train_on=train_on)
 
     def prompts_hold(self, example: Example) -> bool:
         """Whether the tokens before each answer are those of that text alone, as the model is prompted."""
-        (rendered,) = self.render([example])
-        ids = self.to_tokens([example], [rendered], train_on="all")[0].sample.ids.tolist()
+        (rendered,) = self._render_all([example])
+        ids = self._to_tokens([example], [rendered], train_on="all")[0].sample.ids.tolist()
         prompts = [self._ids(rendered.text[:begin]) for begin, _ in rendered.spans]
         return all(ids[: len(prompt)] == prompt for prompt in prompts)
 
     def holds_control_token(self, messages: Sequence[Message]) -> bool:
         """Whether a message spells a control token, which the tokenizer then takes for one."""
         return any(self._tokens.search(message.content) for message in messages)
+
+    def _render_all(self, examples: Sequence[Example]) -> list[_Rendered]:
+        try:
+            # Nothing else runs meanwhile that allocates much: tokenizing comes afterwards.
+            with bounded(seconds=_SECONDS, extra_memory_bytes=_EXTRA_MEMORY_BYTES):
+                return [self._rendered(example) for example in examples]
+        except OutOfBounds as error:
+            raise _unusable(f"The chat template {error}") from None
+
+    def _to_tokens(
+        self, examples: Sequence[Example], rendered: Sequence[_Rendered], *, train_on: TrainOn
+    ) -> list[Encoded]:
+        chats = [number for number, example in enumerate(examples) if example.kind == "chat"]
+        tokenized = self._tokenized([rendered[number] for number in chats], train_on)
+        found = dict(zip(chats, tokenized, strict=True))
+        return [
+            found[number] if number in found else Encoded(_all_trained(self._text_ids(each.text, ended=True)))
+            for number, each in enumerate(rendered)
+        ]
 
     def _rendered(self, example: Example) -> _Rendered:
         if example.kind == "text":
@@ -272,7 +270,7 @@ class ChatTemplate:
 
     def _end_token(self) -> str:
         """Found on a small conversation; raises RecipeError where the template cannot even do that."""
-        rendered = self.render([Example("chat", _PROBE, "", 0, "train")])[0]
+        rendered = self._render_all([Example("chat", _PROBE, "", 0, "train")])[0]
         if rendered.refusal:
             raise _unusable(f"The chat template refuses a plain conversation: {rendered.refusal}")
         if rendered.ends_open or not rendered.spans:
@@ -283,7 +281,7 @@ class ChatTemplate:
     def takes_system(self) -> bool:
         """Whether a system message is accepted and comes through."""
         messages = (Message("system", _PROBE_SYSTEM), *_PROBE)
-        rendered = self.render([Example("chat", messages, "", 0, "train")])[0]
+        rendered = self._render_all([Example("chat", messages, "", 0, "train")])[0]
         return not rendered.refusal and _PROBE_SYSTEM in rendered.text
 
 
