@@ -113,6 +113,34 @@ async def test_an_adapter_is_sent_with_its_base_where_the_store_has_it(
     assert [file.path for file in asked.artifacts] == ["adapter/adapter_model.safetensors", "manifest.json"]
 
 
+def merged(jobs: Jobs) -> Jobs:
+    """The same, after another job merged the adapter; its artifacts are the whole model's."""
+    jobs.others["jobs/merge"] = job_pb2.Job(
+        name="jobs/merge",
+        spec=job_pb2.JobSpec(merge=job_pb2.MergeSpec(source_job="jobs/a")),
+        state=job_pb2.JOB_STATE_SUCCEEDED,
+    )
+    jobs.kinds = {"model/model.safetensors": event_pb2.ARTIFACT_KIND_MODEL}
+    return jobs
+
+
+async def test_a_merged_model_is_asked_as_the_one_that_was_trained(first: FakeTrainer) -> None:
+    spec = training_pb2.TrainingSpec(base_model="models/base", language_model=training_pb2.LanguageModel())
+    inference = Inference(jobs=merged(Jobs(spec)), models=Models(), trainers=await reached(first, family=LLM))
+    await inference.ask("GenerateText", GenerateTextRequest(job="jobs/merge"), within=10)
+    [asked] = first.questions
+    assert (asked.job, asked.spec.training, asked.model.sha256) == ("jobs/merge", spec, "abc")
+    assert [file.path for file in asked.artifacts] == ["model/model.safetensors"]
+
+
+async def test_a_merged_model_whose_training_was_deleted_says_so(first: FakeTrainer) -> None:
+    jobs = merged(Jobs())
+    jobs.job.name = "jobs/other"
+    inference = Inference(jobs=jobs, models=Models(), trainers=await reached(first, family=LLM))
+    error = await refused(inference, "GenerateText", GenerateTextRequest(job="jobs/merge"))
+    assert (error.reason, "was deleted" in error.message) == ("INVALID_FIELD", True)
+
+
 async def test_a_manifest_alone_is_no_model(first: FakeTrainer) -> None:
     jobs = Jobs()
     jobs.kinds = {"manifest.json": event_pb2.ARTIFACT_KIND_MANIFEST}

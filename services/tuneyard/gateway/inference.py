@@ -87,14 +87,15 @@ class Inference:
         """
         job_id(request.job, field="job")
         job = await self._jobs.get(request.job)
-        task = _task(job, method)
+        trained = await self._trained(job)
+        task = _task(job, trained, method)
         question = trainer_service_pb2.InferRequest(
             job=job.name,
-            spec=job.resolved_spec,
+            spec=trained.resolved_spec,
             artifacts=await self._model_files(job.name),
             request=request.SerializeToString(),
             method=method,
-            model=await self._base_model(job) if task in _ON_A_BASE else None,
+            model=await self._base_model(trained) if task in _ON_A_BASE else None,
         )
         links = await self._by_preference(job.name, self._trainers.links_of(FAMILIES[task]))
         timeout = LONGEST_SECONDS if within is None else min(within, LONGEST_SECONDS)
@@ -109,6 +110,18 @@ class Inference:
                 if time.monotonic() > patience or not await self._is_being_freed(error):
                     raise
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _trained(self, job: job_pb2.Job) -> job_pb2.Job:
+        """The job that trained the model: another one where its adapter was merged since."""
+        if job.spec.WhichOneof("kind") != "merge":
+            return job
+        try:
+            return await self._jobs.get(source_job(job.spec))
+        except TuneyardError as error:
+            if error.reason != "JOB_NOT_FOUND":
+                raise
+            text = f"{source_job(job.spec)}, whose adapter {job.name} merged, was deleted: download the model"
+            raise invalid("job", f"{text} to try it") from None
 
     async def _is_being_freed(self, error: TuneyardError) -> bool:
         """Whether a device is taken by a worker that has told its job's end and is about to leave."""
@@ -179,17 +192,17 @@ class Inference:
             del self._answered_by[next(iter(self._answered_by))]
 
 
-def _task(job: job_pb2.Job, method: str) -> "training_pb2.TaskKind.ValueType":
-    """The job's task, if its model can be asked by the method."""
+def _task(job: job_pb2.Job, trained: job_pb2.Job, method: str) -> "training_pb2.TaskKind.ValueType":
+    """The task that the job's model was trained for, if it can be asked by the method."""
     kind = job.spec.WhichOneof("kind")
-    if kind != "training":
+    if kind not in ("training", "merge"):
         raise invalid(
             "job", f"{job.name} is of the kind {kind}: name the job that trained, {source_job(job.spec)}"
         )
-    task = task_kind(job)
+    task = task_kind(trained)
     if _METHODS[task] != method:
-        trained = training_pb2.TaskKind.Name(task).removeprefix("TASK_KIND_").replace("_", " ").lower()
-        raise invalid("job", f"{job.name} trained a model of the task {trained}: call {_METHODS[task]}")
+        named = training_pb2.TaskKind.Name(task).removeprefix("TASK_KIND_").replace("_", " ").lower()
+        raise invalid("job", f"{trained.name} trained a model of the task {named}: call {_METHODS[task]}")
     if job.state != job_pb2.JOB_STATE_SUCCEEDED:
         state = job_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_")
         raise TuneyardError(
