@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from tuneyard.client import AsyncClient
@@ -17,6 +17,8 @@ from tuneyard.client.connection import ConnectionSettings
 from tuneyard.web import problems
 from tuneyard.web.config import WebConfig
 from tuneyard.web.guard import Guard
+from tuneyard.web.guide.app import make_guide_app
+from tuneyard.web.guide.sockets import tell_tasks
 from tuneyard.web.openapi import document
 from tuneyard.web.openapi_page import STYLE, page
 from tuneyard.web.transcoder import Transcoder
@@ -60,8 +62,13 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
 
     everything = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     assets = [Mount("/assets", StaticFiles(directory=static / "assets"))] if static.exists() else []
-    return Starlette(
+    app = Starlette(
         routes=[
+            *(
+                WebSocketRoute(f"{root}/ws/training{path}", tell_tasks)
+                for root in ("", "/api")
+                for path in ("", "/{task_id:str}")
+            ),
             Route("/v1/datasets/{dataset:str}:upload", transfers.put_dataset, methods=["PUT"]),
             Route("/v1/jobs/{job:str}/artifacts:download", transfers.get_artifact, methods=["GET", "HEAD"]),
             Route(
@@ -70,6 +77,7 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
                 methods=["GET", "HEAD"],
             ),
             Route("/v1/{path:path}", transcoder.handle, methods=everything),
+            Mount("/api", make_guide_app(client)),
             Route("/openapi.json", schema),
             Route("/docs", docs),
             Route("/docs.css", docs_style),
@@ -81,6 +89,8 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
         exception_handlers={HTTPException: _http_problem, Exception: _fault},
         lifespan=lifespan,
     )
+    app.state.client = client
+    return app
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:

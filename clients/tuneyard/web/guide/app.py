@@ -1,0 +1,60 @@
+"""The application under /api: its routes, and its errors with a `detail` that is always one text."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from tuneyard.client import AsyncClient, errors
+from tuneyard.web import problems
+from tuneyard.web.guide import finetuning, training
+from tuneyard.web.guide.specs import flat_name
+
+_WRONG = 422
+
+
+def make_guide_app(client: AsyncClient) -> FastAPI:
+    """The application; mount it at /api."""
+    app = FastAPI(title="Tuneyard, as the training guide has it", docs_url=None, redoc_url=None)
+    app.state.client = client
+    app.include_router(training.router)
+    app.include_router(finetuning.router)
+    app.add_exception_handler(errors.TuneyardError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    return app
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.TuneyardError)
+    told = problems.of_error(error)
+    if told["status"] == 400:
+        told |= {"status": _WRONG, "title": "Unprocessable Content"}
+    if error.violations:
+        told["violations"] = [
+            {"field": flat_name(each.field), "description": each.description} for each in error.violations
+        ]
+        told["detail"] = "; ".join(
+            f"{flat_name(each.field)}: {each.description}" if each.field else each.description
+            for each in error.violations
+        )
+    return problems.answer(told)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    violations = [
+        {"field": ".".join(str(part) for part in each["loc"][1:]), "description": str(each["msg"])}
+        for each in error.errors()
+    ]
+    detail = "; ".join(f"{each['field']}: {each['description']}".lstrip(": ") for each in violations)
+    more: dict[str, Any] = {"reason": "INVALID_FIELD", "violations": violations}
+    return problems.answer(problems.plain(_WRONG, detail, **more))
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return problems.answer(
+        problems.plain(error.status_code, str(error.detail)), headers=dict(error.headers or {})
+    )

@@ -1,0 +1,114 @@
+"""Where the guide's clients say their data are: names of the store, uploads' paths, folders of the server."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Final
+
+from starlette.datastructures import UploadFile
+
+from tuneyard.client import AsyncClient, errors, names
+from tuneyard.client.errors import InvalidField, Violation
+from tuneyard.client.words import DATASET_FORMATS
+from tuneyard.v1 import dataset_pb2, dataset_service_pb2
+from tuneyard.web.guide.specs import FORMATS
+
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_CHUNK_BYTES: Final = 1 << 20
+_FINDINGS: Final = 5
+
+
+async def dataset_name(client: AsyncClient, path: str, *, format: str) -> str:
+    """The dataset that a `dataset_path` names; a folder of the server is imported first.
+
+    "my-set", "datasets/my-set" and "/datasets/my-set" are the stored dataset, if there is one. Raises what
+    the server answers, InvalidField where the path can be nothing.
+    """
+    found = re.fullmatch(r"/?(?:datasets/)?([^/]+)/?", path)
+    if found and _ID.fullmatch(found[1]):
+        try:
+            return (await client.datasets.get(found[1])).name
+        except errors.NotFound:
+            if not path.startswith("/"):
+                raise _invalid("dataset_path", f"there is no dataset {found[1]!r} in the store") from None
+    if not path.startswith("/"):
+        raise _invalid("dataset_path", f"{path!r} is neither a dataset's name nor a folder's path")
+    try:
+        imported = await client.datasets.import_(path, format=format)
+    except errors.SourceNotAllowed as error:
+        raise _invalid(
+            "dataset_path", f"no dataset of the store is called so, and {error.message}"
+        ) from error
+    return imported.name
+
+
+async def upload(
+    client: AsyncClient, file: UploadFile, *, format: str, name: str = ""
+) -> dataset_pb2.Dataset:
+    """Stores a form's file as a dataset, and waits until it is checked; InvalidField where it is refused."""
+    request = dataset_service_pb2.CreateDatasetRequest(
+        dataset_id=name if _ID.fullmatch(name) else "",
+        display_name=name or file.filename or "upload",
+        format=DATASET_FORMATS[format],
+        size_bytes=file.size or 0,
+        request_id=names.new_request_id(),
+    )
+    dataset = await client.datasets.create(request)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        while chunk := await file.read(_CHUNK_BYTES):
+            yield chunk
+
+    await client.datasets.send(dataset.name, chunks())
+    return await checked(client, dataset.name)
+
+
+async def checked(client: AsyncClient, name: str) -> dataset_pb2.Dataset:
+    """The dataset once it is checked; InvalidField with its first findings where it cannot be used."""
+    try:
+        return await client.datasets.wait_ready(name)
+    except errors.DatasetInvalid as error:
+        dataset = await client.datasets.get(name)
+        serious = [
+            finding for finding in dataset.report.findings if finding.severity == dataset_pb2.SEVERITY_ERROR
+        ][:_FINDINGS]
+        violations = [
+            Violation("file", f"{finding.path}: {finding.message}".lstrip(": ")) for finding in serious
+        ]
+        raise InvalidField(error.message, reason="DATASET_INVALID", violations=violations) from error
+
+
+def format_of(type: str) -> str:
+    """The dataset format of an upload's `type`: a model type or a format's name."""
+    word = type.replace("_", "-")
+    if word in DATASET_FORMATS:
+        return word
+    if type in FORMATS:
+        return FORMATS[type]
+    raise _invalid("type", f"{type!r} is none of {', '.join((*FORMATS, *DATASET_FORMATS))}")
+
+
+def store_key(path: str, *, field: str) -> str:
+    """A place in the store: "/models/merged" is "models/merged"."""
+    key = path.strip("/")
+    if not key or ".." in key.split("/") or "\\" in key:
+        raise _invalid(field, f"{path!r} names no place in the store")
+    return key
+
+
+def dataset_answer(dataset: dataset_pb2.Dataset) -> dict[str, object]:
+    """A dataset as the guide's clients know it."""
+    word = next((word for word, value in DATASET_FORMATS.items() if value == dataset.format), "")
+    return {
+        "id": dataset.name.removeprefix("datasets/"),
+        "name": dataset.display_name or dataset.name.removeprefix("datasets/"),
+        "type": next((type for type, format in FORMATS.items() if format == word), word),
+        "size": dataset.size_bytes,
+        "samples": dataset.report.samples,
+        "created_at": dataset.create_time.ToJsonString(),
+    }
+
+
+def _invalid(field: str, description: str) -> InvalidField:
+    return InvalidField(
+        f"{field}: {description}", reason="INVALID_FIELD", violations=[Violation(field, description)]
+    )

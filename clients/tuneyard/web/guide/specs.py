@@ -1,0 +1,184 @@
+"""From the guide's flat names to a typed spec: `lora_r` becomes `language_model.lora.lora_r`.
+
+The names are the spec's own, found by its descriptors, so that every field is taken and none is listed twice.
+"""
+
+import difflib
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import ParseDict, ParseError
+
+from tuneyard.client.errors import InvalidField, Violation
+from tuneyard.v1 import training_pb2
+from tuneyard.v1.training_pb2 import TrainingSpec
+
+TASKS: Final[Mapping[str, str]] = {
+    "image_classifier": "image_classifier",
+    "object_detector": "object_detector",
+    "text_to_image": "text_to_image_lora",
+    "llm": "language_model",
+}
+"""The guide's `model_type` and the spec's task."""
+FORMATS: Final[Mapping[str, str]] = {
+    "image_classifier": "image-folder",
+    "object_detector": "yolo",
+    "text_to_image": "captioned-images",
+    "llm": "jsonl",
+}
+_OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
+    "text_to_image_lora": {"image_size": "resolution"},
+    "language_model": {"max_seq_length": "max_length"},
+}
+_QUANTIZING: Final = (
+    "use_4bit",
+    "use_8bit",
+    "bnb_4bit_compute_dtype",
+    "bnb_4bit_quant_type",
+    "use_nested_quant",
+)
+_NOT_SETTINGS: Final = ("dataset", "base_model")
+
+
+def training_spec(
+    model_type: str, base_model: str, dataset: str, settings: Mapping[str, Any]
+) -> TrainingSpec:
+    """The spec that flat settings make; those that are None are as if absent.
+
+    Raises InvalidField with every name that is unknown and the first value that is of another kind.
+    """
+    if model_type not in TASKS:
+        raise _invalid("model_type", f"{model_type!r} is none of {', '.join(TASKS)}")
+    task = TASKS[model_type]
+    given = {name: value for name, value in settings.items() if value is not None}
+    if task == "language_model":
+        _choose_method(given)
+    known = _fields(task)
+    unknown = [
+        name for name in given if name not in known and name not in TrainingSpec.DESCRIPTOR.fields_by_name
+    ]
+    if unknown:
+        raise InvalidField(
+            f"unknown: {', '.join(unknown)}",
+            reason="INVALID_FIELD",
+            violations=[Violation(name, _hint(name, known)) for name in unknown],
+        )
+    values: dict[str, Any] = {"dataset": dataset, "base_model": base_model, task: {}}
+    for name, value in given.items():
+        if name not in known:
+            # A whole group, as the typed spec has it.
+            values[name] = value
+            continue
+        path, field = known[name]
+        _put(values, path, _value(field, name, value))
+    try:
+        return ParseDict(values, TrainingSpec())
+    except ParseError as error:
+        raise _invalid("", str(error)) from error
+
+
+def _choose_method(given: dict[str, Any]) -> None:
+    """QLoRA where a quantised base is asked for; what says "no" to it is left out."""
+    wanted = given.get("method") or ""
+    quantizes = any(given.get(name) not in (None, False) for name in ("use_4bit", "use_8bit")) or any(
+        name in given for name in _QUANTIZING[2:]
+    )
+    if not wanted and quantizes:
+        given["method"] = wanted = "qlora"
+    if wanted != "qlora":
+        for name in _QUANTIZING:
+            if given.get(name) is False:
+                del given[name]
+
+
+@functools.cache
+def _fields(task: str) -> Mapping[str, tuple[str, FieldDescriptor]]:
+    """Each flat name's path and field; of equal names the task's own wins."""
+    found: dict[str, tuple[str, FieldDescriptor]] = {}
+    root = TrainingSpec.DESCRIPTOR
+    for field in root.fields:
+        if field.containing_oneof is not None and field.containing_oneof.name == "task":
+            continue
+        if field.message_type is None:
+            if field.name not in _NOT_SETTINGS:
+                found[field.name] = (field.name, field)
+        else:
+            found |= _leaves(field.message_type, f"{field.name}.")
+    chosen = root.fields_by_name[task].message_type
+    assert chosen is not None
+    found |= _leaves(chosen, f"{task}.")
+    found |= {name: found[field] for name, field in _OTHER_NAMES.get(task, {}).items()}
+    return found
+
+
+def _leaves(message: Descriptor, prefix: str) -> dict[str, tuple[str, FieldDescriptor]]:
+    return dict(_walk(message, prefix))
+
+
+def _walk(message: Descriptor, prefix: str) -> Iterator[tuple[str, tuple[str, FieldDescriptor]]]:
+    for field in message.fields:
+        inner = field.message_type
+        if inner is None or inner.GetOptions().map_entry:
+            yield field.name, (f"{prefix}{field.name}", field)
+        else:
+            yield from _walk(inner, f"{prefix}{field.name}.")
+
+
+def _value(field: FieldDescriptor, name: str, value: Any) -> Any:
+    """A value as proto3 JSON has it: words of enums, lists that came as one text, numbers from forms."""
+    if field.is_repeated and isinstance(value, str) and field.message_type is None:
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL and isinstance(value, str):
+        truths = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
+        if value.lower() not in truths:
+            raise _invalid(name, f"{value!r} is neither true nor false")
+        return truths[value.lower()]
+    if field.enum_type is not None and isinstance(value, str):
+        prefix = field.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
+        known = {each.name.removeprefix(prefix).lower(): each.name for each in field.enum_type.values}
+        if value in field.enum_type.values_by_name:
+            return value
+        if value.lower() not in known:
+            words = ", ".join(word for word in known if word != "unspecified")
+            raise _invalid(name, f"{value!r} is none of {words}")
+        return known[value.lower()]
+    return value
+
+
+def _put(values: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise _invalid(path, f"{parent} is given otherwise")
+    values[last] = value
+
+
+def _hint(name: str, known: Mapping[str, object]) -> str:
+    similar = difflib.get_close_matches(name, known, n=1)
+    return f"there is no such setting; did you mean {similar[0]}?" if similar else "there is no such setting"
+
+
+def _invalid(field: str, description: str) -> InvalidField:
+    return InvalidField(
+        f"{field}: {description}" if field else description,
+        reason="INVALID_FIELD",
+        violations=[Violation(field, description)] if field else [],
+    )
+
+
+def flat_name(path: str) -> str:
+    """A violation's path in the guide's names: "spec.language_model.lora.lora_r" is "lora_r"."""
+    return path.rpartition(".")[2] if path.startswith("spec.") else path
+
+
+def family_of(model_type: str) -> "training_pb2.TaskKind.ValueType":
+    """The kind of task of a `model_type`."""
+    return {
+        "image_classifier": training_pb2.TASK_KIND_IMAGE_CLASSIFIER,
+        "object_detector": training_pb2.TASK_KIND_OBJECT_DETECTOR,
+        "text_to_image": training_pb2.TASK_KIND_TEXT_TO_IMAGE_LORA,
+        "llm": training_pb2.TASK_KIND_LANGUAGE_MODEL,
+    }[model_type]

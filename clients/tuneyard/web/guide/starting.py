@@ -1,0 +1,80 @@
+"""Starts trainings from the guide's settings, as JSON or as a form with its dataset."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+
+from tuneyard.client import AsyncClient
+from tuneyard.client.errors import InvalidField, Violation
+from tuneyard.web.guide.bodies import Start
+from tuneyard.web.guide.sources import dataset_name, store_key, upload
+from tuneyard.web.guide.specs import FORMATS, training_spec
+from tuneyard.web.guide.tasks import task_id
+
+_OUTPUT_LABEL: Final = "output_dir"
+_NAMESPACE: Final = uuid.UUID("6f0c1f3e-5d0b-4c62-9b39-6a4f2a1f2d10")
+
+
+async def start(
+    client: AsyncClient,
+    model_type: str,
+    body: Start,
+    *,
+    request: Request,
+    more: Mapping[str, Any] | None = None,
+) -> str:
+    """Creates the job of a JSON body; returns its task id."""
+    settings = {**body.settings(), **(more or {})}
+    # Before a folder is imported: what is wrong with the settings shows at once.
+    training_spec(model_type, body.base_model, "datasets/unknown", settings)
+    dataset = await dataset_name(client, body.dataset_path, format=FORMATS[model_type])
+    spec = training_spec(model_type, body.base_model, dataset, settings)
+    labels = {_OUTPUT_LABEL: store_key(body.output_dir, field="output_dir")} if body.output_dir else None
+    job = await client.train(spec, request_id=request_id(request), labels=labels)
+    return task_id(job.snapshot)
+
+
+async def start_form(
+    client: AsyncClient,
+    model_type: str,
+    form: FormData,
+    *,
+    request: Request,
+    more: Mapping[str, Any] | None = None,
+) -> str:
+    """Creates the job of a form: its `dataset` file is stored and checked, its other fields are settings."""
+    file = form.get("dataset")
+    if not isinstance(file, UploadFile):
+        raise invalid("dataset", "send the dataset's file in the field dataset")
+    settings: dict[str, Any] = {
+        name: value for name, value in form.items() if name != "dataset" and value != ""
+    }
+    base_model = settings.pop("base_model", "")
+    if not isinstance(base_model, str) or not base_model:
+        raise invalid("base_model", "is required")
+    labels = settings.pop("num_labels", None)
+    settings |= more or {}
+    training_spec(model_type, base_model, "datasets/unknown", settings)
+    dataset = await upload(client, file, format=FORMATS[model_type])
+    classes = len(dataset.report.classes)
+    if labels is not None and str(classes) != str(labels).strip():
+        raise invalid("num_labels", f"is {labels}, and the dataset has {classes} classes")
+    spec = training_spec(model_type, base_model, dataset.name, settings)
+    job = await client.train(spec, request_id=request_id(request))
+    return task_id(job.snapshot)
+
+
+def request_id(request: Request) -> str:
+    """The `Idempotency-Key` as a request id; "" without one."""
+    key = request.headers.get("idempotency-key", "")
+    return str(uuid.uuid5(_NAMESPACE, key)) if key else ""
+
+
+def invalid(field: str, description: str) -> InvalidField:
+    """The error about one field of a body or form."""
+    return InvalidField(
+        f"{field}: {description}", reason="INVALID_FIELD", violations=[Violation(field, description)]
+    )

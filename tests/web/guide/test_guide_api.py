@@ -1,0 +1,195 @@
+import httpx
+import pytest
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from tests.support.fake_gateway import FakeGateway
+from tuneyard.rpc.errors import TuneyardError, Violation
+from tuneyard.v1 import artifact_service_pb2, dataset_pb2, dataset_service_pb2, job_pb2, training_service_pb2
+from tuneyard.web.app import make_app
+from tuneyard.web.config import WebConfig
+
+
+@pytest.fixture
+def ready(gateway: FakeGateway) -> FakeGateway:
+    dataset = dataset_pb2.Dataset(
+        name="datasets/pets",
+        display_name="pets",
+        format=dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER,
+        state=dataset_pb2.DATASET_STATE_READY,
+        size_bytes=9,
+        report=dataset_pb2.ValidationReport(classes=["cat", "dog"], samples=40),
+    )
+    for method in ("GetDataset", "CreateDataset"):
+        response = getattr(dataset_service_pb2, f"{method}Response")(dataset=dataset)
+        gateway.answer(method, response)
+
+    def uploaded(requests, context):
+        gateway.requests["UploadDataset"] += list(requests)
+        return dataset_service_pb2.UploadDatasetResponse(dataset=dataset)
+
+    gateway.on("UploadDataset", uploaded)
+    job = job_pb2.Job(name="jobs/1", state=job_pb2.JOB_STATE_QUEUED, queue_position=2)
+    gateway.answer("Train", training_service_pb2.TrainResponse(job=job))
+    gateway.answer("GetJob", training_service_pb2.GetJobResponse(job=job))
+    return gateway
+
+
+async def test_a_training_starts_from_the_guides_json(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    body = {
+        "model_type": "image_classifier",
+        "base_model": "resnet50",
+        "dataset_path": "/datasets/pets",
+        "epochs": 15,
+        "batch_size": 16,
+        "learning_rate": 0.0001,
+    }
+    answer = await http.post("/api/training/start", json=body)
+    assert answer.json() == {"task_id": "1"}
+    spec = ready.requests["Train"][0].spec
+    assert (spec.dataset, spec.base_model, spec.hyperparameters.epochs) == ("datasets/pets", "resnet50", 15)
+
+
+async def test_the_same_key_makes_one_job(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    body = {"model_type": "image_classifier", "base_model": "resnet50", "dataset_path": "pets"}
+    for _ in range(2):
+        await http.post("/api/training/start", json=body, headers={"Idempotency-Key": "k"})
+    first, second = ready.requests["Train"]
+    assert first.request_id == second.request_id != ""
+
+
+async def test_a_folder_of_the_server_is_imported(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    ready.fail("GetDataset", TuneyardError("DATASET_NOT_FOUND", "no"))
+    imported = dataset_pb2.Dataset(name="datasets/new")
+    ready.answer("ImportDataset", dataset_service_pb2.ImportDatasetResponse(dataset=imported))
+    body = {"model_type": "object_detector", "base_model": "yolov8n", "dataset_path": "/datasets/my_set"}
+    assert (await http.post("/api/training/start", json=body)).status_code == 200
+    request = ready.requests["ImportDataset"][0]
+    assert (request.source, request.format) == ("/datasets/my_set", dataset_pb2.DATASET_FORMAT_YOLO)
+    assert ready.requests["Train"][0].spec.dataset == "datasets/new"
+
+
+async def test_violations_come_back_in_flat_names(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    violation = Violation("spec.hyperparameters.epochs", "must be at least 1; it is 0")
+    ready.fail("Train", TuneyardError("INVALID_FIELD", "wrong", violations=[violation]))
+    body = {"model_type": "image_classifier", "base_model": "m", "dataset_path": "pets", "epochs": 0}
+    answer = await http.post("/api/training/start", json=body)
+    assert (answer.status_code, answer.json()["detail"]) == (422, "epochs: must be at least 1; it is 0")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"model_type": "image_classifier"}, {"base_model": 3, "dataset_path": "x", "model_type": "llm"}],
+)
+async def test_a_body_that_lacks_something_is_422_with_a_text(
+    http: httpx.AsyncClient, body: dict[str, object]
+) -> None:
+    answer = await http.post("/api/training/start", json=body)
+    assert answer.status_code == 422
+    assert isinstance(answer.json()["detail"], str)
+
+
+async def test_a_task_has_the_guides_fields(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    job = job_pb2.Job(
+        name="jobs/1",
+        state=job_pb2.JOB_STATE_RUNNING,
+        progress=job_pb2.ProgressEvent(
+            step=5, total_steps=10, epoch=1.5, total_epochs=3, fraction=0.5, stage="train"
+        ),
+        metrics={"train/loss": job_pb2.MetricSummary(latest=0.25)},
+    )
+    ready.answer("GetJob", training_service_pb2.GetJobResponse(job=job))
+    told = (await http.get("/api/training/status/1")).json()
+    assert (told["status"], told["progress"], told["loss"]) == ("running", 50.0, 0.25)
+    assert (told["current_step"], told["total_epochs"], told["message"]) == (5, 3.0, "RUNNING: train")
+    assert told["started_at"] is None
+
+
+async def test_an_unknown_task_is_404_with_a_detail(http: httpx.AsyncClient, gateway: FakeGateway) -> None:
+    gateway.fail("GetJob", TuneyardError("JOB_NOT_FOUND", "there is no job", resource="jobs/x"))
+    answer = await http.get("/api/training/status/x")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "there is no job")
+
+
+async def test_a_form_stores_its_file_and_starts(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    form = {"base_model": "resnet18", "epochs": "2", "num_labels": "2", "image_size": "32"}
+    files = {"dataset": ("pets.zip", b"PK-bytes-")}
+    answer = await http.post("/api/training/image-classifier", data=form, files=files)
+    assert answer.json()["success"] is True
+    spec = ready.requests["Train"][0].spec
+    assert (spec.dataset, spec.image_classifier.image_size) == ("datasets/pets", 32)
+    assert b"".join(each.chunk for each in ready.requests["UploadDataset"][1:]) == b"PK-bytes-"
+
+
+async def test_a_wrong_number_of_labels_starts_nothing(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    files = {"dataset": ("pets.zip", b"x")}
+    form = {"base_model": "resnet18", "num_labels": "3"}
+    answer = await http.post("/api/training/image-classifier", data=form, files=files)
+    assert (answer.status_code, ready.calls["Train"]) == (422, 0)
+    assert "2 classes" in answer.json()["detail"]
+
+
+async def test_an_upload_answers_with_its_samples(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    answer = await http.post(
+        "/api/training/datasets/upload",
+        data={"type": "image_classifier", "name": "pets"},
+        files={"file": ("pets.zip", b"x")},
+    )
+    assert answer.json()["samples"] == 40
+    assert ready.requests["CreateDataset"][0].dataset_id == "pets"
+
+
+async def test_the_adapter_comes_as_a_zip(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    def download(request, context):
+        yield artifact_service_pb2.DownloadArtifactResponse(chunk=b"PK")
+
+    ready.on("DownloadArtifact", download)
+    answer = await http.get("/api/llm-finetuning/export/1")
+    assert (answer.headers["content-type"], answer.content) == ("application/zip", b"PK")
+    assert ready.requests["DownloadArtifact"][0].name == "jobs/1/artifacts/adapter/"
+
+
+async def test_a_merge_is_waited_for_unless_the_client_asks_otherwise(
+    http: httpx.AsyncClient, ready: FakeGateway
+) -> None:
+    job = job_pb2.Job(name="jobs/2", state=job_pb2.JOB_STATE_SUCCEEDED)
+    ready.answer("Merge", training_service_pb2.MergeResponse(job=job))
+    ready.answer("GetJob", training_service_pb2.GetJobResponse(job=job))
+    body = {"task_id": "1", "output_path": "/models/merged"}
+    done = await http.post("/api/llm-finetuning/merge", json=body)
+    assert done.json() == {"success": True, "path": "models/merged"}
+    assert ready.requests["Merge"][0].spec.output_path == "models/merged"
+    early = await http.post("/api/llm-finetuning/merge", json=body, headers={"Prefer": "respond-async"})
+    assert (early.status_code, early.json()) == (202, {"task_id": "2"})
+
+
+@pytest.mark.parametrize("path", ["/ws/training", "/api/ws/training", "/ws/training/1"])
+def test_a_socket_tells_states_and_answers_pings(ready: FakeGateway, config: WebConfig, path: str) -> None:
+    job = job_pb2.Job(name="jobs/1", state=job_pb2.JOB_STATE_RUNNING)
+
+    def watch(request, context):
+        yield training_service_pb2.WatchJobsResponse(jobs=[job])
+
+    ready.on("WatchJobs", watch)
+    with (
+        TestClient(make_app(config), base_url="http://127.0.0.1:8000") as client,
+        client.websocket_connect(path, headers={"host": "127.0.0.1:8000"}) as socket,
+    ):
+        socket.send_json({"type": "ping"})
+        seen: dict[str, object] = {}
+        while {"pong", "status", "progress"} - seen.keys():
+            frame = socket.receive_json()
+            seen[frame["type"]] = frame
+    assert seen["status"]["data"]["status"] == "running"
+    assert seen["progress"]["task_id"] == "1"
+
+
+def test_another_sites_page_opens_no_socket(ready: FakeGateway, config: WebConfig) -> None:
+    headers = {"host": "127.0.0.1:8000", "origin": "https://evil.example"}
+    with (
+        TestClient(make_app(config), base_url="http://127.0.0.1:8000") as client,
+        pytest.raises(WebSocketDisconnect) as caught,
+        client.websocket_connect("/ws/training", headers=headers),
+    ):
+        pass
+    assert caught.value.code == 1008

@@ -1,0 +1,91 @@
+import pytest
+
+from tuneyard.client.errors import InvalidField
+from tuneyard.v1 import training_pb2
+from tuneyard.web.guide.specs import flat_name, training_spec
+
+
+def spec(model_type: str, **settings: object) -> training_pb2.TrainingSpec:
+    return training_spec(model_type, "m", "datasets/d", settings)
+
+
+def test_the_guides_classifier() -> None:
+    made = spec("image_classifier", epochs=15, batch_size=16, learning_rate=1e-4, image_size=224)
+    assert (made.hyperparameters.epochs, made.hyperparameters.batch_size) == (15, 16)
+    assert made.image_classifier.image_size == 224
+
+
+def test_the_guides_lora_settings() -> None:
+    made = spec(
+        "llm",
+        lora_r=8,
+        lora_alpha=16,
+        lora_dropout=0.05,
+        batch_size=4,
+        gradient_accumulation_steps=4,
+        learning_rate=2e-4,
+        epochs=3,
+    )
+    lora = made.language_model.lora
+    assert (lora.lora_r, lora.lora_alpha, lora.lora_dropout) == (8, 16, 0.05)
+    assert made.language_model.method == training_pb2.FINE_TUNING_METHOD_UNSPECIFIED
+
+
+def test_the_guides_qlora_settings_choose_qlora() -> None:
+    made = spec(
+        "llm",
+        use_4bit=True,
+        bnb_4bit_compute_dtype="float16",
+        bnb_4bit_quant_type="nf4",
+        use_nested_quant=False,
+    ).language_model
+    assert made.method == training_pb2.FINE_TUNING_METHOD_QLORA
+    assert made.quantization.use_4bit
+    assert made.quantization.bnb_4bit_compute_dtype == training_pb2.COMPUTE_DTYPE_FLOAT16
+    assert made.quantization.bnb_4bit_quant_type == training_pb2.QUANT_TYPE_NF4
+
+
+def test_no_to_quantisation_is_plain_lora() -> None:
+    made = spec("llm", use_4bit=False, use_8bit=False).language_model
+    assert not made.HasField("quantization")
+
+
+@pytest.mark.parametrize("modules", [["q_proj", "v_proj"], "q_proj, v_proj"])
+def test_target_modules_are_a_list_or_a_text(modules: object) -> None:
+    assert list(spec("llm", target_modules=modules).language_model.lora.target_modules) == [
+        "q_proj",
+        "v_proj",
+    ]
+
+
+def test_words_and_forms_texts_become_values() -> None:
+    made = spec("image_classifier", precision="bf16", pretrained="false", epochs="3", schedule="LINEAR")
+    assert made.hyperparameters.precision == training_pb2.PRECISION_BF16
+    assert made.hyperparameters.schedule == training_pb2.LEARNING_RATE_SCHEDULE_LINEAR
+    assert (made.image_classifier.pretrained, made.hyperparameters.epochs) == (False, 3)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings", "field"),
+    [
+        ("llm", {"lora_rank": 8}, "lora_rank"),
+        ("image_classifier", {"lora_r": 8}, "lora_r"),
+        ("image_classifier", {"precision": "fp64"}, "precision"),
+        ("image_classifier", {"pretrained": "perhaps"}, "pretrained"),
+        ("poem", {}, "model_type"),
+    ],
+)
+def test_what_cannot_be_is_named(model_type: str, settings: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidField) as caught:
+        spec(model_type, **settings)
+    assert caught.value.violations[0].field == field
+
+
+def test_a_value_of_another_kind_is_refused() -> None:
+    with pytest.raises(InvalidField):
+        spec("image_classifier", epochs="many")
+
+
+def test_paths_become_flat_names() -> None:
+    assert flat_name("spec.language_model.lora.lora_r") == "lora_r"
+    assert flat_name("dataset_path") == "dataset_path"
