@@ -181,7 +181,7 @@ def _show_samples(
     shown = [(_place(splits.train[int(train.numbers[each])]), train[each]) for each in positions]
     facts = {
         "Base model": config.base_model,
-        "Chat template": template.name,
+        "Chat template": "the tokenizer's own" if template.name == "tokenizer" else template.name,
         "An answer ends with": template.end_token,
         "Trained on": "the assistant's turns" if config.train_on == "assistant" else "every token",
         "Longest sample": f"{config.max_length} tokens",
