@@ -20,6 +20,8 @@ _START_SECONDS = 4.0
 """Loading, tokenizing a little, storing the result."""
 OPERATIONS = {True: 1.2e11, False: 0.8e11}
 """Floating-point operations per second of the reference processor, by whether the arithmetic is bf16."""
+_FORWARD = 2
+"""A multiplication and an addition."""
 _QUANTIZED_SLOWDOWN = 2.0
 """Of the reference processor, which turns each 4-bit weight into bf16 before it multiplies."""
 
@@ -44,14 +46,26 @@ def reference_seconds(plan: Plan, *, steps: int | None = None) -> float:
     every = hyper.eval_steps * effective if hyper.HasField("eval_steps") else per_epoch
     evaluations = max(1.0, trained / max(1, every))
     validated = evaluations * (data.validation_samples if data else 0)
-    work = trained * passes(plan.workload) + validated * 2
-    return _START_SECONDS + work * mean_tokens * multiplied(plan.workload) / speed(plan.workload)
+    seconds = trained * _token_seconds(plan.workload, passes(plan.workload))
+    seconds += validated * _token_seconds(plan.workload, _FORWARD)
+    return _START_SECONDS + mean_tokens * seconds
+
+
+def step_seconds(plan: Plan) -> float:
+    """One optimizer step on the reference processor."""
+    data, work = plan.data, plan.workload
+    tokens = data.mean_tokens if data else work.row_tokens
+    return plan.effective_batch_size * tokens * _token_seconds(work, passes(work))
+
+
+def _token_seconds(work: Workload, operations: int) -> float:
+    return operations * multiplied(work) / speed(work)
 
 
 def passes(work: Workload) -> int:
     """Operations of one token and one weight in a training step."""
     backward = 2 if work.adapters else 4
-    return 2 + backward + (2 if work.checkpointing else 0)
+    return _FORWARD + backward + (_FORWARD if work.checkpointing else 0)
 
 
 def multiplied(work: Workload) -> int:
