@@ -1,5 +1,6 @@
 """Where a worker enters the family. torch is only named here, for the warm server; the recipe imports it."""
 
+from tuneyard.llm import run_times
 from tuneyard.llm.config import language_model_config
 from tuneyard.llm.evaluate_config import evaluate_config, training_request
 from tuneyard.llm.export_config import export_config
@@ -34,7 +35,9 @@ def execute(request: trainer_service_pb2.StartRunRequest, run: Run) -> Result:
         case "training", "language_model":
             from tuneyard.llm import finetune
 
-            return finetune.train(language_model_config(request), run)
+            with run_times.measured(request, run) as timed:
+                timed.result = finetune.train(language_model_config(request), run)
+            return timed.result
         case "evaluate", "language_model":
             from tuneyard.llm import evaluate
 
