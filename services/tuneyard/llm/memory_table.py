@@ -1,7 +1,7 @@
 """The guide's comparison of memory by model size and method, beside what the formula says. Imports no torch.
 
 The guide's figures are read so: one sample of 1024 tokens at a time, gradient checkpointing, bf16, adapters
-as the guide recommends; in a full fine-tuning weights and gradients are in bf16 too, and the optimizer's state
+as the guide recommends; in a full fine-tuning weights and gradients are in bf16 too, and AdamW's state
 is on the host. Ours trains full models with fp32 weights and gradients and keeps AdamW's state on the device,
 which is what `ours_full` counts; with 8-bit state it is `ours_full_8bit`.
 """
