@@ -215,8 +215,8 @@ class Workload:
         """The peak of the worker's own memory on the host."""
         if on_cpu:
             return HOST_BASE_BYTES + self.state_bytes + self.step_bytes(on_cpu=True)
-        # While a checkpoint is written, one tensor after another passes through the host.
-        return HOST_BASE_BYTES + 4 * self.facts.vocab_size * self.facts.hidden_size
+        # A checkpoint's weights pass through the host in whole, and so does the optimizer's state.
+        return HOST_BASE_BYTES + max(4, _STATE_BYTES[self.optimizer]) * self.trained_parameters
 
     def need(self, *, on_cpu: bool) -> int:
         """What decides whether the job fits where it trains."""

@@ -40,23 +40,15 @@ PRESETS = (
     GUIDE_7B,
     Preset(parameters_below=20e9, lora_r=16, batch_size=2, learning_rate=1e-4, full_learning_rate=1e-5),
     Preset(
-        parameters_below=45e9,
+        parameters_below=float("inf"),
         lora_r=16,
         batch_size=1,
         learning_rate=1e-4,
         full_learning_rate=5e-6,
         gradient_checkpointing=True,
     ),
-    Preset(
-        parameters_below=float("inf"),
-        lora_r=16,
-        batch_size=1,
-        learning_rate=1e-4,
-        full_learning_rate=2e-6,
-        gradient_checkpointing=True,
-    ),
 )
-"""By size: below 1 B, 1-3 B, 7 B, 13 B, 30 B, 70 B. Those of 7 B and 13 B are the guide's. Smaller models
+"""By size: below 1 B, 1-3 B, 7 B, 13 B, 30 B and more. Those of 7 B and 13 B are the guide's. Smaller models
 want larger adapters and rates to move as far; the largest are computed a sample at a time."""
 
 
