@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from tuneyard.recipes.watch import TrainingWatch
 from tuneyard.trainer.curves import Curves
 from tuneyard.trainer.run import AdviceKind
-from tuneyard.recipes.watch import TrainingWatch
 from tuneyard.vision.advice import classifier_subject
 
 

@@ -59,7 +59,7 @@ def test_a_training_that_diverges_goes_back_to_its_last_checkpoint(
     (back,) = run.all_of("rolled_back")
     assert (back["from_step"], back["to_step"], back["learning_rate_factor"]) == (6, 4, 0.5)
     assert "loss became nan at step 6" in back["reason"]
-    assert [warning["code"] for warning in run.all_of("warning")] == ["images_enlarged", "rolled_back"]
+    assert [warning["code"] for warning in run.all_of("warning")] == ["rolled_back"]
     (advice,) = run.all_of("advice")
     assert advice["kind"] is AdviceKind.DIVERGING
     assert advice["changes"] == {"hyperparameters.learning_rate": 5e-4}

@@ -174,6 +174,7 @@ def test_a_split_is_made_where_the_set_brings_none(shapes, configure_detector, s
     train(configure_detector(epochs=1, validation_fraction=0.25), run)
     manifest = json.loads(run.artifacts["manifest.json"].path.read_text())
     assert (manifest["train_samples"], manifest["validation_samples"]) == (9, 3)
+    assert len(manifest["held_out"]) == 64
 
 
 def test_images_without_objects_are_kept(shapes, configure_detector, start) -> None:

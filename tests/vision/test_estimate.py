@@ -108,6 +108,8 @@ def test_a_subset_is_what_is_planned() -> None:
         ({"hyperparameters__precision": training_pb2.PRECISION_FP16}, "hyperparameters.precision"),
         ({"hyperparameters__batch_size": 200}, "hyperparameters.batch_size"),
         ({"early_stopping__metric": "loss"}, "early_stopping.metric"),
+        # With two classes it is always 1.
+        ({"early_stopping__metric": "eval/accuracy_top5"}, "early_stopping.metric"),
         ({"resources__device_count": 2}, "resources.device_count"),
         ({"base_model_revision": "abc"}, "base_model_revision"),
         ({"data_split__max_train_samples": 1}, "data_split.max_train_samples"),

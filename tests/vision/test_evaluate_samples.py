@@ -6,7 +6,7 @@ import pytest
 from tuneyard.datasets import Report
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.vision.evaluate_config import EvaluateConfig
-from tuneyard.vision.evaluate_samples import leak_warning, measured_samples
+from tuneyard.vision.evaluate_samples import leak_warning, measured_samples, warned
 from tuneyard.vision.splits import make_splits
 
 CLASSES = ("class_0", "class_1", "class_2")
@@ -100,3 +100,31 @@ def test_copies_across_splits_are_warned_of(draw) -> None:
     assert leak_warning(files) == ""
     report = Report("image-folder", counts={"DUPLICATE_ACROSS_SPLITS": 3})
     assert "3 images" in leak_warning(replace(files, report=report))
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "manifest", "warns"),
+    [
+        (config("val"), {"held_out": "another"}, True),
+        (config("val"), {"held_out": "own"}, False),
+        (config("val"), {}, False),
+        (config("test"), {"held_out": "another"}, False),
+        (config("val", is_own_dataset=False), {"held_out": "another"}, False),
+    ],
+)
+def test_a_split_that_is_no_longer_the_held_out_one_is_told(
+    draw, start, evaluation: EvaluateConfig, manifest: dict[str, str], warns: bool
+) -> None:
+    run = start(draw())
+    text = warned(evaluation, manifest, run, digest="own")
+    assert [warning["code"] for warning in run.all_of("warning")] == ["moved_split"] * warns
+    assert ("held out" in text) is warns
+
+
+def test_the_digest_of_a_split_tells_its_images_and_their_dataset(draw, configure) -> None:
+    files = draw(splits=())
+    digests = [
+        make_splits(replace(files, sha256=sha256), None, configure(seed=seed)).validation.digest
+        for sha256, seed in (("a", 1), ("a", 1), ("a", 2), ("b", 1))
+    ]
+    assert digests[0] == digests[1] and len(set(digests)) == 3

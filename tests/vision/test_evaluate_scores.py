@@ -55,6 +55,11 @@ def test_accuracy_among_five_counts_the_whole_ranking() -> None:
     assert (found.accuracy_top1, found.accuracy_top5) == (0.0, 0.5)
 
 
+def test_accuracy_among_five_of_up_to_five_classes_is_no_metric() -> None:
+    few, many = (score(answers(torch.eye(n), torch.arange(n)), classes=n).metrics for n in (5, 6))
+    assert "accuracy_top5" not in few and many["accuracy_top5"] == 1.0
+
+
 def test_calibration_compares_confidence_with_accuracy() -> None:
     sure_and_half_right = predictions([0, 0, 0, 0], [0, 0, 1, 1], [0.95] * 4)
     found = score(sure_and_half_right, classes=2)

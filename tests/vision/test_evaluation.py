@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from tuneyard.trainer.errors import RecipeError
 from tuneyard.vision.batches import Augmenter
 from tuneyard.vision.config import Augmentation
-from tuneyard.vision.evaluation import Evaluator, class_scores
+from tuneyard.vision.evaluation import Evaluation, Evaluator, class_scores, require_measured
 from tuneyard.vision.pixels import Pixels
 
 CPU = torch.device("cpu")
@@ -43,9 +44,16 @@ def test_accuracies_and_confusion_are_counted_over_all_batches() -> None:
     assert found.loss == pytest.approx(20 / 7, rel=1e-3)
 
 
-def test_top_five_of_three_classes_is_everything(draw) -> None:
-    found = evaluator([1, 2], [1, 0]).evaluate(Reader(), should_stop=lambda: False)
-    assert found is not None and found.accuracy_top5 == 1.0
+@pytest.mark.parametrize(("classes", "is_told"), [(3, False), (5, False), (6, True)])
+def test_accuracy_among_five_is_told_where_there_are_more_classes(classes: int, is_told: bool) -> None:
+    found = Evaluation(0.5, 0.9, 1.0, torch.eye(classes))
+    assert ("eval/accuracy_top5" in found.metrics) is is_told
+    if is_told:
+        require_measured("eval/accuracy_top5", classes=classes)
+    else:
+        with pytest.raises(RecipeError, match="not measured"):
+            require_measured("eval/accuracy_top5", classes=classes)
+    require_measured("eval/accuracy_top1", classes=classes)
 
 
 def test_batches_are_halved_where_memory_runs_out() -> None:

@@ -7,7 +7,6 @@ from tuneyard.recipes.watch import Subject
 from tuneyard.trainer import curves
 from tuneyard.trainer.run import AdviceKind, Run
 from tuneyard.vision.config import ClassifierConfig
-from tuneyard.vision.pixels import median_side
 from tuneyard.vision.recommended import usual_learning_rate
 from tuneyard.vision.splits import Splits
 
@@ -69,11 +68,4 @@ def advise_on_data(config: ClassifierConfig, splits: Splits, counts: list[int], 
             remedies=("Add images of the rare classes.", "Weight the loss: balance_classes."),
             changes={"image_classifier.balance_classes": True},
             guide="best-practices",
-        )
-    side = median_side(splits.train)
-    if side * 2 <= config.image_size:
-        run.warn(
-            "images_enlarged",
-            f"The images are about {side} px wide or high and are enlarged to {config.image_size} px: a"
-            " smaller image_size trains faster and may do as well.",
         )

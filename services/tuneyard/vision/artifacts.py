@@ -33,6 +33,8 @@ class Outcome:
     stored_side: int
     train_samples: int
     validation_samples: int
+    held_out: str
+    """Which images validated: the digest of their split."""
     early_stopped: bool
 
 
@@ -65,6 +67,7 @@ def save_artifacts(run: Run, outcome: Outcome, evaluator: Evaluator, validation:
         initial_weights=outcome.learner.source,
         train_samples=outcome.train_samples,
         validation_samples=outcome.validation_samples,
+        held_out=outcome.held_out,
         steps=outcome.learner.counters.step,
         best_step=outcome.learner.counters.best_step,
         early_stopped=outcome.early_stopped,

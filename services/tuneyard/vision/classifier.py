@@ -19,6 +19,7 @@ from tuneyard.vision.architectures import architectures
 from tuneyard.vision.artifacts import Outcome, save_artifacts
 from tuneyard.vision.batches import Augmenter, SampleOrder
 from tuneyard.vision.config import ClassifierConfig
+from tuneyard.vision.evaluation import require_measured
 from tuneyard.vision.learner import Learner, load_training_state
 from tuneyard.vision.optimization import WeightAverage, make_optimizer
 from tuneyard.vision.pixels import decode_workers, load_pixels, stored_side
@@ -88,6 +89,7 @@ def prepare_data(config: ClassifierConfig, run: Run) -> Data:
     """The splits' pixels; decoding happens only where the cache does not have them."""
     files = run.dataset()
     splits = make_splits(files, run.validation_dataset(), config)
+    require_measured(config.watched_metric, classes=len(splits.classes))
     run.check_stop()
     crops = config.augmentation.crop_min_scale < 1
     train, validation = load_pixels(
@@ -186,6 +188,7 @@ def finish(config: ClassifierConfig, training: Training, data: Data, run: Run) -
         stored_side=data.train.side,
         train_samples=len(data.train),
         validation_samples=len(data.validation),
+        held_out=data.splits.validation.digest,
         early_stopped=training.stopped_early,
     )
     save_artifacts(run, outcome, training.evaluator, data.validation)

@@ -138,7 +138,9 @@ def prepare_data(config: DetectorConfig, splits: DetectionSplits, report: Report
         )
     )
     order = SampleOrder(len(train), step_size=step_size, seed=config.seed, rectangular=config.rectangular)
-    return DetectorData(splits.classes, train, validation, settings, order, batch, report)
+    return DetectorData(
+        splits.classes, train, validation, settings, order, batch, report, held_out=splits.validation.digest
+    )
 
 
 def first_model(
@@ -237,6 +239,7 @@ def finish(config: DetectorConfig, training: DetectorTraining, data: DetectorDat
         learner=learner,
         train=data.train,
         validation=data.validation,
+        held_out=data.held_out,
         early_stopped=training.stopped_early,
     )
     save_artifacts(run, outcome, training.evaluator)

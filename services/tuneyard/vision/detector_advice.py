@@ -1,7 +1,6 @@
 """What a detector's training is told to change: the settings of its task for the judgments of `advice`."""
 
 from collections import Counter
-from statistics import median
 
 from tuneyard.datasets import Report
 from tuneyard.recipes.watch import Subject
@@ -61,11 +60,4 @@ def advise_on_data(config: DetectorConfig, splits: DetectionSplits, run: Run) ->
             remedies=("Add images with the rare classes.", "Weight the loss: balance_classes."),
             changes={"object_detector.balance_classes": True},
             guide="best-practices",
-        )
-    side = round(median(max(sample.size) for sample in splits.train.samples))
-    if side * 2 <= config.image_size:
-        run.warn(
-            "images_enlarged",
-            f"The images' longer side is about {side} px and is enlarged to {config.image_size} px: a smaller"
-            " image_size trains faster and may do as well.",
         )

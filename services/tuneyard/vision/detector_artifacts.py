@@ -36,6 +36,8 @@ class DetectorOutcome:
     learner: DetectorLearner
     train: DetectionSamples
     validation: DetectionSamples
+    held_out: str
+    """Which images validated: the digest of their split."""
     early_stopped: bool
 
 
@@ -53,6 +55,7 @@ def save_artifacts(run: Run, outcome: DetectorOutcome, evaluator: DetectionEvalu
         initial_weights=outcome.learner.source,
         train_samples=len(outcome.train),
         validation_samples=len(outcome.validation),
+        held_out=outcome.held_out,
         steps=counters.step,
         best_step=counters.best_step,
         early_stopped=outcome.early_stopped,

@@ -13,6 +13,7 @@ from tuneyard.datasets.yolo import Box, YoloIndex, YoloSample
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import DatasetFiles
 from tuneyard.vision.detector_config import DetectorConfig
+from tuneyard.vision.splits import images_digest
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class DetectionSplit:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def digest(self) -> str:
+        """Tells sets of images apart; see `images_digest`."""
+        return images_digest(self.dataset_sha256, (sample.path for sample in self.samples))
 
 
 @dataclass(frozen=True)

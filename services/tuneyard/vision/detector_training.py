@@ -45,6 +45,8 @@ class DetectorData:
     validation_batch: int
     report: Report
     """Of the training dataset."""
+    held_out: str
+    """Which images validate: the digest of their split."""
 
 
 def detector_schedule(config: DetectorConfig, samples: int) -> Schedule:

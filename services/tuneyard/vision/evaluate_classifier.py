@@ -13,7 +13,7 @@ from tuneyard.vision.config import ClassifierConfig
 from tuneyard.vision.evaluate_base import Base, base_or_reason
 from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.evaluate_report import Measured, save_report
-from tuneyard.vision.evaluate_samples import leak_warning, measured_samples
+from tuneyard.vision.evaluate_samples import measured_samples, warned
 from tuneyard.vision.evaluate_scores import Predictions, answers, joined, score
 from tuneyard.vision.pixels import Pixels, decode_workers, load_pixels
 from tuneyard.vision.stored_classifier import StoredClassifier, load_stored
@@ -36,8 +36,7 @@ def evaluate(config: EvaluateConfig, source: ClassifierConfig, run: Run) -> Resu
             run=run,
         )
         base = base_or_reason(config, source, classes=stored.classes, run=run)
-    if warning := leak_warning(run.dataset()):
-        run.warn("leaking_splits", warning)
+    warning = warned(config, stored.manifest, run, digest=chosen.samples.digest)
     run.log(f"Measuring on {len(pixels)} images: {chosen.origin}.")
 
     subjects = [stored.model, *([base.model] if isinstance(base, Base) else [])]

@@ -22,7 +22,7 @@ from tuneyard.vision.detector_pixels import scaled_images
 from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.evaluate_detector_inputs import base_or_reason, measured_split
 from tuneyard.vision.evaluate_detector_report import MeasuredDetector, save_report
-from tuneyard.vision.evaluate_samples import leak_warning, require_unchanged
+from tuneyard.vision.evaluate_samples import require_unchanged, warned
 from tuneyard.vision.pixels import decode_workers
 from tuneyard.vision.stored_classifier import MANIFEST
 
@@ -56,8 +56,7 @@ def evaluate(config: EvaluateConfig, source: DetectorConfig, run: Run) -> Result
             rectangular_batch=batch_size,
         )
         base = base_or_reason(config, source, classes=stored.classes, run=run)
-    if warning := leak_warning(run.dataset()):
-        run.warn("leaking_splits", warning)
+    warning = warned(config, manifest, run, digest=chosen.split.digest)
     run.log(f"Measuring on {len(samples)} images: {chosen.origin}.")
 
     models = 1 if isinstance(base, str) else 2

@@ -211,6 +211,7 @@ def _overview(measured: Measured) -> Table:
         "calibration_error": "Calibration error (ECE)",
     }
     scores, base = measured.scores.metrics, measured.base
+    words = {name: text for name, text in words.items() if name in scores}
     if base is None:
         return Table("Results", ("metric", "value"), [(text, scores[name]) for name, text in words.items()])
     return Table(

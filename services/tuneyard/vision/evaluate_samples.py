@@ -78,6 +78,29 @@ def require_validation(config: EvaluateConfig, validation: DatasetFiles | None) 
         )
 
 
+def warned(config: EvaluateConfig, manifest: Mapping[str, Any], run: Run, *, digest: str) -> str:
+    """Warns of what makes the numbers look too good, and returns it as one text; `digest` is the split's."""
+    found = {
+        "leaking_splits": leak_warning(run.dataset()),
+        "moved_split": _moved_warning(config, manifest, digest),
+    }
+    for code, text in found.items():
+        if text:
+            run.warn(code, text)
+    return " ".join(text for text in found.values() if text)
+
+
+def _moved_warning(config: EvaluateConfig, manifest: Mapping[str, Any], digest: str) -> str:
+    """What to tell where the split made now is not the one that the training held out."""
+    held_out = manifest.get("held_out", digest)
+    if not config.is_own_dataset or config.split != "val" or held_out == digest:
+        return ""
+    return (
+        "The validation split is not the one that the training held out: the dataset that validated was"
+        " changed, or this release divides it in another way. The model may know some of these images."
+    )
+
+
 def leak_warning(files: DatasetFiles) -> str:
     """What to tell of copies of training images in the other splits; "" where none were found."""
     count = files.report.counts.get(Code.DUPLICATE_ACROSS_SPLITS, 0)

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tuneyard.vision.evaluation import ClassScore, class_scores
+from tuneyard.vision.evaluation import TOP, ClassScore, class_scores, has_top5
 
 _BINS = 15
 """As in Guo et al., On Calibration of Modern Neural Networks (2017)."""
-_TOP = 5
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Predictions:
 
 def answers(logits: Tensor, labels: Tensor) -> Predictions:
     """The answers of one batch, from logits of shape (n, classes) in float32."""
-    ranking = logits.topk(min(_TOP, logits.shape[1])).indices
+    ranking = logits.topk(min(TOP, logits.shape[1])).indices
     confidence = logits.softmax(1).gather(1, ranking[:, :1]).flatten()
     losses = functional.cross_entropy(logits, labels.to(logits.device), reduction="none")
     return Predictions(labels.cpu(), ranking.cpu(), confidence.cpu(), losses.cpu())
@@ -90,7 +89,7 @@ class Scores:
     loss: float
     accuracy_top1: float
     accuracy_top5: float
-    """With fewer than five classes: of being among all of them, which is 1."""
+    """With up to five classes: of being among all of them, which is 1 and says nothing."""
     classes: tuple[ClassScore, ...]
     macro: Average
     """Each class with samples counts the same."""
@@ -103,11 +102,12 @@ class Scores:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The main values, named as in training and without a prefix."""
+        """The main values that say something, named as in training and without a prefix."""
+        top5 = {"accuracy_top5": self.accuracy_top5} if has_top5(len(self.classes)) else {}
         return {
             "loss": self.loss,
             "accuracy_top1": self.accuracy_top1,
-            "accuracy_top5": self.accuracy_top5,
+            **top5,
             "macro_f1": self.macro.f1,
             "weighted_f1": self.weighted.f1,
             "calibration_error": self.calibration_error,

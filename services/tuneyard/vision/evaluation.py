@@ -8,9 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tuneyard.recipes.precision import Precision, autocast
+from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.vision.batches import Augmenter
 from tuneyard.vision.pixels import Pixels
+
+TOP = 5
 
 
 @dataclass(frozen=True)
@@ -20,17 +23,29 @@ class Evaluation:
     loss: float
     accuracy_top1: float
     accuracy_top5: float
-    """With fewer than five classes: of being among all of them, which is 1."""
+    """With up to five classes: of being among all of them, which is 1 and says nothing."""
     confusion: Tensor
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The values by their metrics' names."""
-        return {
-            "eval/loss": self.loss,
-            "eval/accuracy_top1": self.accuracy_top1,
-            "eval/accuracy_top5": self.accuracy_top5,
-        }
+        """The values that say something, by their metrics' names."""
+        found = {"eval/loss": self.loss, "eval/accuracy_top1": self.accuracy_top1}
+        return found | ({"eval/accuracy_top5": self.accuracy_top5} if has_top5(len(self.confusion)) else {})
+
+
+def require_measured(metric: str, *, classes: int) -> None:
+    """Raises RecipeError INVALID_FIELD where a metric to judge by is not measured for so few classes."""
+    if metric.endswith("accuracy_top5") and not has_top5(classes):
+        raise RecipeError(
+            f"With {classes} classes {metric} is always 1 and is not measured.",
+            reason="INVALID_FIELD",
+            remedies=("Set early_stopping.metric to eval/accuracy_top1 or eval/loss.",),
+        )
+
+
+def has_top5(classes: int) -> bool:
+    """Whether being among the five most probable classes is more than a matter of course."""
+    return classes > TOP
 
 
 @dataclass(frozen=True)
@@ -93,7 +108,7 @@ class Evaluator:
             if logits is None:
                 continue
             labels = self._pixels.labels[positions].to(self._device)
-            best = logits.topk(min(5, self._classes)).indices
+            best = logits.topk(min(TOP, self._classes)).indices
             sums[0] += functional.cross_entropy(logits, labels, reduction="sum")
             sums[1] += (best == labels.unsqueeze(1)).any(1).sum()
             confusion += torch.bincount(labels * self._classes + best[:, 0], minlength=self._classes**2)

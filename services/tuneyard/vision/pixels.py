@@ -62,12 +62,6 @@ def stored_side(samples: Samples, *, image_size: int, crops: bool) -> int:
     return wanted if crops and median(shorter) >= wanted else image_size
 
 
-def median_side(samples: Samples) -> int:
-    """The median of the shorter sides of some of the images, in px."""
-    step = max(1, len(samples) // _EXAMINED)
-    return round(median(_shorter_side(samples.root / path) for path in samples.paths[::step]))
-
-
 def load_pixels(parts: Sequence[Samples], *, side: int, workers: int, run: Run) -> list[Pixels]:
     """Each part's pixels, from the cache or into it; parts of one dataset share an array.
 

@@ -11,7 +11,8 @@ FEW_SAMPLES = 100
 """Of a class; with fewer, the dataset's report recommends augmentation."""
 _STRONG_RANDAUGMENT = 9
 MAIN_METRIC = "eval/accuracy_top1"
-METRICS = ("eval/accuracy_top1", "eval/accuracy_top5", "eval/loss")
+TOP5_METRIC = "eval/accuracy_top5"
+METRICS = ("eval/accuracy_top1", TOP5_METRIC, "eval/loss")
 
 
 def resolve(spec: training_pb2.TrainingSpec, *, few_samples: bool = False) -> training_pb2.TrainingSpec:

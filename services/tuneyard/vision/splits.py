@@ -3,7 +3,8 @@
 The test split is not read here at all, so that nothing in training can come to depend on it.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def digest(self) -> str:
+        """Tells sets of images apart; see `images_digest`."""
+        return images_digest(self.dataset_sha256, self.paths)
+
     def pick(self, positions: Sequence[int]) -> "Samples":
         """The samples at some positions."""
         return Samples(
@@ -40,6 +46,14 @@ class Samples:
             paths=tuple(self.paths[position] for position in positions),
             labels=tuple(self.labels[position] for position in positions),
         )
+
+
+def images_digest(dataset_sha256: str, paths: Iterable[str]) -> str:
+    """SHA-256 of which images of which dataset these are, in whatever order. The dataset's hash stands for
+    what they hold, so that none has to be read.
+    """
+    lines = "\n".join((dataset_sha256, *sorted(paths)))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
