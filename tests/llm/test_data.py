@@ -14,7 +14,8 @@ import pytest
 from tests.support import chat_templates as shapes
 from tuneyard.datasets import Report
 from tuneyard.llm.config import LanguageModelConfig
-from tuneyard.llm.data import held_out_examples, prepare_data
+from tuneyard.llm.data import prepare_data
+from tuneyard.llm.splits import make_splits
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.run import DatasetFiles
@@ -95,8 +96,13 @@ def test_near_copies_stay_on_one_side(files: Files, start: Start) -> None:
     base = " ".join(hashlib.sha256(str(number).encode()).hexdigest() for number in range(4))
     copies = [{"instruction": f"{base} {number}", "response": base} for number in range(4)]
     run = start(files(train=[*rows(20), *copies]))
-    held_out = [example.messages[0].content.startswith(base) for example in held_out_examples(CONFIG, run)]
-    assert sum(held_out) in (0, 4)
+    validation = make_splits(CONFIG, run).validation
+    assert sum(example.messages[0].content.startswith(base) for example in validation) in (0, 4)
+
+
+def test_the_held_out_examples_are_found_again(files: Files, start: Start) -> None:
+    run = start(files(train=rows(40)))
+    assert make_splits(CONFIG, run).validation.sha256 == prepare_data(CONFIG, run, tokenizer()).held_out
 
 
 def test_validation_files_and_datasets_are_used_as_they_are(files: Files, start: Start) -> None:
@@ -203,9 +209,17 @@ def test_control_tokens_in_the_text_are_told(files: Files, start: Start) -> None
     assert "train.jsonl:6" in warnings(run)["control_tokens_in_text"]
 
 
-def test_ordinary_data_causes_no_warning(files: Files, start: Start) -> None:
+def test_a_system_message_that_is_put_elsewhere_is_told(files: Files, start: Start) -> None:
+    system = [row | {"system": "be brief"} for row in rows(3)]
+    run = start(files(train=[*rows(5, begin=10), *system], val=rows(2, begin=20)))
+    prepare_data(CONFIG, run, tokenizer(shapes.GEMMA))
+    assert "in 3 examples" in warnings(run)["system_message_folded"]
+
+
+@pytest.mark.parametrize("template", [shapes.CHATML, shapes.GEMMA])
+def test_ordinary_data_causes_no_warning(files: Files, start: Start, template: str) -> None:
     run = start(files(train=rows(40)))
-    prepare_data(CONFIG, run, tokenizer())
+    prepare_data(CONFIG, run, tokenizer(template))
     assert warnings(run) == {}
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support import chat_templates as shapes
 from tuneyard.datasets.jsonl import Example
@@ -94,6 +96,33 @@ def test_marked_templates_give_the_mask_that_transformers_gives(source: str, wor
     ours = chat_template(tokenizer).tokenize(chat(*TURNS)).sample
     assert ours.ids.tolist() == theirs["input_ids"]
     assert ours.trained.tolist() == [bool(each) for each in theirs["assistant_masks"]]
+
+
+said = st.lists(
+    st.sampled_from([*"aB .\n\t:é日🦊", "Hello", " there", "<|im_end|>", "<|im_start|>", "assistant\n"]),
+    min_size=1,
+    max_size=12,
+).map("".join)
+
+
+@given(
+    turns=st.lists(st.tuples(said, said.filter(str.strip)), min_size=1, max_size=4),
+    system=st.none() | said,
+    words=st.sampled_from(["gpt-2", "llama-3", "none"]),
+)
+def test_turns_are_found_without_marks_as_with_them(
+    turns: list[tuple[str, str]], system: str | None, words: Any
+) -> None:
+    messages = [Message("system", system)] if system is not None else []
+    for question, answer in turns:
+        messages += [Message("user", question), Message("assistant", answer)]
+    marked, unmarked = (
+        chat_template(shapes.byte_level_tokenizer(source, words=words)).tokenize(chat(*messages))
+        for source in (shapes.CHATML_MARKED, shapes.CHATML)
+    )
+    assert unmarked.sample.ids.tolist() == marked.sample.ids.tolist()
+    assert unmarked.sample.trained.tolist() == marked.sample.trained.tolist()
+    assert unmarked.unproven_turns == 0
 
 
 @every_builtin
@@ -207,6 +236,12 @@ def test_a_plain_text_is_trained_on_whole_and_ends() -> None:
     assert sample.ids[-1] == tokenizer.eos_token_id
     assert sample.trained[1:].all()
     assert template.prompt([Message("text", "Once upon a time")]) == sample.ids[:-1].tolist()
+
+
+def test_a_text_that_spells_its_begin_and_end_has_them_once() -> None:
+    tokenizer = shapes.sentence_piece_tokenizer()
+    ids = chat_template(tokenizer).tokenize(plain("<s>[INST] How? [/INST] Well.</s>")).sample.ids.tolist()
+    assert (ids.count(tokenizer.bos_token_id), ids.count(tokenizer.eos_token_id)) == (1, 1)
 
 
 def test_texts_and_conversations_keep_their_order() -> None:

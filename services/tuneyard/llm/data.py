@@ -4,7 +4,6 @@ Here the stages are put together and everything noticed is reported; each stage 
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,13 +102,9 @@ def prepare_data(config: LanguageModelConfig, run: Run, tokenizer: Any) -> Langu
 def job_template(config: LanguageModelConfig, tokenizer: Any, run: Run) -> ChatTemplate:
     """The chat template of a job, with a warning for each thing about it that a user should know."""
     known = find(config.base_model)
-    template = chat_template(
+    return chat_template(
         tokenizer, config.chat_template, recommended=known.chat_template if known else "", warn=run.warn
     )
-    if template.folds_system:
-        seen = "The chat template takes no system message: one is put before the first user's message."
-        run.log(seen)
-    return template
 
 
 def _prompts(
@@ -202,8 +197,3 @@ def _show_samples(
 
 def _place(example: Example) -> str:
     return f"{example.path}:{example.line}"
-
-
-def held_out_examples(config: LanguageModelConfig, run: Run) -> Sequence[Example]:
-    """The examples that a job with these settings does not train on."""
-    return make_splits(config, run).validation

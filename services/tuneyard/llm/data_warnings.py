@@ -62,7 +62,14 @@ def _warn_of_masked(splits: tuple[TokenizedSplit, ...], run: Run, max_length: in
 def _warn_of_noted(splits: tuple[TokenizedSplit, ...], run: Run) -> None:
     counts = {
         code: sum(split.notes["counts"].get(code, 0) for split in splits)
-        for code in ("refused", "unproven", "control_tokens", "prompts_checked", "prompts_differ")
+        for code in (
+            "refused",
+            "unproven",
+            "system_folded",
+            "control_tokens",
+            "prompts_checked",
+            "prompts_differ",
+        )
     }
     if counts["refused"]:
         why = next(split.notes["refusal"] for split in splits if split.notes["refusal"])
@@ -76,6 +83,12 @@ def _warn_of_noted(splits: tuple[TokenizedSplit, ...], run: Run) -> None:
             "earlier_answers_not_trained_on",
             f"In {counts['unproven']} examples the chat template writes earlier answers differently once "
             f"others follow; only the last answer is trained on there: {_places(splits, 'unproven')}.",
+        )
+    if counts["system_folded"]:
+        run.warn(
+            "system_message_folded",
+            f"The chat template takes no system message: in {counts['system_folded']} examples it is put "
+            "before the first user's message. Do the same when you use the model.",
         )
     if counts["control_tokens"]:
         run.warn(

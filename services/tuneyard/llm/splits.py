@@ -5,6 +5,7 @@ finds the same held-out rows. The test split is not read here.
 """
 
 import hashlib
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,8 +163,8 @@ def _groups(found: JsonlIndex, files: DatasetFiles, run: Run) -> Sequence[int]:
         np.save(folder / "groups.npy", np.array(groups, dtype=np.int64))
 
     key = f"{_GROUPS_VERSION}:{files.sha256}:{left_out}"
-    loaded: list[int] = np.load(run.cached("jsonl-groups", key, build) / "groups.npy").tolist()
-    return loaded
+    loaded: NDArray[np.int64] = np.load(run.cached("jsonl-groups", key, build) / "groups.npy")
+    return array("q", loaded.tobytes())
 
 
 def _warn_of_leaks(train: Examples, validation: Examples, run: Run) -> None:

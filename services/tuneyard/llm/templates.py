@@ -261,12 +261,16 @@ class ChatTemplate:
         return [int(token) for token in found]
 
     def _text_ids(self, text: str, *, ended: bool = False) -> list[int]:
-        """A plain text's tokens, begun as the tokenizer begins texts; `ended`: with the end of the text."""
-        ids = self._ids(text)
-        if self._begins_with_bos:
-            ids.insert(0, int(self._tokenizer.bos_token_id))
-        end = self._tokenizer.eos_token_id
-        return [*ids, int(end)] if ended and end is not None else ids
+        """A plain text's tokens, begun as the tokenizer begins texts; `ended`: with the end of the text.
+
+        A text that spells these tokens itself does not get them twice.
+        """
+        ids, begin, end = self._ids(text), self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+        if self._begins_with_bos and ids[:1] != [begin]:
+            ids.insert(0, int(begin))
+        if ended and end is not None and ids[-1:] != [end]:
+            ids.append(int(end))
+        return ids
 
     def _end_token(self) -> str:
         """Found on a small conversation; raises RecipeError where the template cannot even do that."""

@@ -4,6 +4,7 @@ It knows how samples are stored, not where they come from.
 """
 
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -82,8 +83,7 @@ class SplitWriter:
         self._folder = folder
         self._ids = (folder / _IDS).open("wb")
         self._trained = (folder / _TRAINED).open("wb")
-        self._ends = [0]
-        self._numbers: list[int] = []
+        self._ends, self._numbers = array("q", [0]), array("q")
 
     def add(self, number: int, sample: Sample) -> None:
         """Appends the sample of an example."""

@@ -158,9 +158,13 @@ class _Tokenized:
             return
         if encoded.unproven_turns:
             notes.add("unproven", example)
+        if example.kind == "text":
+            return
+        if self._template.folds_system and example.messages[0].role == "system":
+            notes.add("system_folded", example)
         if self._template.holds_control_token(example.messages):
             notes.add("control_tokens", example)
-        if self._number < _CHECKED_PROMPTS and example.kind == "chat":
+        if self._number < _CHECKED_PROMPTS:
             notes.counts["prompts_checked"] = notes.counts.get("prompts_checked", 0) + 1
             if not self._template.prompts_hold(example):
                 notes.add("prompts_differ", example)
