@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, TemplateError, nodes
+from jinja2 import Environment, nodes
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from tuneyard.datasets.jsonl import Example
@@ -161,9 +161,9 @@ class ChatTemplate:
             else:
                 text = self._text(messages, False)
                 spans, unproven = spans_by_prefixes(self._text, messages, text, self._tokens)
-        except OutOfBounds:
+        except (OutOfBounds, MemoryError):
             raise
-        except (TemplateError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        except Exception as error:  # a template may raise whatever it likes
             return _Rendered(refusal=_said(error))
         ended, ending = with_ends(spans, text, self._tokens)
         if ended and not ending:
