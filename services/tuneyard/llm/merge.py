@@ -1,0 +1,267 @@
+"""Merges a finished job's adapter into its base and proves the result: read from top to bottom.
+
+The base is the unquantised one, also of a QLoRA adapter (see docs/merge-and-export.md). Weights go through
+memory tensor by tensor; nothing is stored before it has passed its proof. It computes on the processor.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuneyard.llm import meta_facts
+from tuneyard.llm.base_identity import BaseIdentity
+from tuneyard.llm.base_source import FoundBase, find_base
+from tuneyard.llm.finished import StoredModel, base_gone
+from tuneyard.llm.folder_files import SETTINGS, TEMPLATE, TOKENIZER, TOKENIZER_FILES
+from tuneyard.llm.merge_as_trained import against_quantized
+from tuneyard.llm.merge_card import merge_card
+from tuneyard.llm.merge_config import MergeConfig
+from tuneyard.llm.merge_proof import Proof, prove
+from tuneyard.llm.merge_rows import proof_rows
+from tuneyard.llm.offline import stay_offline
+from tuneyard.llm.shards import DTYPES, PlannedTensor, write_shards
+from tuneyard.llm.stored_adapter import read_adapter
+from tuneyard.llm.stored_names import stored_names
+from tuneyard.llm.streamed_model import TensorFiles
+from tuneyard.llm.templates import chat_template
+from tuneyard.llm.tokenizer_files import load_tokenizer
+from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.run import ArtifactKind, Result, Run
+
+_MEDIA_TYPES = {".json": "application/json", ".md": "text/markdown", ".jinja": "text/plain"}
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A written model."""
+
+    folder: Path
+    dtype: str
+    """Of most of its bytes, as safetensors names it."""
+    size_bytes: int
+    layers: int
+    """How many of its weights the adapter changed."""
+
+
+def merge(config: MergeConfig, run: Run) -> Result:
+    """Writes, proves and stores the merged model. Raises RecipeError and Stopped."""
+    torch.set_num_threads(run.cpu_threads)
+    with run.stage("find_base", config.source.base_model):
+        source, base = find_both(config, run)
+        stay_offline()
+    with run.stage("merge"):
+        merged = write_merged(source.folder, base.folder, run)
+    with run.stage("write_files"):
+        template = write_files(source, base.folder, merged.folder)
+    run.fault("prove")
+    with run.stage("prove"):
+        proof, facts = proved(config, source, base, merged, run)
+
+    run.finalizing()
+    card = merge_card(config, base.identity, method=config.source.method, proof=proof)
+    (merged.folder / "README.md").write_text(card, encoding="utf-8")
+    save(config, source, base, merged, run, template=template, proof=facts)
+    metrics = (
+        {
+            "merge/max_logit_difference": proof.difference.max_logit_difference,
+            "merge/mean_logit_difference": proof.difference.mean_logit_difference,
+            "merge/top1_agreement": proof.difference.top1_agreement,
+        }
+        if proof
+        else {}
+    )
+    told = proof.summary if proof else facts["skipped"]
+    return Result(
+        metrics=metrics, step=0, summary=f"{merged.layers} layers of {base.identity.id} changed. {told}"
+    )
+
+
+def find_both(config: MergeConfig, run: Run) -> tuple[StoredModel, FoundBase]:
+    """The adapter and the very base that it was trained on. MODEL_NOT_FOUND, BASE_MODEL_UNAVAILABLE."""
+    source = StoredModel.read(run.source_artifacts())
+    if not source.is_adapter:
+        raise RecipeError(
+            "The source job trained the whole model: there is no adapter.", reason="NOT_SUPPORTED"
+        )
+    if not config.base_is_there:
+        raise base_gone(config.source)
+    base = find_base(config.source, run)
+    trained_on = BaseIdentity(**(source.manifest.get("base") or {"id": config.source.base_model}))
+    require_same(trained_on, base.identity)
+    return source, base
+
+
+def require_same(trained_on: BaseIdentity, found: BaseIdentity) -> None:
+    """Raises RecipeError BASE_MODEL_UNAVAILABLE unless the bases are one.
+
+    The hash decides; without it the name and the revision must be equal.
+    """
+    if trained_on.sha256 and found.sha256:
+        same = trained_on.sha256 == found.sha256
+    else:
+        same = (trained_on.id, trained_on.revision) == (found.id, found.revision)
+    if not same:
+        raise RecipeError(
+            f"The adapter was trained on {_named(trained_on)}, and the base is now {_named(found)}: merged"
+            " into other weights it would be another model.",
+            reason="BASE_MODEL_UNAVAILABLE",
+            remedies=(f"Import the base that it was trained on again, as {trained_on.id}.",),
+        )
+
+
+def _named(base: BaseIdentity) -> str:
+    revision = f" at revision {base.revision}" if base.revision else ""
+    digest = f" (SHA-256 {base.sha256[:16]}…)" if base.sha256 else ""
+    return f"{base.id}{revision}{digest}"
+
+
+def write_merged(adapter_folder: Path, base: Path, run: Run) -> Merged:
+    """Writes the weights, each read, changed and written before the next; and the index, where sharded."""
+    adapter = read_adapter(adapter_folder)
+    files = TensorFiles(base)
+    names = stored_names(meta_facts.fit(base).model, files.index)
+    if unknown := [module for module in adapter.layers if f"{module}.weight" not in names]:
+        raise RecipeError(
+            f"The adapter changes {unknown[0]}, which is no tensor of the base's files: it cannot be merged.",
+            reason="NOT_SUPPORTED",
+        )
+    changed = {names[f"{module}.weight"]: module for module in adapter.layers}
+    done = 0
+
+    def value_of(name: str) -> torch.Tensor:
+        nonlocal done
+        run.check_stop()
+        run.fault(f"tensor={done}")
+        value = files.read(name)
+        result = adapter.merged(changed[name], value) if name in changed else value
+        done += 1
+        run.progress(step=done, total_steps=len(planned), epoch=0, total_epochs=0, unit="tensors", count=1)
+        return result
+
+    folder = run.work_dir / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    planned = [
+        PlannedTensor(tensor.name, DTYPES[tensor.dtype], tensor.shape)
+        for tensor in files.index.tensors.values()
+    ]
+    write_shards(folder, planned, value_of)
+    return Merged(folder, files.index.dtype, files.index.size_bytes, len(changed))
+
+
+def write_files(source: StoredModel, base: Path, folder: Path) -> str:
+    """Puts everything beside the weights there; returns the chat template's name.
+
+    The tokenizer is the adapter's, which is the base's; a template that the training chose goes along.
+    """
+    for name in SETTINGS:
+        _link(base / name, folder / name)
+    tokenizers = source.folder if (source.folder / TOKENIZER).is_file() else base
+    for name in TOKENIZER_FILES:
+        _link(tokenizers / name, folder / name)
+    template = str(source.manifest.get("template", ""))
+    tokenizer = load_tokenizer(folder)
+    if template and not tokenizer.chat_template:
+        (folder / TEMPLATE).write_text(chat_template(tokenizer, template).portable_source, encoding="utf-8")
+    return template
+
+
+def _link(path: Path, target: Path) -> None:
+    if not path.is_file():
+        return
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
+def proved(
+    config: MergeConfig, source: StoredModel, base: FoundBase, merged: Merged, run: Run
+) -> tuple[Proof | None, dict[str, Any]]:
+    """The proof and what the manifest says of it; None, with the reason, where there can be none."""
+    fit = meta_facts.fit(merged.folder)
+    if told := str(fit):
+        raise RecipeError(f"The merged weights do not fit config.json: {told}.", reason="RECIPE_FAILED")
+    embeddings: Any = fit.model.get_input_embeddings()
+    rows = proof_rows(
+        config,
+        run,
+        load_tokenizer(merged.folder),
+        vocabulary=embeddings.weight.shape[0],
+        template=str(source.manifest.get("template", "tokenizer")),
+    )
+    try:
+        proof = prove(
+            base=base.folder,
+            adapter=source.folder,
+            merged=merged.folder,
+            rows=rows,
+            dtype=merged.dtype,
+            check=run.check_stop,
+        )
+    except RecipeError as error:
+        if error.reason != "NOT_SUPPORTED":
+            raise
+        told = f"The merged model was not compared with base and adapter: {error.message}"
+        run.warn("merge_not_proved", told)
+        return None, {"skipped": told}
+    if proof.is_mostly_lost:
+        run.warn(
+            "adapter_mostly_lost",
+            "The adapter changes the base so little that rounding to the base's number format took more than"
+            f" half of its effect: it moves logits by {proof.effect.mean_logit_difference:.1e} on average, and"
+            f" rounding by {proof.difference.mean_logit_difference:.1e}. Use it beside its base.",
+        )
+    facts = proof.facts
+    if config.source.method == "qlora":
+        facts["against_quantized_base"] = against_quantized(config, source, base, run, proof=proof, rows=rows)
+    return proof, facts
+
+
+def save(
+    config: MergeConfig,
+    source: StoredModel,
+    base: FoundBase,
+    merged: Merged,
+    run: Run,
+    *,
+    template: str,
+    proof: dict[str, Any],
+) -> None:
+    """Hands over every file; the manifest last."""
+    for path in sorted(merged.folder.iterdir()):
+        run.check_stop()
+        run.save_artifact(
+            path,
+            name=f"model/{path.name}",
+            kind=ArtifactKind.MODEL,
+            media_type=_MEDIA_TYPES.get(path.suffix, "application/octet-stream"),
+            description="Weights, as transformers loads them" if path.suffix == ".safetensors" else "",
+        )
+    manifest = run.manifest(
+        source_job=config.source_job,
+        output_path=config.output_path,
+        method="merged",
+        trained_method=config.source.method,
+        base=asdict(base.identity),
+        template=template,
+        held_out=source.manifest.get("held_out", ""),
+        stored_dtype=merged.dtype,
+        merged_layers=merged.layers,
+        model_bytes=merged.size_bytes,
+        proof=proof,
+    )
+    path = run.work_dir / "manifest.json"
+    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    run.save_artifact(
+        path,
+        name="manifest.json",
+        kind=ArtifactKind.MANIFEST,
+        media_type="application/json",
+        description="Request, source, base model, and the comparison with base and adapter",
+    )
