@@ -53,11 +53,23 @@ def test_what_is_left_out_is_not_unpacked_and_no_sample(archive: Path, tmp_path:
     assert len(image_folder.index(open_source(root)).samples) == report.samples
 
 
-def test_a_name_that_is_not_there_is_a_finding(archive: Path) -> None:
+def test_a_name_that_is_not_there_is_an_error_that_names_near_ones(archive: Path) -> None:
     report = check(archive, format="image-folder", exclusion=Exclusion(paths=["cat/0.png"]))
     unknown = [finding for finding in report.findings if finding.code is Code.EXCLUDED_FILE_UNKNOWN]
     assert [finding.path for finding in unknown] == ["cat/0.png"]
-    assert "cat/0.png" not in report.excluded
+    assert "Is 'train/cat/0.png' or 'train/dog/0.png' or 'val/cat/0.png' meant?" in unknown[0].message
+    assert report.has_errors and "cat/0.png" not in report.excluded
+
+
+def test_a_mistyped_name_is_told_beside_the_right_one(archive: Path) -> None:
+    report = check(archive, format="image-folder", exclusion=Exclusion(paths=["train/cat/0.pgn", "zzz"]))
+    messages = [f.message for f in report.findings if f.code is Code.EXCLUDED_FILE_UNKNOWN]
+    assert "'train/cat/0.png'" in messages[0] and "meant" not in messages[1]
+
+
+def test_a_folder_that_is_to_be_left_out_is_told_and_stays(archive: Path) -> None:
+    report = check(archive, format="image-folder", exclusion=Exclusion(paths=["train/cat"]))
+    assert report.counts["EXCLUDED_FOLDER"] == 1 and not report.has_errors
 
 
 def test_a_class_that_is_left_empty_is_an_error(archive: Path) -> None:

@@ -10,6 +10,7 @@ from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveError, Ar
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.format_guess import Guess, guess, guess_format
 from tuneyard.datasets.jsonl_source import SingleFile, is_single_file
+from tuneyard.datasets.names import told_unknown
 from tuneyard.datasets.progress import ProgressCallback
 from tuneyard.datasets.report import Finding, FindingLog, Report
 from tuneyard.datasets.source import Source, Without, open_source
@@ -34,6 +35,8 @@ class Exclusion:
 
 
 NOTHING_EXCLUDED = Exclusion()
+_LOOKED_UP = 10
+"""Of the files that are to be left out and are not there, those for which near names are looked up."""
 
 
 class FormatNotSupported(ValueError):
@@ -109,13 +112,19 @@ def _inspect_without(
         left_out = {*yolo_check.companions(source, left_out)}
     report = inspect(Without(source, left_out), progress)
     report = replace(report, excluded=tuple(sorted({*report.excluded, *left_out})))
-    return _with_unknown(report, [name for name in exclusion.paths if name not in names])
+    return _with_unknown(report, source, [name for name in exclusion.paths if name not in names])
 
 
-def _with_unknown(report: Report, unknown: Collection[str]) -> Report:
-    log = FindingLog()
-    for name in unknown:
-        log.add(Code.EXCLUDED_FILE_UNKNOWN, f"{name!r} was to be left out and is not there.", path=name)
+def _with_unknown(report: Report, source: Source, unknown: Collection[str]) -> Report:
+    log, folders = FindingLog(), frozenset(source.folders)
+    for number, name in enumerate(unknown):
+        if name.rstrip("/") in folders:
+            seen = f"{name!r} is a folder, and single files are left out."
+            log.add(Code.EXCLUDED_FOLDER, seen, path=name)
+        else:
+            # Looking for near names takes a while, and some examples tell what is wrong.
+            names = source.names() if number < _LOOKED_UP else ()
+            log.add(Code.EXCLUDED_FILE_UNKNOWN, told_unknown(name, names), path=name)
     return _with(report, log)
 
 

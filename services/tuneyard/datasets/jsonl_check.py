@@ -16,8 +16,7 @@ from tuneyard.datasets.jsonl_duplicates import NearDuplicates, closest, copies
 from tuneyard.datasets.jsonl_lines import FileUnusable, Record
 from tuneyard.datasets.jsonl_quality import note_text
 from tuneyard.datasets.jsonl_rules import NotAnExample, Parsed, quoted
-from tuneyard.datasets.names import ARCHIVE_EXTENSIONS
-from tuneyard.datasets.progress import Progress, ProgressCallback
+from tuneyard.datasets.names import ARCHIVE_EXTENSIONS, told_unknown
 from tuneyard.datasets.report import FindingLog, Report, SplitSummary
 from tuneyard.datasets.source import Source
 
@@ -101,8 +100,8 @@ class _Check:
         duplicates = self._note_duplicates()
         self._note_whole()
         for place in sorted(self._excluded - self._left_out):
-            seen = f"{place!r} was to be left out and is not there."
-            self._log.add(Code.EXCLUDED_FILE_UNKNOWN, seen, path=place)
+            told = told_unknown(place, [file.name for file in self._files])
+            self._log.add(Code.EXCLUDED_FILE_UNKNOWN, told, path=place)
         splits = {
             split: SplitSummary(samples=count, per_class={})
             for split, count in self._examples.items()

@@ -5,7 +5,8 @@ A name is a relative path with forward slashes. Nothing here touches a file syst
 
 import os.path
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 
 # What Pillow reads with the decoders that are allowed (see images.py), by extension.
 IMAGE_FORMATS = {
@@ -54,6 +55,11 @@ _JUNK_FOLDERS = frozenset(
 )
 
 
+_NAMED = 3
+_COMPARED = 20_000
+"""Of the names, so that a wrong one is answered within a second."""
+
+
 def extension(name: str) -> str:
     """The extension in lower case with its dot, or an empty string."""
     return os.path.splitext(name)[1].lower()
@@ -82,6 +88,15 @@ def parents(name: str) -> Iterable[str]:
     while "/" in name:
         name = name.rpartition("/")[0]
         yield name
+
+
+def told_unknown(unknown: str, names: Sequence[str]) -> str:
+    """What to tell of a name that is to be left out and is not among the names: which ones may be meant."""
+    last = unknown.rpartition("/")[2]
+    near = [name for name in names if name.rpartition("/")[2] == last][:_NAMED]
+    near = near or get_close_matches(unknown, names[:_COMPARED], n=_NAMED, cutoff=0.75)
+    meant = f" Is {' or '.join(map(repr, near))} meant?" if near else ""
+    return f"{unknown!r} was to be left out and is not there.{meant}"
 
 
 def top_folder(files: Collection[str], folders: Collection[str]) -> str:

@@ -166,7 +166,8 @@ def _exclusion(
     """What the version leaves out, and what its parent does where that is a version itself."""
     paths, codes = set(request.exclude_paths), set(request.exclude_codes)
     if parent.HasField("exclusion"):
-        paths |= {*parent.exclusion.paths, *parent.report.excluded}
+        # What its check left out, not what it was asked to: that may be a name that is not there.
+        paths |= {*(parent.report.excluded or parent.exclusion.paths)}
         if not parent.report.excluded:
             # Its check came to no end: which files have those codes is not known yet.
             codes |= set(parent.exclusion.codes)

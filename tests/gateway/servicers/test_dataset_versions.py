@@ -69,17 +69,20 @@ async def test_a_version_that_empties_a_class_is_invalid(edge: Edge) -> None:
     assert made.report.counts["CLASS_EMPTY"] >= 1
 
 
-async def test_a_file_that_is_not_there_is_a_finding(edge: Edge) -> None:
-    made = await version(edge, await edge.ready_dataset(), exclude_paths=["nowhere.png"])
-    assert made.state == READY
+async def test_a_file_that_is_not_there_is_an_error_that_no_later_version_inherits(edge: Edge) -> None:
+    parent = await edge.ready_dataset(content=with_copies(1))
+    [copy] = await source_of(edge, parent)
+    made = await version(edge, parent, exclude_paths=["nowhere.png", copy])
+    assert made.state == INVALID
     assert made.report.counts["EXCLUDED_FILE_UNKNOWN"] == 1
+    assert (await version(edge, made.name, exclude_codes=["IMAGE_BLANK"])).state == READY
 
 
 async def test_either_may_be_deleted_and_the_other_keeps_its_bytes(edge: Edge) -> None:
     parent = await edge.ready_dataset(content=with_copies(1))
     made = await version(edge, parent, exclude_codes=["DUPLICATE_IMAGE"])
     await edge.datasets.DeleteDataset(pb.DeleteDatasetRequest(name=parent))
-    again = await version(edge, made.name, exclude_paths=["nowhere.png"])
+    again = await version(edge, made.name, exclude_codes=["IMAGE_BLANK"])
     assert again.state == READY
 
 

@@ -47,6 +47,8 @@ ADVICE: dict[Code, Advice] = {
         Severity.WARNING, "Name the other format, if that is what you meant; most other findings go with it."
     ),
     Code.EXCLUDED_FILE_UNKNOWN: Advice(
-        Severity.WARNING, "Name files as the findings do: relative to the dataset's root."
+        Severity.ERROR,
+        "Name files as the findings do, relative to the dataset's root, and lines of texts as FILE:LINE.",
     ),
+    Code.EXCLUDED_FOLDER: Advice(Severity.WARNING, "Name the files in it that are to be left out."),
 }
