@@ -17,6 +17,7 @@ from tuneyard.datasets.jsonl_lines import FileUnusable, Record
 from tuneyard.datasets.jsonl_quality import note_text
 from tuneyard.datasets.jsonl_rules import NotAnExample, Parsed, quoted
 from tuneyard.datasets.names import ARCHIVE_EXTENSIONS, told_unknown
+from tuneyard.datasets.progress import Progress, ProgressCallback
 from tuneyard.datasets.report import FindingLog, Report, SplitSummary
 from tuneyard.datasets.source import Source
 
