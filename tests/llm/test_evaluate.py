@@ -213,6 +213,20 @@ def test_a_fully_trained_model_whose_base_is_gone_is_measured_alone(
     assert "no longer in the store" in _report(run)["base"]["reason"]
 
 
+def test_plain_texts_are_measured_without_answers(lora: FinishedJob, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    rows = [json.dumps({"text": f"Line {number} of {NUMBERS[number % 13]} lines."}) for number in range(8)]
+    (folder / "train.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    texts = DatasetFiles(dir=folder, sha256="e" * 64, report=check(folder, format="jsonl"))
+    run = _run(tmp_path / "run", lora, texts)
+    config = replace(CONFIG, dataset="datasets/texts", split="train", is_own_dataset=False)
+    assert set(evaluate(config, lora.config, run).metrics) == {
+        f"{who}/{name}" for who in ("eval", "base") for name in ("loss", "perplexity", "token_accuracy")
+    }
+    assert _report(run)["answers"] == []
+
+
 def test_a_cancel_ends_the_evaluation(lora: FinishedJob, files: DatasetFiles, tmp_path: Path) -> None:
     run = _run(tmp_path / "run", lora, files, stop=Stop.CANCEL, stop_after=4)
     with pytest.raises(Stopped):

@@ -202,6 +202,19 @@ def test_an_adapter_whose_weights_have_no_place_is_refused(lora: FinishedJob, tm
         open_model(_model(lora, base=lambda: deeper))
 
 
+def test_a_base_that_does_not_fit_beside_the_tuned_model_is_said_to_be_too_large(tmp_path: Path) -> None:
+    job = finished_job(tmp_path, "full")
+
+    def too_large() -> Path:
+        raise MemoryError
+
+    ask = _asker(_model(job, base=too_large))
+    with pytest.raises(RecipeError, match="does not fit into memory beside") as refused:
+        ask("What is a list?", compare_with_base=True)
+    assert refused.value.reason == "OUT_OF_MEMORY"
+    assert ask("What is a list?")[-1].done
+
+
 def test_artifacts_without_weights_are_no_model(lora: FinishedJob, tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as refused:
         open_model(_model(lora, dir=tmp_path))

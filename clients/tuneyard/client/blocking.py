@@ -372,7 +372,10 @@ class Inference:
     def generate_text(
         self, request: inference_service_pb2.GenerateTextRequest
     ) -> Generator[inference_service_pb2.GenerateTextResponse, None, None]:
-        """Yields the answer piece by piece."""
+        """Yields the answer piece by piece, with `compare_with_base` the base model's after the tuned one's.
+
+        Each model's last piece is `done` and says why it ended. Leaving early ends the work on the answer.
+        """
         yield from self._portal.iterate(self._inference.generate_text(request))
 
     def generate_images(

@@ -66,7 +66,10 @@ class AsyncInference:
     async def generate_text(
         self, request: inference_service_pb2.GenerateTextRequest
     ) -> AsyncGenerator[inference_service_pb2.GenerateTextResponse, None]:
-        """Yields the answer piece by piece."""
+        """Yields the answer piece by piece, with `compare_with_base` the base model's after the tuned one's.
+
+        Each model's last piece is `done` and says why it ended. Leaving early ends the work on the answer.
+        """
         call = self._connection.stream(self._connection.inference.GenerateText, request)
         async with aclosing(call) as responses:
             async for response in responses:

@@ -248,6 +248,11 @@ def _why_no_base(config: EvaluateConfig, model: FinishedLanguageModel) -> str:
             return ""
     except RecipeError as error:
         return f"The base model cannot be had: {error.message}"
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        free_memory()
+        return "The base model does not fit into memory beside the tuned one."
 
 
 def _tokenized(

@@ -5,6 +5,7 @@ The conversation comes from anywhere: what is wrong with it is said of the turn 
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,6 +20,7 @@ from tuneyard.llm.hub import cached_base
 from tuneyard.llm.offline import stay_offline
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.finished_model import Answerer, BadInput, FinishedModel, InferenceError
+from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.v1 import inference_service_pb2 as pb
 from tuneyard.v1.trainer_service_pb2 import StartRunRequest
 
@@ -41,12 +43,13 @@ def open_model(model: FinishedModel) -> Answerer:
         raise InferenceError("NOT_SUPPORTED", f"This trainer does not serve {task} models.")
     config = language_model_config(StartRunRequest(spec=model.spec))
     stored = StoredModel.read(model.dir)
-    loaded = load_finished(
-        stored,
-        config,
-        lambda: base_folder(model, stored, config),
-        device=torch.device(model.device),
-    )
+    with _too_large("The model does not fit into the memory that is left."):
+        loaded = load_finished(
+            stored,
+            config,
+            lambda: base_folder(model, stored, config),
+            device=torch.device(model.device),
+        )
     return _Answers(loaded)
 
 
@@ -82,7 +85,9 @@ class _Answers:
         seed = question.seed if question.HasField("seed") else secrets.randbits(_SEED_BITS)
         yield from self._answer(self._loaded.model, question, ids, seed, check=check)
         if question.compare_with_base:
-            with self._loaded.base() as base:
+            with ExitStack() as held:
+                with _too_large("The base model does not fit into memory beside the tuned one."):
+                    base = held.enter_context(self._loaded.base())
                 yield from self._answer(base, question, ids, seed, check=check, from_base=True)
 
     def _prompt(self, turns: Sequence[pb.ChatTurn]) -> list[int]:
@@ -131,6 +136,18 @@ class _Answers:
                     response.prompt_token_count = len(ids)
                     response.seed = seed
                 yield response.SerializeToString()
+
+
+@contextmanager
+def _too_large(message: str) -> Iterator[None]:
+    """Says of memory that runs out within it that the model is too large, whatever is asked."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        free_memory()
+        raise RecipeError(message, reason="OUT_OF_MEMORY") from error
 
 
 def conversation_faults(turns: Sequence[pb.ChatTurn]) -> Iterator[tuple[int, str, str]]:
