@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.llm.finetune import train
-from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.fake_run import FakeRun
 
 METHODS = ["lora", "qlora", "full"]
@@ -114,3 +114,14 @@ def test_the_best_weights_outlast_a_pause(upload, configure, start, tmp_path) ->
     third = paused_after(10, second, config)
     assert train(config, third).best_step == 4
     assert_same_end(whole, first, second, third)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.pt", "training.pt"])
+def test_a_damaged_checkpoint_is_told_as_such(upload, configure, start, file) -> None:
+    config = configure()
+    second = paused_after(2, start(upload()), config)
+    path = second.checkpoint().dir / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(RecipeError) as failed:
+        train(config, second)
+    assert failed.value.reason == "CHECKPOINT_CORRUPT"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torch.optim import Optimizer
@@ -24,11 +25,16 @@ from tuneyard.recipes.random_states import random_states, set_random_states
 from tuneyard.trainer.curves import Curves
 
 _VERSION = 1
-_WEIGHTS, _BEST, _STATE = "weights.safetensors", "best.safetensors", "training.pt"
+_WEIGHTS, _BEST, _OPTIMIZER, _STATE = (
+    "weights.safetensors",
+    "best.safetensors",
+    "optimizer.pt",
+    "training.pt",
+)
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """What is in a checkpoint beside weights; raises RecipeError CHECKPOINT_CORRUPT."""
+    """What is small in a checkpoint; raises RecipeError CHECKPOINT_CORRUPT."""
     return load_training_state(folder / _STATE, version=_VERSION)
 
 
@@ -85,12 +91,13 @@ class Learner:
             save_tensors(adapter_state(self.model), folder / _WEIGHTS)
             if has_best:
                 _link(self._best, folder / _BEST)
+        # Apart: of a full fine-tuning it is twice as large as the model, and the rest is read before it.
+        torch.save({"version": _VERSION, "optimizer": self.optimizer.state_dict()}, folder / _OPTIMIZER)
         torch.save(
             {
                 "version": _VERSION,
                 "counters": counters.state_dict(),
                 "curves": self.curves.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "precision": self.precision,
                 "data": self.data,
@@ -108,7 +115,8 @@ class Learner:
             if state["data"] != self.data:
                 raise ValueError("made with other samples")
             load_adapter_state(self.model, load_file(folder / _WEIGHTS))
-            self.optimizer.load_state_dict(state["optimizer"])
+            moments = load_training_state(folder / _OPTIMIZER, version=_VERSION)
+            self.optimizer.load_state_dict(moments["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             self.counters = Counters.from_state(state["counters"])
             self.curves.load_state_dict(state["curves"])
@@ -116,7 +124,7 @@ class Learner:
             if self.counters.best_value is not None:
                 best = folder / _BEST
                 self._take_best(best if best.exists() else folder / _WEIGHTS)
-        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except (KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
             raise unusable_checkpoint(error) from error
         set_random_states(state["random"])
 
