@@ -177,6 +177,16 @@ def test_models_are_the_catalogue_and_the_store(gateway: FakeGateway, run: Run) 
     assert "resnet50 recommended" in run("models", "list").out
 
 
+def test_a_failed_import_is_listed_with_what_went_wrong(gateway: FakeGateway, run: Run) -> None:
+    failed = model_service_pb2.Model(
+        name="models/w", state=model_service_pb2.MODEL_STATE_FAILED, error="no architecture fits"
+    )
+    gateway.answer("ListBaseModels", model_service_pb2.ListBaseModelsResponse())
+    gateway.answer("ListModels", model_service_pb2.ListModelsResponse(models=[failed]))
+    shown = run("models", "list").out
+    assert "FAILED" in shown and "w failed: no architecture fits" in shown
+
+
 def test_importing_a_file_uploads_it(gateway: FakeGateway, run: Run, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"weights")
     model = model_service_pb2.Model(name="models/w", state=model_service_pb2.MODEL_STATE_READY)

@@ -58,6 +58,11 @@ def _list(
         session.out.print()
         columns = ("in the store", "state", "family", "architecture", "size", "created")
         session.out.print(table(columns, map(_row, models)))
+        for each in models:
+            if each.state == model_service_pb2.MODEL_STATE_FAILED:
+                name = plain(each.name.removeprefix("models/"))
+                session.out.print(f"[red]{name} failed:[/] {plain(each.error)}")
+                session.out.print("  → import it again under the same name, or delete it")
 
 
 @command(app, "import")

@@ -20,6 +20,7 @@ from tuneyard.rpc import names
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import model_service_pb2, trainer_service_pb2
 
+_FAILED = model_service_pb2.MODEL_STATE_FAILED
 _READY = (
     select(models)
     .where(models.c.state == model_service_pb2.MODEL_STATE_READY)
@@ -46,7 +47,10 @@ class ModelRepository:
         *,
         request: RequestKey | None = None,
     ) -> model_service_pb2.Model:
-        """Record a new model; of calls with one request id the first wins. ALREADY_EXISTS."""
+        """Record a new model, in the place of a failed import of its name. ALREADY_EXISTS.
+
+        Of calls with one request id the first wins.
+        """
         now = self._clock()
         model.create_time.FromDatetime(now)
         values = {
@@ -63,6 +67,7 @@ class ModelRepository:
                     if name := await find_resource(connection, request):
                         return _to_model(await self._row(connection, name))
                     await remember(connection, request, model.name, now)
+                await self._forget_failed(connection, model.name)
                 await connection.execute(insert(models).values(**values))
         except IntegrityError:
             if made := await self.find_request(request):
@@ -76,9 +81,9 @@ class ModelRepository:
             return _to_model(await self._row(connection, name))
 
     async def exists(self, name: str) -> bool:
-        """Whether the name is taken."""
+        """Whether the name is taken: that of a failed import is free again."""
+        query = select(models.c.id).where(models.c.id == names.model_id(name), models.c.state != _FAILED)
         async with self._db.read() as connection:
-            query = select(models.c.id).where(models.c.id == names.model_id(name))
             return (await connection.execute(query)).one_or_none() is not None
 
     async def source(self, name: str) -> trainer_service_pb2.ModelSource:
@@ -86,7 +91,7 @@ class ModelRepository:
         async with self._db.read() as connection:
             row = await self._row(connection, name)
         if row.state != model_service_pb2.MODEL_STATE_READY:
-            failed = row.state == model_service_pb2.MODEL_STATE_FAILED
+            failed = row.state == _FAILED
             told = f"failed: {_to_model(row).error}" if failed else "has not ended yet"
             raise TuneyardError("BASE_MODEL_UNAVAILABLE", f"the import of {name} {told}", resource=name)
         return trainer_service_pb2.ModelSource.FromString(row.files_blob)
@@ -194,6 +199,13 @@ class ModelRepository:
             await connection.execute(delete_from(models).where(models.c.id == row.id))
             files = trainer_service_pb2.ModelSource.FromString(row.files_blob).files
             await garbage.discard(connection, [file.key for file in files], self._clock())
+
+    async def _forget_failed(self, connection: AsyncConnection, name: str) -> None:
+        taken = models.c.id == names.model_id(name), models.c.state == _FAILED
+        for row in await connection.execute(select(models).where(*taken)):
+            files = trainer_service_pb2.ModelSource.FromString(row.files_blob).files
+            await garbage.discard(connection, [file.key for file in files], self._clock())
+        await connection.execute(delete_from(models).where(*taken))
 
     async def _row(self, connection: AsyncConnection, name: str, *, lock: bool = False) -> Row[Any]:
         query = select(models).where(models.c.id == names.model_id(name))

@@ -122,6 +122,18 @@ async def test_what_no_trainer_can_fetch_fails_and_says_what_to_do(edge: Edge) -
     assert "import its folder" in model.error
 
 
+async def test_the_name_of_a_failed_import_is_free_again(edge: Edge) -> None:
+    failing = pb.ImportModelRequest(family=VISION, source="timm/resnet50", model_id="mine")
+    await edge.models.ImportModel(failing)
+    assert (await imported(edge, "models/mine")).state == pb.MODEL_STATE_FAILED
+    await edge.models.ImportModel(failing)
+    assert (await imported(edge, "models/mine")).state == pb.MODEL_STATE_FAILED
+    await edge.models.UploadModel(upload(WEIGHTS, model_id="mine"))
+    model = await imported(edge, "models/mine")
+    assert (model.state, model.error) == (pb.MODEL_STATE_READY, "")
+    assert (await refusal(edge.models.ImportModel(failing))).reason == "ALREADY_EXISTS"
+
+
 def converter(edge: Edge, architecture: str) -> Callable[[Any], trainer_service_pb2.ConvertModelResponse]:
     """A trainer that finds this architecture in any file."""
 
