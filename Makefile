@@ -48,8 +48,8 @@ up: install  ## Start every service on this machine (ARGS="--data-dir DIR …")
 bench: servers  ## Measure, print a table, write build/bench.json
 	@$(PYTHON) tests/benchmarks/run.py
 
-ui:  ## Build the web UI (needs Node.js)
-	@cd clients/webui && npm ci && npm run build
+ui: install  ## Build the web UI (takes Node.js from PyPI where the machine has none)
+	@bash scripts/webui
 
 clean:  ## Remove what was built here (.venv stays)
 	@rm -rf build dist demo-output clients/tuneyard/web/static .hypothesis

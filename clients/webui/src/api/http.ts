@@ -1,0 +1,68 @@
+/** Calls of the REST API: JSON in and out, and what went wrong as the problem that the server told. */
+
+export interface FieldViolation {
+  field: string;
+  description: string;
+}
+
+export interface Problem {
+  title: string;
+  status: number;
+  detail: string;
+  reason?: string;
+  violations?: FieldViolation[];
+  resource?: string;
+}
+
+export class ApiError extends Error {
+  readonly problem: Problem;
+
+  constructor(problem: Problem) {
+    super(problem.detail);
+    this.problem = problem;
+  }
+
+  /** Whether trying again later may help: the server is away or busy. */
+  get passes(): boolean {
+    return this.problem.status === 0 || this.problem.status === 429 || this.problem.status >= 502;
+  }
+}
+
+export async function call<T>(
+  method: "GET" | "POST" | "PUT" | "DELETE",
+  path: string,
+  options: { body?: unknown; signal?: AbortSignal } = {},
+): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method,
+      signal: options.signal ?? null,
+      headers: options.body === undefined ? {} : { "Content-Type": "application/json" },
+      body: options.body === undefined ? null : JSON.stringify(options.body),
+    });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError({ title: "unreachable", status: 0, detail: "The server does not answer." });
+  }
+  if (!response.ok) throw new ApiError(await problemOf(response));
+  return (await response.json()) as T;
+}
+
+export const get = <T>(path: string, signal?: AbortSignal) => call<T>("GET", path, signal ? { signal } : {});
+export const post = <T>(path: string, body: unknown, signal?: AbortSignal) =>
+  call<T>("POST", path, signal ? { body, signal } : { body });
+export const remove = (path: string) => call<object>("DELETE", path);
+
+export async function problemOf(response: Response): Promise<Problem> {
+  try {
+    const told = (await response.json()) as Partial<Problem>;
+    if (typeof told.detail === "string") return { title: response.statusText, status: response.status, ...told } as Problem;
+  } catch {
+    // Not from our server: a proxy's page, or nothing.
+  }
+  return { title: response.statusText, status: response.status, detail: `HTTP ${response.status}` };
+}
+
+/** A name's last part: "jobs/abc" is "abc". */
+export const idOf = (name: string | undefined) => (name ?? "").slice((name ?? "").indexOf("/") + 1);

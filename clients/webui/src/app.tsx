@@ -1,0 +1,139 @@
+/** The frame around every page: navigation, language, theme, and which page the address names. */
+
+import { Suspense, lazy, useState } from "react";
+import { Link, Redirect, Route, Switch, useLocation } from "wouter";
+
+import { useJobs } from "./api/jobs";
+import { LANGUAGES, useSpeech, useT } from "./i18n";
+import { isEnded } from "./states";
+import { applyTheme, currentTheme, type Theme } from "./theme";
+import { Loading, Page } from "./ui/parts";
+
+const Jobs = lazy(() => import("./pages/jobs"));
+const System = lazy(() => import("./pages/system"));
+
+const PAGES = [
+  { path: "/train", key: "train" },
+  { path: "/finetune", key: "finetune" },
+  { path: "/jobs", key: "jobs" },
+  { path: "/datasets", key: "datasets" },
+  { path: "/models", key: "models" },
+  { path: "/system", key: "system" },
+] as const;
+
+export function App() {
+  const t = useT();
+  return (
+    <>
+      <a className="skip" href="#content">
+        {t.nav.skip}
+      </a>
+      <div className="shell">
+        <Side />
+        <div>
+          <Reconnecting />
+          <Suspense
+            fallback={
+              <div className="page">
+                <Loading />
+              </div>
+            }
+          >
+            <Switch>
+              <Route path="/">
+                <Redirect to="/jobs" replace />
+              </Route>
+              <Route path="/jobs" component={Jobs} />
+              <Route path="/system" component={System} />
+              <Route>
+                <Page title={t.notFound}>
+                  <Link href="/jobs">{t.nav.jobs}</Link>
+                </Page>
+              </Route>
+            </Switch>
+          </Suspense>
+        </div>
+      </div>
+      <Bottom />
+    </>
+  );
+}
+
+const isAt = (location: string, path: string) => location === path || location.startsWith(`${path}/`);
+
+function Side() {
+  const { t, language, choose } = useSpeech();
+  const [location] = useLocation();
+  const { jobs } = useJobs();
+  const [theme, setTheme] = useState<Theme>(currentTheme);
+  const active = [...jobs.values()].filter((job) => !isEnded(job.state)).length;
+  return (
+    <div className="side">
+      <div className="brand">{t.brand}</div>
+      <nav aria-label={t.nav.label}>
+        {PAGES.map(({ path, key }) => (
+          <Link key={path} href={path} className="item" aria-current={isAt(location, path) ? "page" : undefined}>
+            {t.nav[key]}
+            {key === "jobs" && active > 0 && <span className="small">{active}</span>}
+          </Link>
+        ))}
+      </nav>
+      <div className="foot">
+        <a href="/guide">{t.nav.guide}</a>
+        <label className="small muted">
+          {t.language}
+          <select className="input" value={language} onChange={(event) => choose(event.target.value as typeof language)}>
+            {LANGUAGES.map(({ id, name }) => (
+              <option key={id} value={id}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label className="small muted">
+          {t.theme.label}
+          <select
+            className="input"
+            value={theme}
+            onChange={(event) => {
+              setTheme(event.target.value as Theme);
+              applyTheme(event.target.value as Theme);
+            }}
+          >
+            {(["system", "light", "dark"] as const).map((each) => (
+              <option key={each} value={each}>
+                {t.theme[each]}
+              </option>
+            ))}
+          </select>
+        </label>
+      </div>
+    </div>
+  );
+}
+
+function Bottom() {
+  const t = useT();
+  const [location] = useLocation();
+  return (
+    <nav className="bottom" aria-label={t.nav.label}>
+      {PAGES.filter(({ key }) => key !== "models").map(({ path, key }) => (
+        <Link key={path} href={path} aria-current={isAt(location, path) ? "page" : undefined}>
+          {t.nav[key]}
+        </Link>
+      ))}
+    </nav>
+  );
+}
+
+/** Shown while the server is away; it goes by itself. */
+function Reconnecting() {
+  const t = useT();
+  const { connected, loaded } = useJobs();
+  if (connected || !loaded) return null;
+  return (
+    <div className="banner" role="status">
+      <strong>{t.reconnecting}</strong> {t.reconnectingDetail}
+    </div>
+  );
+}

@@ -1,0 +1,27 @@
+/** What a job is called and what it makes, from its record. */
+
+import { idOf } from "./api/http";
+import type { JobJson } from "./gen/tuneyard/v1/job_pb";
+
+const TASKS = { imageClassifier: "image_classifier", objectDetector: "object_detector", textToImageLora: "text_to_image_lora", languageModel: "language_model" } as const;
+
+export type JobKind = (typeof TASKS)[keyof typeof TASKS] | "merge" | "export" | "evaluate";
+
+export function kindOfJob(job: JobJson): JobKind | undefined {
+  const spec = job.spec;
+  if (spec?.merge) return "merge";
+  if (spec?.export) return "export";
+  if (spec?.evaluate) return "evaluate";
+  const training = spec?.training;
+  for (const [field, kind] of Object.entries(TASKS)) if (training && field in training) return kind;
+  return undefined;
+}
+
+/** "digits-resnet18", or of a derived job "merge of …". */
+export function jobTitle(job: JobJson): string {
+  const training = job.spec?.training;
+  if (job.labels?.name) return job.labels.name;
+  if (training) return `${idOf(training.dataset)}-${(training.baseModel ?? "").split("/").pop()}`;
+  const source = job.spec?.merge?.sourceJob ?? job.spec?.export?.sourceJob ?? job.spec?.evaluate?.sourceJob;
+  return `${kindOfJob(job) ?? ""} ${idOf(source)}`;
+}

@@ -1,0 +1,86 @@
+/** What this installation is made of: trainers, their devices and what runs on them; the server. */
+
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "wouter";
+
+import { get, idOf } from "../api/http";
+import { bytes } from "../format";
+import type { TrainerJson } from "../gen/tuneyard/v1/system_pb";
+import type { GetServerInfoResponseJson, ListTrainersResponseJson } from "../gen/tuneyard/v1/system_service_pb";
+import { useT } from "../i18n";
+import { Failure, Loading, Page, Progress } from "../ui/parts";
+
+export default function SystemPage() {
+  const t = useT();
+  const trainers = useQuery({
+    queryKey: ["trainers"],
+    queryFn: ({ signal }) => get<ListTrainersResponseJson>("/v1/trainers", signal),
+    refetchInterval: 2_000,
+  });
+  const server = useQuery({
+    queryKey: ["server"],
+    queryFn: ({ signal }) => get<GetServerInfoResponseJson>("/v1/serverInfo", signal),
+  });
+  return (
+    <Page title={t.system.title}>
+      <div className="stack">
+        <h2>{t.system.trainers}</h2>
+        {trainers.isError && !trainers.data && <Failure error={trainers.error} retry={() => void trainers.refetch()} />}
+        {trainers.isPending && <Loading />}
+        {trainers.data && !trainers.data.trainers?.length && <p>{t.system.none}</p>}
+        {trainers.data?.trainers?.map((trainer) => <Trainer key={trainer.address} trainer={trainer} />)}
+        {server.data && (
+          <section className="panel stack">
+            <h2>{t.system.server}</h2>
+            <dl className="facts">
+              <dt>{t.system.version}</dt>
+              <dd>{server.data.version}</dd>
+            </dl>
+          </section>
+        )}
+      </div>
+    </Page>
+  );
+}
+
+function Trainer({ trainer }: { trainer: TrainerJson }) {
+  const t = useT();
+  const ready = trainer.health === "TRAINER_HEALTH_READY";
+  return (
+    <section className="panel stack">
+      <div className="row">
+        <h3>{(trainer.family ?? "").replace("FAMILY_", "").toLowerCase()}</h3>
+        <span className={`badge ${ready ? "succeeded" : "failed"}`}>
+          {t.system.health[trainer.health ?? ""] ?? trainer.health}
+        </span>
+        <span className="mono muted">{trainer.address}</span>
+      </div>
+      {trainer.devices?.map((device) => (
+        <div key={device.id} className="stack">
+          <div className="row spread">
+            <span>
+              <span className="mono">{device.id}</span> {device.displayName}
+            </span>
+            <span>
+              {t.system.memoryOf(bytes(device.memoryUsedBytes), bytes(device.memoryTotalBytes))}
+            </span>
+          </div>
+          <Progress
+            label={t.system.memory}
+            value={Number(device.memoryUsedBytes ?? 0) / Math.max(1, Number(device.memoryTotalBytes ?? 1))}
+          />
+          <span className="small muted">
+            {t.system.runs}:{" "}
+            {device.job ? <Link href={`/jobs/${idOf(device.job)}`}>{idOf(device.job)}</Link> : t.system.idle}
+          </span>
+        </div>
+      ))}
+      <dl className="facts small">
+        <dt>{t.system.diskFree}</dt>
+        <dd>{bytes(trainer.diskFreeBytes)}</dd>
+        <dt>{t.system.version}</dt>
+        <dd>{trainer.version}</dd>
+      </dl>
+    </section>
+  );
+}

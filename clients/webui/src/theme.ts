@@ -1,0 +1,20 @@
+/** Light, dark, or as the system has it; kept in this browser. */
+
+export type Theme = "system" | "light" | "dark";
+
+const KEY = "tuneyard.theme";
+
+export function currentTheme(): Theme {
+  const kept = localStorage.getItem(KEY);
+  return kept === "light" || kept === "dark" ? kept : "system";
+}
+
+export function applyTheme(theme: Theme) {
+  if (theme === "system") {
+    localStorage.removeItem(KEY);
+    delete document.documentElement.dataset.theme;
+  } else {
+    localStorage.setItem(KEY, theme);
+    document.documentElement.dataset.theme = theme;
+  }
+}
