@@ -33,6 +33,7 @@ from tuneyard.gateway.inference import Inference
 from tuneyard.gateway.intake import JobIntake
 from tuneyard.gateway.jobs import JobRepository
 from tuneyard.gateway.memory import limit_arenas
+from tuneyard.gateway.merged_models import MergedModels
 from tuneyard.gateway.metrics import Metrics
 from tuneyard.gateway.model_imports import ModelImports
 from tuneyard.gateway.model_library import ModelLibrary
@@ -190,11 +191,13 @@ class Gateway:
             validator=validator,
             new_id=new_id,
         )
+        merged = MergedModels(jobs=jobs, models=models, store=store, sources=sources)
         imports = ModelImports(
             repository=models,
             store=store,
             sources=sources,
             trainers=trainers,
+            merged=merged,
             is_leader=is_leader,
             new_id=new_id,
         )
@@ -212,6 +215,7 @@ class Gateway:
             resolver=resolver,
             datasets=datasets,
             trainers=trainers,
+            merged=merged,
             on_change=controller.poke,
         )
         info = ServerInfo(
@@ -255,6 +259,7 @@ class Gateway:
                 trainers.run,
                 validator.run,
                 imports.run,
+                merged.run,
                 sweeper.run,
                 others.run,
             ],

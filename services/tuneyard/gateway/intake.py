@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from tuneyard.gateway.db import Database
 from tuneyard.gateway.jobs import JobRepository, resolve, state_name
 from tuneyard.gateway.kinds import FAMILIES, source_job, task_of_training
+from tuneyard.gateway.merged_models import MergedModels
 from tuneyard.gateway.placement import require_disk
 from tuneyard.gateway.requests import RequestKey, made_before
 from tuneyard.gateway.resolver import DatasetLookup, Resolver, Waiting
@@ -44,6 +45,7 @@ class JobIntake:
         resolver: Resolver,
         datasets: DatasetLookup,
         trainers: Trainers,
+        merged: MergedModels,
         on_change: Callable[[], None],
     ) -> None:
         """`on_change` is called after each new job."""
@@ -52,6 +54,7 @@ class JobIntake:
         self._resolver = resolver
         self._datasets = datasets
         self._trainers = trainers
+        self._merged = merged
         self._on_change = on_change
 
     async def train(self, request: training_service_pb2.TrainRequest, key: RequestKey | None) -> job_pb2.Job:
@@ -121,11 +124,18 @@ class JobIntake:
             return made
         job.family = await self._family(job.spec)
         self._trainers.links_of(job.family)
+        await self._merged.check(job.spec.merge)
         await self._resolve(job)
         if not creates:
             job.state, job.desired = job_pb2.JOB_STATE_QUEUED, job_pb2.DESIRED_STATE_RUN
             return job
         created = await self._jobs.create(job, request=key)
+        try:
+            await self._merged.reserve(created)
+        except TuneyardError:
+            # Another call took the place a moment before.
+            await self._jobs.request_cancel(created.name)
+            raise
         self._on_change()
         return created
 

@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from tuneyard.gateway.kinds import family_name
+from tuneyard.gateway.merged_models import MergedModels
 from tuneyard.gateway.model_files import StoredModel, import_source
 from tuneyard.gateway.models import ModelRepository
 from tuneyard.gateway.sources import ImportSources
@@ -27,15 +28,21 @@ log = structlog.get_logger(__name__)
 RECEIVED: Final = "received/"
 """Below a model's prefix, the files as they came; deleted once they are converted."""
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
+_JOBS: Final = "jobs/"
+"""Begins the source of a model that a merge job makes."""
 _POLL_SECONDS: Final = 1.0
 _COPIED: Final = 0.5
 # What passes by itself: the import waits.
-_RETRY_LATER: Final = {"TRAINER_UNAVAILABLE", "SHUTTING_DOWN", "STORE_UNAVAILABLE", "UNAUTHENTICATED"}
+_RETRY_LATER: Final = {
+    *("TRAINER_UNAVAILABLE", "SHUTTING_DOWN", "STORE_UNAVAILABLE", "UNAUTHENTICATED"),
+    # The job that makes the model has not ended.
+    "JOB_STATE_CONFLICT",
+}
 
 
 def is_hub_id(source: str) -> bool:
     """Whether a source looks like "google/vit-base-patch16-224"."""
-    return bool(_HUB_ID.fullmatch(source)) and ".." not in source
+    return bool(_HUB_ID.fullmatch(source)) and ".." not in source and not source.startswith(_JOBS)
 
 
 class ModelImports:
@@ -48,6 +55,7 @@ class ModelImports:
         store: ObjectStore,
         sources: ImportSources,
         trainers: Trainers,
+        merged: MergedModels,
         is_leader: Callable[[], bool],
         new_id: Callable[[], str],
     ) -> None:
@@ -55,6 +63,7 @@ class ModelImports:
         self._store = store
         self._sources = sources
         self._trainers = trainers
+        self._merged = merged
         self._is_leader = is_leader
         self._new_id = new_id
         self._wanted = asyncio.Event()
@@ -90,7 +99,8 @@ class ModelImports:
             if error.reason == "MODEL_NOT_FOUND":
                 return
             if error.reason in _RETRY_LATER:
-                await self._wait(model, received, error)
+                kept = trainer_service_pb2.ModelSource() if model.source.startswith(_JOBS) else received
+                await self._wait(model, kept, error)
                 return
             source = trainer_service_pb2.ModelSource()
             model.state, model.error = model_service_pb2.MODEL_STATE_FAILED, error.message
@@ -100,11 +110,15 @@ class ModelImports:
             model.state, model.progress = model_service_pb2.MODEL_STATE_READY, 1
             model.sha256, model.size_bytes = stored.sha256, stored.size_bytes
             source = stored.as_source(model, facts=source.facts)
-        await self._repository.imported(model, source, received=[file.key for file in received.files])
+        # What a job made stays its own.
+        unneeded = () if model.source.startswith(_JOBS) else [file.key for file in received.files]
+        await self._repository.imported(model, source, received=unneeded)
         log.info("model imported", model=model.name, error=model.error)
 
     async def _received(self, model: model_service_pb2.Model) -> trainer_service_pb2.ModelSource:
         """The files as they came; copied now where that was not done yet. A hub's are not copied here."""
+        if model.source.startswith(_JOBS):
+            return await self._merged.merged(model)
         received = await self._repository.files(model.name)
         if received.files or is_hub_id(model.source):
             return received

@@ -97,6 +97,12 @@ class JobQueries(Ledger):
             blobs = (await connection.execute(_QUEUE, {"family_": family})).scalars()
             return [QueuedJob(job_pb2.Job.FromString(blob)) for blob in blobs]
 
+    async def merges(self) -> builtins.list[job_pb2.Job]:
+        """All merge jobs, oldest first."""
+        query = select(jobs.c.blob).where(jobs.c.kind == "merge").order_by(jobs.c.create_time, jobs.c.id)
+        async with self._db.read() as connection:
+            return [job_pb2.Job.FromString(blob) for blob in (await connection.execute(query)).scalars()]
+
     async def last_sequence(self, job_id: str) -> int:
         """The sequence of a job's newest event. JOB_NOT_FOUND."""
         async with self._db.read() as connection:

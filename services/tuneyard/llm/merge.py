@@ -214,8 +214,8 @@ def proved(
         run.warn(
             "adapter_mostly_lost",
             "The adapter changes the base so little that rounding to the base's number format took more than"
-            f" half of its effect: it moves logits by {proof.effect.mean_logit_difference:.1e} on average, and"
-            f" rounding by {proof.difference.mean_logit_difference:.1e}. Use it beside its base.",
+            f" half of its effect: it moves logits by {proof.effect.mean_logit_difference:.1e} on average, "
+            f"rounding by {proof.difference.mean_logit_difference:.1e}. Use it beside its base.",
         )
     facts = proof.facts
     if config.source.method == "qlora":
