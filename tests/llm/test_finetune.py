@@ -138,6 +138,17 @@ def test_what_does_not_fit_even_alone_is_told_with_the_guides_remedies(upload, c
     assert [word in told for word, told in zip(words, failed.value.remedies, strict=True)] == [True] * 4
 
 
+def test_a_base_that_does_not_fit_is_told_with_smaller_methods(upload, configure, start, monkeypatch) -> None:
+    def none(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(finetune, "make_optimizer", none)
+    with pytest.raises(RecipeError) as failed:
+        train(configure("full"), start(upload()))
+    assert failed.value.reason == "OUT_OF_MEMORY"
+    assert ["LoRA or QLoRA" in failed.value.remedies[0], len(failed.value.remedies)] == [True, 2]
+
+
 def test_gradient_checkpointing_changes_no_number(upload, configure, start, tmp_path) -> None:
     files = upload()
     plain, frugal = start(files, root=tmp_path / "a"), start(files, root=tmp_path / "b")

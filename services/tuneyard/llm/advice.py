@@ -69,19 +69,29 @@ def out_of_memory(config: LanguageModelConfig) -> RecipeError:
     """The error of a fine-tuning of which a single row does not fit: the guide's list, in its order, without
     what is done already.
     """
-    remedies = []
-    if not config.gradient_checkpointing:
-        remedies.append("Turn gradient_checkpointing on.")
-    if config.method == "full":
-        remedies.append("Use LoRA or QLoRA instead of full fine-tuning.")
-    elif config.method == "lora":
-        remedies.append("Use QLoRA instead of LoRA.")
+    checkpointing = () if config.gradient_checkpointing else ("Turn gradient_checkpointing on.",)
     return RecipeError(
         f"Even a single row of {config.max_length} tokens does not fit into memory.",
         reason="OUT_OF_MEMORY",
         remedies=(
-            *remedies,
+            *checkpointing,
+            *_smaller_methods(config),
             f"Reduce max_length: it is {config.max_length} tokens.",
             "Use a smaller base model.",
         ),
     )
+
+
+def too_large(config: LanguageModelConfig) -> RecipeError:
+    """The error of a fine-tuning whose weights and optimizer's state alone do not fit."""
+    return RecipeError(
+        "The base model does not fit into memory together with what training it needs.",
+        reason="OUT_OF_MEMORY",
+        remedies=(*_smaller_methods(config), "Use a smaller base model."),
+    )
+
+
+def _smaller_methods(config: LanguageModelConfig) -> tuple[str, ...]:
+    if config.method == "full":
+        return ("Use LoRA or QLoRA instead of full fine-tuning.",)
+    return ("Use QLoRA instead of LoRA.",) if config.method == "lora" else ()

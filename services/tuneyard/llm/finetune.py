@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tuneyard.llm.adapters import add_adapter
+from tuneyard.llm.advice import too_large
 from tuneyard.llm.answers import end_answers_with
 from tuneyard.llm.artifacts import Outcome, save_artifacts
 from tuneyard.llm.base_model import load_base, load_tokenizer
@@ -24,7 +25,7 @@ from tuneyard.recipes.course import train_to_end
 from tuneyard.recipes.random_states import seed_everything
 from tuneyard.recipes.watch import advise_on_speed
 from tuneyard.trainer.last_good import LastGood
-from tuneyard.trainer.oom import MicroBatching
+from tuneyard.trainer.oom import MicroBatching, is_out_of_memory
 from tuneyard.trainer.run import Result, Run
 
 
@@ -48,7 +49,12 @@ def train(config: LanguageModelConfig, run: Run) -> Result:
     )
 
     def begin(rate_factor: float | None) -> Training:
-        learner = make_learner(config, base, data, tokenizer, last_good.dir, device=device, run=run)
+        try:
+            learner = make_learner(config, base, data, tokenizer, last_good.dir, device=device, run=run)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise too_large(config) from error
         if rate_factor is not None:
             learner.counters.rate_factor = rate_factor
         return Training(
