@@ -1,9 +1,11 @@
 """What the commands that look at things print, for people and for programs."""
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -222,6 +224,67 @@ def test_importing_a_hub_id_asks_the_server(gateway: FakeGateway, run: Run) -> N
     request = gateway.requests["ImportModel"][0]
     assert (request.source, request.revision) == ("org/model", "abc")
     assert request.family == training_pb2.FAMILY_LLM
+
+
+def language_model(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    for name in ("model.safetensors", "pytorch_model.bin", "consolidated.safetensors", "tokenizer.json"):
+        (folder / name).write_bytes(b"content")
+    return folder
+
+
+def test_a_language_models_folder_is_recognised_and_sent_without_doubles(
+    gateway: FakeGateway, run: Run, tmp_path: Path
+) -> None:
+    model = model_service_pb2.Model(name="models/m", state=model_service_pb2.MODEL_STATE_READY)
+    gateway.fail("ImportModel", TuneyardError("SOURCE_NOT_ALLOWED", "not below an allowed root"))
+    gateway.answer("GetModel", model_service_pb2.GetModelResponse(model=model))
+    sent: list[model_service_pb2.UploadModelRequest] = []
+
+    def receive(requests: Any, context: Any) -> model_service_pb2.UploadModelResponse:
+        sent.extend(requests)
+        return model_service_pb2.UploadModelResponse(model=model)
+
+    gateway.on("UploadModel", receive)
+    assert run("models", "import", language_model(tmp_path / "m")).code == 0
+    header, *chunks = sent
+    assert header.header.family == training_pb2.FAMILY_LLM
+    with zipfile.ZipFile(io.BytesIO(b"".join(part.chunk for part in chunks))) as archive:
+        assert archive.namelist() == ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_a_folder_that_no_family_trains_is_told(gateway: FakeGateway, run: Run, tmp_path: Path) -> None:
+    folder = language_model(tmp_path / "m")
+    (folder / "config.json").write_text('{"model_type": "t5", "architectures": ["T5ForX"]}')
+    ran = run("models", "import", folder)
+    assert (ran.code, gateway.calls["UploadModel"]) == (2, 0)
+    assert "T5ForX can be trained by no family" in ran.err
+
+
+def test_a_base_model_of_the_list_is_imported_by_its_name(gateway: FakeGateway, run: Run) -> None:
+    known = model_service_pb2.BaseModel(id="small-7b", hub_id="org/Small", family=training_pb2.FAMILY_LLM)
+    gateway.answer("ListBaseModels", model_service_pb2.ListBaseModelsResponse(base_models=[known]))
+    model = model_service_pb2.Model(name="models/small-7b")
+    gateway.answer("ImportModel", model_service_pb2.ImportModelResponse(model=model))
+    for source in ("small-7b", "org/Small"):
+        run("models", "import", source, "--no-wait")
+    assert [(each.source, each.family) for each in gateway.requests["ImportModel"]] == [
+        ("small-7b", training_pb2.FAMILY_LLM),
+        ("org/Small", training_pb2.FAMILY_LLM),
+    ]
+
+
+def test_a_hub_id_whose_family_nothing_tells_is_asked_for(gateway: FakeGateway, run: Run) -> None:
+    trainers = [
+        system_pb2.Trainer(family=training_pb2.FAMILY_VISION),
+        system_pb2.Trainer(family=training_pb2.FAMILY_LLM),
+    ]
+    gateway.answer("ListBaseModels", model_service_pb2.ListBaseModelsResponse())
+    gateway.answer("ListTrainers", ListTrainersResponse(trainers=trainers))
+    ran = run("models", "import", "org/model")
+    assert ran.code == 2
+    assert "Add --family vision or --family llm" in ran.err
 
 
 @pytest.fixture

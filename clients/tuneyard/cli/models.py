@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tuneyard.cli.command import UsageFailure, command
+from tuneyard.cli.families import family_of_source, refuse_absent
 from tuneyard.cli.formats import enum_word, facts, local_time, plain, size, table
 from tuneyard.cli.session import Session
 from tuneyard.cli.transfers import shown_transfers
@@ -73,11 +74,14 @@ def import_(
         typer.Argument(
             metavar="PATH_OR_HUB_ID",
             help="A file or folder here, which is uploaded, an absolute path of the server below an allowed "
-            "root, or a hub id.",
+            "root, a hub id, or a base model of the list that comes from a hub.",
         ),
     ],
     *,
-    family: Annotated[str, typer.Option(help=f"One of {', '.join(FAMILIES)}.")] = "vision",
+    family: Annotated[
+        str,
+        typer.Option(help=f"One of {', '.join(FAMILIES)}. Default: told from the files.", show_default=False),
+    ] = "",
     name: Annotated[str, typer.Option(help="The model's id.", show_default=False)] = "",
     revision: Annotated[str, typer.Option(help="The hub's commit hash.", show_default=False)] = "",
     architecture: Annotated[
@@ -88,14 +92,15 @@ def import_(
 ) -> None:
     """Bring a model into the store: its files are checked, and nothing in them is executed.
 
-    Named like its architecture, as in `--name resnet50`, it is what jobs get that name the architecture.
+    Named like its architecture or like a base model of the list, as in `--name resnet50`, it is what jobs get
+    that name it.
     """
-    number = _family(family)
     path, model = Path(source), None
-    if source.count("/") != 1 and not path.is_absolute() and not path.exists():
-        raise UsageFailure(
-            f"{source}: there is no such file or folder here, and a hub id looks like owner/name"
-        )
+    if family:
+        number = _family(family)
+        refuse_absent(source)
+    else:
+        number = family_of_source(session, source)
     if not path.is_file() and not (path.is_dir() and not path.is_absolute()):
         try:
             model = session.client.models.import_(

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from tuneyard.client import errors, names
 from tuneyard.client.connection import Connection
+from tuneyard.client.model_folders import is_needed
 from tuneyard.client.packing import as_file
 from tuneyard.client.pages import collect
 from tuneyard.client.transfer import CHUNK_BYTES, ProgressCallback, Transfer, sha256_of
@@ -80,13 +82,18 @@ class AsyncModels:
         architecture: str = "",
         progress: ProgressCallback | None = None,
     ) -> Model:
-        """Sends a model's file, or a folder with its files as a ZIP; it is then IMPORTING."""
+        """Sends a model's file, or a folder with its files as a ZIP; it is then IMPORTING.
+
+        Of a language model's folder, other forms of the same weights are not sent.
+        """
+        given, number = Path(file), value_of(family, FAMILIES)
+        wanted = partial(is_needed, given) if number == training_pb2.FAMILY_LLM else _everything
         with ExitStack() as stack:
-            path = await asyncio.to_thread(as_file, Path(file), stack)
+            path = await asyncio.to_thread(as_file, given, stack, wanted=wanted)
             header = ModelUploadHeader(
                 model_id=name.removeprefix("models/"),
                 display_name=display_name,
-                family=value_of(family, FAMILIES),
+                family=number,
                 architecture=architecture,
                 file_name=path.name,
                 size_bytes=path.stat().st_size,
@@ -135,6 +142,10 @@ class AsyncModels:
             return page.models, page.next_page_token
 
         return await collect(fetch, limit=limit)
+
+
+def _everything(path: Path) -> bool:
+    return True
 
 
 async def _requests(

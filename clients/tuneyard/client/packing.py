@@ -3,24 +3,32 @@
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
+
+Wanted: TypeAlias = Callable[[Path], bool]
+"""Which files of a folder are packed."""
 
 # What file managers leave behind; no dataset needs it.
 _JUNK: Final = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"})
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-_COMPRESSED: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".gz", ".zip"})
+_COMPRESSED: Final = frozenset(
+    {
+        *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".gz", ".zip"),
+        *(".safetensors", ".bin", ".pt", ".pth"),
+    }
+)
 
 
-def pack(folder: Path, archive: Path) -> None:
-    """Writes every regular file below `folder` into the ZIP `archive`; links to elsewhere are left out."""
+def pack(folder: Path, archive: Path, *, wanted: Wanted = lambda path: True) -> None:
+    """Writes every wanted file below `folder` into the ZIP `archive`; links to elsewhere are left out."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, allowZip64=True) as target:
-        for path in _files(folder):
+        for path in filter(wanted, _files(folder)):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), date_time=_EPOCH)
             entry.external_attr = 0o644 << 16
-            # Images do not get smaller, and squeezing them takes longer than sending them.
+            # Images and weights do not get smaller, and squeezing them takes longer than sending them.
             stored = path.suffix.lower() in _COMPRESSED
             entry.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
             entry.file_size = path.stat().st_size
@@ -29,13 +37,13 @@ def pack(folder: Path, archive: Path) -> None:
                     sink.write(chunk)
 
 
-def as_file(source: Path, stack: ExitStack) -> Path:
-    """The file itself, or a ZIP of the folder that is gone when the stack is closed."""
+def as_file(source: Path, stack: ExitStack, *, wanted: Wanted = lambda path: True) -> Path:
+    """The file itself, or a ZIP of the folder's wanted files that is gone when the stack is closed."""
     if not source.is_dir():
         return source
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tuneyard-"))
     archive = Path(folder) / f"{source.resolve().name}.zip"
-    pack(source, archive)
+    pack(source, archive, wanted=wanted)
     return archive
 
 

@@ -1,0 +1,64 @@
+"""What a folder with a model is, by its config.json: which family takes it, and which files it needs.
+
+A first look before anything is sent; whether the files are sound is for the trainer to say.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from tuneyard.v1 import training_pb2
+
+_CAUSAL: Final = ("ForCausalLM", "LMHeadModel")
+_IMAGES: Final = ("ForImageClassification",)
+_MAX_CONFIG_BYTES: Final = 16 << 20
+_OTHER_WEIGHTS: Final = frozenset(
+    {".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ot", ".tflite"}
+)
+"""Other forms of the weights, beside safetensors."""
+
+
+class NoModel(ValueError):
+    """The folder holds something that no family trains; the message says what."""
+
+
+def family_of(source: Path) -> "training_pb2.Family.ValueType":
+    """The family of trainers that takes a file or a folder; NoModel with what is wrong with it."""
+    if source.suffix.lower() == ".gguf":
+        raise NoModel(f"{source.name}: GGUF is for running models; import the folder with its safetensors")
+    if not source.is_dir():
+        return training_pb2.FAMILY_VISION
+    if (source / "adapter_config.json").is_file() and not (source / "config.json").is_file():
+        raise NoModel(f"{source}: this is an adapter; import the model that it belongs to")
+    config = _config(source)
+    architectures = config.get("architectures")
+    names = [str(name) for name in architectures] if isinstance(architectures, list) else []
+    if any(name.endswith(_CAUSAL) for name in names):
+        return training_pb2.FAMILY_LLM
+    if names and config.get("model_type") and not any(name.endswith(_IMAGES) for name in names):
+        raise NoModel(
+            f"{source}: {', '.join(names)} can be trained by no family; language models are named"
+            " …ForCausalLM, image classifiers …ForImageClassification (--family imports it all the same)"
+        )
+    return training_pb2.FAMILY_VISION
+
+
+def is_needed(folder: Path, path: Path) -> bool:
+    """Whether a language model's folder is incomplete without a file: doubled weights stay behind."""
+    if path.parent != folder:
+        return False
+    has_safetensors = any(folder.glob("model*.safetensors"))
+    if path.suffix == ".safetensors":
+        return not (has_safetensors and path.name.startswith("consolidated"))
+    return not (has_safetensors and path.suffix.lower() in _OTHER_WEIGHTS)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            return {}
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
