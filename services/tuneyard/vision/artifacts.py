@@ -13,6 +13,7 @@ from tuneyard.vision import networks, pictures
 from tuneyard.vision.config import ClassifierConfig
 from tuneyard.vision.evaluation import Evaluation, Evaluator, class_scores
 from tuneyard.vision.learner import Learner
+from tuneyard.vision.lettering import shown_names
 from tuneyard.vision.pixels import Pixels
 from tuneyard.vision.weights import preprocessing, rescales, write_json
 
@@ -215,7 +216,8 @@ def save_first_batch(
     """Shows the first training images as the model saw them."""
     path = run.work_dir / "first-batch.png"
     shown = learner.augmenter.as_bytes(images[:_SHOWN])
-    pictures.draw_grid(path, shown, [classes[label] for label in labels[:_SHOWN].tolist()])
+    names = shown_names(classes)
+    pictures.draw_grid(path, shown, [names[label] for label in labels[:_SHOWN].tolist()])
     run.sample_image(
         path, title="The first training batch as the model sees it", step=1, name="samples/first-batch.png"
     )
@@ -234,9 +236,9 @@ def _draw_predictions(
     positions = torch.linspace(0, len(validation) - 1, min(count, len(validation))).round().long()
     shares = evaluator.predict(model, positions)
     best = shares.argmax(1)
-    truth = validation.labels[positions]
+    truth, names = validation.labels[positions], shown_names(classes)
     captions = [
-        f"{classes[guess]}: {share[guess]:.0%}\n" + ("" if guess == true else f"is {classes[true]}")
+        f"{names[guess]}: {share[guess]:.0%}\n" + ("" if guess == true else f"is {names[true]}")
         for guess, true, share in zip(best.tolist(), truth.tolist(), shares, strict=True)
     ]
     pictures.draw_grid(path, validation.images(positions), captions, right=(best == truth).tolist())

@@ -16,6 +16,7 @@ from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_evaluation import DetectionEvaluation, DetectionEvaluator, true_boxes
 from tuneyard.vision.detector_learner import DetectorLearner
 from tuneyard.vision.detector_model import CONFIG_FILE, WEIGHTS_FILE, save_detector
+from tuneyard.vision.lettering import shown_names
 from tuneyard.vision.weights import write_json
 
 _SHOWN = 12
@@ -166,8 +167,8 @@ def _save_metrics(run: Run, folder: Path, outcome: DetectorOutcome) -> None:
 def _save_pictures(run: Run, folder: Path, outcome: DetectorOutcome, evaluator: DetectionEvaluator) -> None:
     counters, evaluation = outcome.learner.counters, outcome.evaluation
     pictures.draw_confusion(folder / "confusion_matrix.png", evaluation.confusion, outcome.classes)
-    pictures.draw_precision_recall(folder / "precision_recall_curve.png", evaluation)
-    pictures.draw_f1(folder / "f1_curve.png", evaluation)
+    pictures.draw_precision_recall(folder / "precision_recall_curve.png", evaluation, outcome.classes)
+    pictures.draw_f1(folder / "f1_curve.png", evaluation, outcome.classes)
     pictures.draw_labels(folder / "labels.png", outcome.train.samples, outcome.classes)
     pictures.draw_losses(folder / "loss_curve.png", counters.losses.points, counters.evaluations)
     _draw_predictions(folder / "predictions.png", outcome.model, evaluator, outcome.validation, count=_SHOWN)
@@ -213,7 +214,8 @@ def save_predictions(
 def save_first_batch(run: Run, samples: Sequence[Sample], classes: Sequence[str]) -> None:
     """Shows the first training images, with their boxes, as the model saw them."""
     path = run.work_dir / "first-batch.png"
-    pictures.draw_grid(path, [_labelled(sample, classes) for sample in samples[:_SHOWN]])
+    names = shown_names(classes)
+    pictures.draw_grid(path, [_labelled(sample, names) for sample in samples[:_SHOWN]])
     run.sample_image(
         path, title="The first training batch as the model sees it", step=1, name="samples/first-batch.png"
     )
@@ -230,23 +232,23 @@ def _draw_predictions(
 ) -> None:
     """Pairs of one image: as labelled, and as the model sees it."""
     model.eval()
-    classes = evaluator.classes
+    names = shown_names(evaluator.classes)
     tiles = []
     for position in np.linspace(0, len(validation) - 1, min(count, len(validation))).round().astype(int):
         sample = validation[Draw(0, int(position), False)]
         (boxes,), _ = evaluator.found(model, [sample], min_score=_SHOWN_SCORE)
         shown = [
-            pictures.ShownBox((left, top, right, bottom), int(number), f"{classes[int(number)]}: {score:.0%}")
+            pictures.ShownBox((left, top, right, bottom), int(number), f"{names[int(number)]}: {score:.0%}")
             for left, top, right, bottom, score, number in boxes[:_MAX_SHOWN_BOXES].cpu().tolist()
         ]
-        tiles += [_labelled(sample, classes), pictures.draw_boxes(_image(sample), shown)]
+        tiles += [_labelled(sample, names), pictures.draw_boxes(_image(sample), shown)]
     pictures.draw_grid(path, tiles)
 
 
-def _labelled(sample: Sample, classes: Sequence[str]) -> Image.Image:
+def _labelled(sample: Sample, names: Sequence[str]) -> Image.Image:
     corners, labels = true_boxes(sample)
     shown = [
-        pictures.ShownBox((left, top, right, bottom), int(number), classes[int(number)])
+        pictures.ShownBox((left, top, right, bottom), int(number), names[int(number)])
         for (left, top, right, bottom), number in zip(corners.tolist(), labels.tolist(), strict=True)
     ]
     return pictures.draw_boxes(_image(sample), shown[:_MAX_SHOWN_BOXES])

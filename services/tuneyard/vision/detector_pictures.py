@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from tuneyard.datasets.yolo import YoloSample
 from tuneyard.vision.detector_evaluation import DetectionEvaluation
+from tuneyard.vision.lettering import font, shown_names
 
 _TILE = 240
 _GAP = 4
@@ -47,7 +48,7 @@ def draw_boxes(image: Image.Image, boxes: Sequence[ShownBox], *, width: int = 2)
     drawn = image.convert("RGB")
     pen = ImageDraw.Draw(drawn)
     height = max(10, min(drawn.size) // 24)
-    font = ImageFont.load_default(height)
+    letters = font(height)
     for box in boxes:
         colour = _COLOURS[box.number % len(_COLOURS)]
         left, top, right, bottom = box.corners
@@ -55,8 +56,8 @@ def draw_boxes(image: Image.Image, boxes: Sequence[ShownBox], *, width: int = 2)
         pen.rectangle(corners, outline=colour, width=width)
         if box.caption:
             place = (corners[0] + 1, max(0.0, corners[1] - height - 2))
-            pen.rectangle(pen.textbbox(place, box.caption, font=font), fill=colour)
-            pen.text(place, box.caption, "white", font)
+            pen.rectangle(pen.textbbox(place, box.caption, font=letters), fill=colour)
+            pen.text(place, box.caption, "white", letters)
     return drawn
 
 
@@ -76,7 +77,7 @@ def draw_grid(path: Path, images: Sequence[Image.Image], *, columns: int = 4) ->
 
 def draw_confusion(path: Path, confusion: Floats, classes: Sequence[str]) -> None:
     """The confusion matrix, each column as shares of its true class; with counts where there is room."""
-    names = [*classes, "background"]
+    names = [*shown_names(classes), "background"]
     figure, axes = _figure(width=1.5 + 0.32 * min(len(names), 40), least=5.0)
     shares = confusion / np.maximum(confusion.sum(axis=0, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -94,11 +95,12 @@ def draw_confusion(path: Path, confusion: Floats, classes: Sequence[str]) -> Non
     figure.savefig(path, dpi=110)
 
 
-def draw_precision_recall(path: Path, evaluation: DetectionEvaluation) -> None:
+def draw_precision_recall(path: Path, evaluation: DetectionEvaluation, classes: Sequence[str]) -> None:
     """Precision over recall of each class, and their mean."""
     curves = evaluation.precision_at_recall
     recall = np.linspace(0, 1, curves.shape[1] if curves.ndim == 2 else 0)
-    labels = [f"{name} {score.ap50:.3f}" for name, score in evaluation.classes.items()]
+    shown = dict(zip(classes, shown_names(classes), strict=True))
+    labels = [f"{shown[name]} {score.ap50:.3f}" for name, score in evaluation.classes.items()]
     _draw_curves(
         path,
         recall,
@@ -110,10 +112,10 @@ def draw_precision_recall(path: Path, evaluation: DetectionEvaluation) -> None:
     )
 
 
-def draw_f1(path: Path, evaluation: DetectionEvaluation) -> None:
+def draw_f1(path: Path, evaluation: DetectionEvaluation, classes: Sequence[str]) -> None:
     """F1 of each class over the score from which boxes are counted, and their mean."""
     curves = evaluation.f1_curves
-    mean = ""
+    shown, mean = dict(zip(classes, shown_names(classes), strict=True)), ""
     if curves.ndim == 2 and len(curves):
         best = int(curves.mean(0).argmax())
         mean = f"all classes {curves.mean(0)[best]:.2f} at {evaluation.scores[best]:.2f}"
@@ -121,7 +123,7 @@ def draw_f1(path: Path, evaluation: DetectionEvaluation) -> None:
         path,
         evaluation.scores,
         curves,
-        list(evaluation.classes),
+        [shown[name] for name in evaluation.classes],
         mean=mean,
         axes_labels=("least score", "F1"),
         title="F1 (validation, IoU 0.5)",
@@ -166,7 +168,7 @@ def draw_labels(path: Path, samples: Sequence[YoloSample], classes: Sequence[str
     )
     bars.set_title("boxes of each class")
     if len(classes) <= _MAX_LABELLED:
-        bars.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
+        bars.set_xticks(range(len(classes)), shown_names(classes), rotation=90, fontsize=7)
     for axes, columns, labels, title in (
         (places, (1, 2), ("x", "y"), "centres of the boxes"),
         (sizes, (3, 4), ("width", "height"), "sizes of the boxes"),

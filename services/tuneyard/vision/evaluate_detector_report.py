@@ -18,6 +18,7 @@ from tuneyard.vision.detector_evaluation import DetectionEvaluation, DetectionEv
 from tuneyard.vision.detector_model import LoadedDetector
 from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.export_check import spread
+from tuneyard.vision.lettering import shown_names
 from tuneyard.vision.weights import write_json
 
 _EXAMINED = 200
@@ -190,14 +191,15 @@ def _draw(
     evaluation, split = measured.evaluation, measured.config.split
     # Rows are the true classes in our reports.
     counts = torch.from_numpy(evaluation.confusion.T.astype(int).copy())
-    names = [*evaluator.classes, "background"]
-    report_pictures.draw_confusion(folder / "confusion_matrix.png", counts, names, split=split)
+    rows = [*evaluator.classes, "background"]
+    report_pictures.draw_confusion(folder / "confusion_matrix.png", counts, rows, split=split)
+    shown = dict(zip(evaluator.classes, shown_names(evaluator.classes), strict=True))
     if evaluation.classes:
         report_pictures.draw_curves(
             folder / "precision_recall_curve.png",
             np.linspace(0, 1, evaluation.precision_at_recall.shape[1]).tolist(),
             [
-                (f"{name} {score.ap50:.3f}", curve.tolist())
+                (f"{shown[name]} {score.ap50:.3f}", curve.tolist())
                 for (name, score), curve in zip(
                     evaluation.classes.items(), evaluation.precision_at_recall, strict=True
                 )
@@ -209,7 +211,7 @@ def _draw(
             folder / "f1_curve.png",
             evaluation.scores.tolist(),
             [
-                (name, curve.tolist())
+                (shown[name], curve.tolist())
                 for name, curve in zip(evaluation.classes, evaluation.f1_curves, strict=True)
             ],
             title=f"F1 ({split}, IoU 0.5)",
@@ -220,17 +222,17 @@ def _draw(
 
 
 def _draw_mistakes(path: Path, measured: MeasuredDetector, mistakes: list[tuple[int, Tensor]]) -> None:
-    classes, tiles = measured.stored.classes, []
+    names, tiles = shown_names(measured.stored.classes), []
     for position, boxes in mistakes:
         sample = measured.samples[Draw(0, position, False)]
         corners, labels = true_boxes(sample)
         labelled = [
-            detector_pictures.ShownBox((left, top, right, bottom), int(number), classes[int(number)])
+            detector_pictures.ShownBox((left, top, right, bottom), int(number), names[int(number)])
             for (left, top, right, bottom), number in zip(corners.tolist(), labels.tolist(), strict=True)
         ]
         shown = [
             detector_pictures.ShownBox(
-                (left, top, right, bottom), int(number), f"{classes[int(number)]}: {score:.0%}"
+                (left, top, right, bottom), int(number), f"{names[int(number)]}: {score:.0%}"
             )
             for left, top, right, bottom, score, number in boxes.tolist()
         ]

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from tuneyard.vision.lettering import font, shown_names
+
 _TILE = 112
 _CAPTION = 28
 _MAX_LABELLED = 30
@@ -32,7 +34,7 @@ def draw_grid(
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * _TILE, rows * (_TILE + _CAPTION)), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(11)
+    letters = font(10)
     for number, image in enumerate(images.permute(0, 2, 3, 1).contiguous().numpy()):
         left, top = number % columns * _TILE, number // columns * (_TILE + _CAPTION)
         enlarged = image.shape[0] < _TILE
@@ -41,14 +43,14 @@ def draw_grid(
         sheet.paste(tile, (left + 2, top + 2))
         colour = _PLAIN if right is None else (_RIGHT if right[number] else _WRONG)
         for line, text in enumerate(captions[number].split("\n")[:2]):
-            draw.text((left + 3, top + _TILE - 2 + 13 * line), _fitted(text, font), colour, font)
+            draw.text((left + 3, top + _TILE - 2 + 13 * line), _fitted(text, letters), colour, letters)
     sheet.save(path, "PNG")
 
 
-def _fitted(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    if font.getlength(text) <= _TILE - 6:
+def _fitted(text: str, letters: ImageFont.FreeTypeFont) -> str:
+    if letters.getlength(text) <= _TILE - 6:
         return text
-    while text and font.getlength(text + "…") > _TILE - 6:
+    while text and letters.getlength(text + "…") > _TILE - 6:
         text = text[:-1]
     return text + "…"
 
@@ -64,8 +66,9 @@ def draw_confusion(path: Path, confusion: Tensor, classes: Sequence[str]) -> Non
     axes.set_ylabel("true")
     axes.set_title("Confusion matrix (validation)")
     if len(classes) <= _MAX_LABELLED:
-        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(classes)), classes, fontsize=7)
+        names = shown_names(classes)
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
         for row, column in np.argwhere(counts > 0):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=6, color=colour)

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from tuneyard.vision.evaluate_scores import Bin
+from tuneyard.vision.lettering import shown_names
 
 _MAX_LABELLED = 30
 _DPI = 110
@@ -25,8 +26,9 @@ def draw_confusion(path: Path, confusion: Tensor, classes: Sequence[str], *, spl
     axes.set_ylabel("true")
     axes.set_title(f"Confusion matrix ({split})")
     if len(classes) <= _MAX_LABELLED:
-        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(classes)), classes, fontsize=7)
+        names = shown_names(classes)
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
         for row, column in np.argwhere(counts > 0):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=6, color=colour)
