@@ -5,26 +5,44 @@ import hashlib
 import io
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tuneyard.v1.inference_service_pb2 import Classification, Detection
 
 _LETTERS: Final = (0, 0, 0)
+_NO_CHARACTER: Final = "\uffff"
+# Pillow's own font, which every machine has, knows the letters of English alone.
+_SYSTEM_FONTS: Final = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+    "msyh.ttc",
+    "malgun.ttf",
+    "msgothic.ttc",
+)
+
+Font: TypeAlias = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 def draw_boxes(content: bytes, detections: Sequence[Detection]) -> Image.Image:
-    """The upright picture with a box and a label for each object, the surest on top."""
+    """The upright picture with a box and a label for each object, the surest on top.
+
+    A label that no font here has letters for is replaced by the object's place in the list, from 1.
+    """
     picture = _upright(content)
     pen, unit = ImageDraw.Draw(picture), _unit(picture)
-    font = _font(unit)
-    for seen in reversed(detections):
+    for number, seen in reversed([*enumerate(detections, start=1)]):
         colour = _colour(seen.label)
         box = (seen.x_min, seen.y_min, max(seen.x_min, seen.x_max), max(seen.y_min, seen.y_max))
         pen.rectangle(box, outline=colour, width=unit)
-        _write(pen, font, f"{seen.label}: {seen.score:.2f}", at=(seen.x_min, seen.y_min), colour=colour)
+        font, label = _lettering(seen.label, unit, otherwise=f"#{number}")
+        _write(pen, font, f"{label}: {seen.score:.2f}", at=(seen.x_min, seen.y_min), colour=colour)
     return picture
 
 
@@ -32,9 +50,8 @@ def draw_label(content: bytes, classified: Classification) -> Image.Image:
     """The upright picture with its likeliest class in a corner."""
     picture = _upright(content)
     best = classified.scores[0]
-    font = _font(_unit(picture))
-    text = f"{best.label}: {best.score:.2f}"
-    _write(ImageDraw.Draw(picture), font, text, at=(0, 0), colour=_colour(best.label))
+    font, label = _lettering(best.label, _unit(picture), otherwise="#1")
+    _write(ImageDraw.Draw(picture), font, f"{label}: {best.score:.2f}", at=(0, 0), colour=_colour(best.label))
     return picture
 
 
@@ -57,14 +74,35 @@ def _unit(picture: Image.Image) -> int:
     return max(1, round(max(picture.size) / 400))
 
 
-def _font(unit: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Pillow's own font, which every machine has; it knows Latin letters alone."""
-    return ImageFont.load_default(max(10, 7 * unit))
+def _lettering(label: str, unit: int, *, otherwise: str) -> tuple[Font, str]:
+    """A font of this machine with all letters of a label; `otherwise` in Pillow's own where there is none."""
+    fonts = [_font(name, max(10, 7 * unit)) for name in ("", *_SYSTEM_FONTS)]
+    for font in fonts:
+        if font is not None and all(_has_letter(font, letter) for letter in label):
+            return font, label
+    assert fonts[0] is not None
+    return fonts[0], otherwise
+
+
+@cache
+def _font(name: str, size: int) -> Font | None:
+    """A font by the name of its file, wherever the system keeps fonts; without a name Pillow's own."""
+    if not name:
+        return ImageFont.load_default(size)
+    try:
+        return ImageFont.truetype(name, size)
+    except OSError:
+        return None
+
+
+@cache
+def _has_letter(font: Font, letter: str) -> bool:
+    return letter.isspace() or bytes(font.getmask(letter)) != bytes(font.getmask(_NO_CHARACTER))
 
 
 def _write(
     pen: ImageDraw.ImageDraw,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    font: Font,
     text: str,
     *,
     at: tuple[float, float],
