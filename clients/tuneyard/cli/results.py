@@ -17,7 +17,7 @@ from tuneyard.cli.session import EXIT_OK, Session
 from tuneyard.cli.train import Watch, created
 from tuneyard.cli.transfers import shown_transfers
 from tuneyard.client.words import EXPORT_FORMATS
-from tuneyard.v1.job_pb2 import EvaluateSpec, ExportSpec, MergeSpec
+from tuneyard.v1.job_pb2 import JOB_STATE_SUCCEEDED, EvaluateSpec, ExportSpec, MergeSpec
 
 
 def add_to(root: typer.Typer) -> None:
@@ -51,13 +51,24 @@ def merge(
     *,
     output_path: Annotated[
         str,
-        typer.Option(help="Where the server stores it. Default: the job's artifacts.", show_default=False),
+        typer.Option(
+            help="A name in the store, such as models/merged, from which jobs can start; or a new folder of "
+            "the server below an allowed root. Default: the job's artifacts.",
+            show_default=False,
+        ),
     ] = "",
     watch: Watch = None,
 ) -> int:
-    """Merge a finished job's adapter into its base model."""
+    """Merge a finished job's adapter into its base model, and prove that nothing was lost."""
     spec = MergeSpec(source_job=_full(job), output_path=output_path)
-    return created(session, session.client.merge(spec).name, watch=watch)
+    merging = session.client.merge(spec).name
+    code = created(session, merging, watch=watch)
+    stored = output_path.removeprefix("/").removeprefix("models/")
+    if stored and "/" not in stored and session.client.jobs.get(merging).state == JOB_STATE_SUCCEEDED:
+        with session.err.status(f"models/{stored} is being imported …"):
+            session.client.models.wait_ready(stored)
+        session.people.print(f"stored as models/{plain(stored)}")
+    return code
 
 
 def evaluate(
