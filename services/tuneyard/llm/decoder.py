@@ -1,11 +1,13 @@
 """How a language model is taken apart for the loss: the decoder that gives hidden states, and its head.
 
 What is found is proven on the model itself before it is believed; a model that cannot be taken apart is
-computed whole.
+computed whole, and one that lets samples of a packed row see each other gets them one by one.
 """
 
 import inspect
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from tuneyard.llm import attention
+from tuneyard.llm.attention import Segments
 from tuneyard.llm.chunked_loss import Head, LogitCourse
 
 _RAMP = 60.0
 """Logits of the proof reach from minus to plus this, where a soft cap bends them visibly."""
+_SEGMENTS = Segments(((7, 4, 5),))
+"""Samples of the proof that rows keep them apart."""
+_ROUNDING = {torch.float32: 1e-3}
+_COARSE_ROUNDING = 3e-2
+"""By how much of their size hidden states may differ for the order of sums alone. What another sample adds
+is a multiple of it.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,16 +42,26 @@ class Decoder:
     """The head; None if only the whole model knows how its logits come about."""
     course: LogitCourse
     takes_positions: bool
+    isolates: bool = False
+    """Whether restarting positions keep the samples of a row apart."""
+    takes_segments: bool = False
+    """Whether attention may be computed for each sample by itself."""
+    window: int | None = None
+    """How far back some layer's attention reaches at most."""
 
     @property
     def head(self) -> Head | None:
         """The head's weights as they are now."""
         return None if self.output is None else Head(self.output.weight, self.output.bias, self.course)
 
-    def inputs(self, ids: Tensor, positions: Tensor) -> dict[str, Any]:
-        """What to call `body` or `whole` with. No attention mask: restarting positions mean new segments."""
+    def inputs(self, ids: Tensor, positions: Tensor, segments: Segments) -> dict[str, Any]:
+        """What to call `body` or `whole` with. No attention mask: restarting positions mean new samples."""
         given: dict[str, Any] = {"input_ids": ids, "use_cache": False, "return_dict": True}
-        return given | {"position_ids": positions} if self.takes_positions else given
+        if self.takes_positions:
+            given["position_ids"] = positions
+        if self.takes_segments and (self.window is None or segments.longest <= self.window):
+            given |= {"segments": segments, "attention_mask": attention.no_mask(ids.device)}
+        return given
 
 
 _known: weakref.WeakKeyDictionary[nn.Module, Decoder] = weakref.WeakKeyDictionary()
@@ -49,13 +70,14 @@ _known: weakref.WeakKeyDictionary[nn.Module, Decoder] = weakref.WeakKeyDictionar
 def decoder_of(model: Any) -> Decoder:
     """The parts of a causal language model of transformers, with or without an adapter of peft.
 
-    Found once for each model: the proof takes a forward pass over a few tokens.
+    Found once for each model: the proofs take some forward passes over a few tokens.
     """
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
     found = _known.get(whole)
     output = whole.get_output_embeddings()
     if found is None or (found.output is not None and found.output is not output):
-        found = _known[whole] = _take_apart(whole, output)
+        with torch.no_grad(), _evaluating(whole):
+            found = _known[whole] = _take_apart(whole, output)
     return found
 
 
@@ -64,8 +86,13 @@ def _take_apart(whole: Any, output: Any) -> Decoder:
     course = _course(whole.config)
     takes_positions = "position_ids" in inspect.signature(body.forward).parameters
     # Exactly this class: what adapts or quantises a layer derives from it.
-    separable = type(output) is nn.Linear and body is not whole and _proven(whole, body, output, course)
-    return Decoder(whole, body, output if separable else None, course, takes_positions)
+    separable = type(output) is nn.Linear and body is not whole and _gives_logits(whole, body, output, course)
+    apart = _samples_apart(body)
+    plain = Decoder(
+        whole, body, output if separable else None, course, takes_positions, window=_window(whole.config)
+    )
+    isolates = takes_positions and _same(_packed(plain), apart)
+    return Decoder(**vars(plain) | {"isolates": isolates, "takes_segments": _segmented(whole, plain, apart)})
 
 
 def _course(config: Any) -> LogitCourse:
@@ -76,8 +103,12 @@ def _course(config: Any) -> LogitCourse:
     return LogitCourse(scale=scale / divisor, cap=float(cap) if cap else None)
 
 
-@torch.no_grad()
-def _proven(whole: nn.Module, body: nn.Module, output: nn.Linear, course: LogitCourse) -> bool:
+def _window(config: Any) -> int | None:
+    found = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((int(window) for window in found if window), default=None)
+
+
+def _gives_logits(whole: nn.Module, body: nn.Module, output: nn.Linear, course: LogitCourse) -> bool:
     """Whether the head gets the body's hidden states as they are, and its output becomes logits as `course`
     says: seen by putting known numbers in the place of its output.
     """
@@ -96,17 +127,73 @@ def _proven(whole: nn.Module, body: nn.Module, output: nn.Linear, course: LogitC
         body.register_forward_hook(keep_hidden),
         output.register_forward_hook(swap_output),
     ]
-    training = whole.training
-    random_state = torch.get_rng_state()
     try:
-        whole.eval()
         logits = whole(input_ids=ids, use_cache=False).logits
     finally:
         for hook in hooks:
             hook.remove()
-        whole.train(training)
-        torch.set_rng_state(random_state)
-    if "into_head" not in seen or not torch.equal(seen["into_head"], seen["hidden"]):
+    if len(seen) < 2 or not torch.equal(seen["into_head"], seen["hidden"]):
         return False
     expected = course.apply(ramp.to(output.weight.dtype).float()).expand_as(logits)
     return torch.allclose(logits.float(), expected, rtol=1e-2, atol=1e-2 * abs(course.scale))
+
+
+def _samples_apart(body: Any) -> Tensor:
+    """Hidden states of the proof's samples, each computed in a row of its own."""
+    (lengths,) = _SEGMENTS.lengths
+    samples = torch.split(_proof_ids(body), list(lengths), dim=1)
+    return torch.cat([body(input_ids=ids, use_cache=False, return_dict=True)[0] for ids in samples], dim=1)
+
+
+def _packed(decoder: Decoder) -> Tensor:
+    """Hidden states of the same samples in one row."""
+    (lengths,) = _SEGMENTS.lengths
+    ids = _proof_ids(decoder.body)
+    positions = torch.cat([torch.arange(length) for length in lengths]).unsqueeze(0).to(ids.device)
+    hidden: Tensor = decoder.body(**decoder.inputs(ids, positions, _SEGMENTS))[0]
+    return hidden
+
+
+def _proof_ids(body: Any) -> Tensor:
+    (lengths,) = _SEGMENTS.lengths
+    table = body.get_input_embeddings().weight
+    ids: Tensor = torch.arange(sum(lengths), device=table.device) % table.shape[0]
+    return ids.unsqueeze(0)
+
+
+def _same(ours: Tensor, theirs: Tensor) -> bool:
+    allowed = _ROUNDING.get(theirs.dtype, _COARSE_ROUNDING)
+    difference = (ours.float() - theirs.float()).norm()
+    return bool(difference <= allowed * theirs.float().norm())
+
+
+def _segmented(whole: Any, plain: Decoder, apart: Tensor) -> bool:
+    """Puts attention by samples in where the model takes it, and says whether it does."""
+    on_processor = apart.device.type == "cpu"
+    if not (on_processor and plain.takes_positions and whole.config._attn_implementation == "sdpa"):
+        return False
+    attention.register()
+    whole.set_attn_implementation(attention.NAME)
+    if _proves(lambda: _packed(Decoder(**vars(plain) | {"takes_segments": True})), apart):
+        return True
+    whole.set_attn_implementation("sdpa")
+    return False
+
+
+def _proves(compute: Callable[[], Tensor], expected: Tensor) -> bool:
+    try:
+        return _same(compute(), expected)
+    except (TypeError, ValueError, RuntimeError):  # a model that does not hand on what it does not know
+        return False
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, after which the mode and the random state are as they were."""
+    training, state = model.training, torch.get_rng_state()
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+        torch.set_rng_state(state)

@@ -6,13 +6,15 @@ do otherwise than hidden state, linear head, scale, soft cap are computed whole,
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tuneyard.llm.attention import segments_of
 from tuneyard.llm.chunked_loss import chunked_loss
 from tuneyard.llm.config import MethodName
-from tuneyard.llm.decoder import decoder_of
+from tuneyard.llm.decoder import Decoder, decoder_of
 from tuneyard.llm.precision import Precision, autocast, dtype_of
 from tuneyard.llm.rows import IGNORED, Rows
 
@@ -43,32 +45,71 @@ def loss_sums(
     `chunk_tokens` is how many positions have logits at once; None: by the vocabulary and the device.
     """
     decoder = decoder_of(model)
-    places = (rows.targets.reshape(-1) != IGNORED).nonzero()[0]
-    index = torch.from_numpy(places).to(device)
-    targets = torch.from_numpy(rows.targets.reshape(-1)[places]).to(device, torch.int64)
-    inputs = decoder.inputs(
-        torch.from_numpy(rows.ids).to(device, torch.int64),
-        torch.from_numpy(rows.positions).to(device, torch.int64),
-    )
-    if decoder.head is None:
+    pieces = _one_by_one(rows) if segments_of(rows.positions).packed and not decoder.isolates else [rows]
+    sums = []
+    for piece in pieces:
+        batch = _Batch.on(device, piece)
         with autocast(precision, device, method):
-            logits = decoder.whole(**inputs).logits
-        loss, correct = _of_logits(logits.flatten(0, 1).index_select(0, index), targets)
-        return LossSums(loss, len(places), correct)
-    with autocast(precision, device, method):
-        hidden = decoder.body(**inputs)[0].flatten(0, 1)
-    loss, correct = chunked_loss(
-        hidden,
-        decoder.head,
-        index=index,
-        targets=targets,
-        dtype=dtype_of(precision),
-        chunk_tokens=chunk_tokens,
-    )
-    return LossSums(loss, len(places), correct)
+            computed = _computed(decoder, piece, batch)
+        sums.append(_scored(decoder, computed, batch, dtype_of(precision), chunk_tokens))
+    losses, corrects = zip(*sums, strict=True)
+    return LossSums(torch.stack(losses).sum(), rows.trained_tokens, torch.stack(corrects).sum())
 
 
-def _of_logits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    logits = logits.float()
-    loss = functional.cross_entropy(logits, targets, reduction="sum")
-    return loss, (logits.detach().argmax(dim=1) == targets).sum()
+@dataclass(frozen=True)
+class _Batch:
+    """Rows on the device."""
+
+    ids: Tensor
+    positions: Tensor
+    index: Tensor
+    """The places that are trained on, in the flattened rows."""
+    targets: Tensor
+    """The tokens at these places."""
+
+    @classmethod
+    def on(cls, device: torch.device, rows: Rows) -> "_Batch":
+        targets = rows.targets.reshape(-1)
+        (places,) = (targets != IGNORED).nonzero()
+        arrays = (rows.ids, rows.positions, places, targets[places])
+        return cls(*(torch.from_numpy(each).to(device, torch.int64) for each in arrays))
+
+
+def _computed(decoder: Decoder, rows: Rows, batch: _Batch) -> Tensor:
+    """The hidden states of all positions, or where the model cannot be taken apart, the logits."""
+    inputs = decoder.inputs(batch.ids, batch.positions, segments_of(rows.positions))
+    if decoder.output is None:
+        logits: Tensor = decoder.whole(**inputs).logits
+        return logits.flatten(0, 1)
+    hidden: Tensor = decoder.body(**inputs)[0]
+    return hidden.flatten(0, 1)
+
+
+def _scored(
+    decoder: Decoder, computed: Tensor, batch: _Batch, dtype: torch.dtype, chunk_tokens: int | None
+) -> tuple[Tensor, Tensor]:
+    if decoder.head is not None:
+        return chunked_loss(
+            computed,
+            decoder.head,
+            index=batch.index,
+            targets=batch.targets,
+            dtype=dtype,
+            chunk_tokens=chunk_tokens,
+        )
+    logits = computed.index_select(0, batch.index).float()
+    loss = functional.cross_entropy(logits, batch.targets, reduction="sum")
+    return loss, (logits.detach().argmax(dim=1) == batch.targets).sum()
+
+
+def _one_by_one(rows: Rows) -> list[Rows]:
+    """Each sample in a row of its own, for models that would let packed ones see each other."""
+    pieces = []
+    for row in range(len(rows)):
+        starts = np.flatnonzero(rows.positions[row] == 0)
+        borders = zip(starts, [*starts[1:], rows.length], strict=True)
+        for part in (np.s_[row : row + 1, start:stop] for start, stop in borders):
+            targets = rows.targets[part]
+            trained = int((targets != IGNORED).sum())
+            pieces.append(Rows(rows.ids[part], rows.positions[part], targets, 1, targets.size, trained))
+    return pieces
