@@ -9,15 +9,27 @@ from tuneyard.llm.neftune import Neftune
 LENGTH, WIDTH = 25, 16
 
 
-class Embedded(nn.Module):
-    """What is needed of a model: its embeddings."""
+class Body(nn.Module):
+    """A decoder that does nothing."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tokens = nn.Embedding(10, WIDTH)
 
+    def forward(self, ids: Tensor, position_ids: Tensor | None = None) -> Tensor:
+        embedded: Tensor = self.tokens(ids)
+        return embedded
+
+
+class Embedded(nn.Module):
+    """What is needed of a model: its decoder and its embeddings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_model = Body()
+
     def get_input_embeddings(self) -> nn.Module:
-        return self.tokens
+        return self.base_model.tokens
 
 
 @pytest.fixture
@@ -25,9 +37,10 @@ def model() -> Embedded:
     return Embedded()
 
 
-def change(model: Embedded) -> Tensor:
+def change(model: Embedded, positions: Tensor | None = None) -> Tensor:
     ids = torch.zeros(2, LENGTH, dtype=torch.int64)
-    return model.tokens(ids) - model.tokens.weight[0]
+    changed: Tensor = model.base_model(ids, position_ids=positions) - model.base_model.tokens.weight[0]
+    return changed
 
 
 def test_noise_is_bounded_by_alpha_over_the_root_of_the_size(model: Embedded) -> None:
@@ -57,3 +70,12 @@ def test_the_noise_follows_the_global_generator(model: Embedded) -> None:
         first = change(model)
         torch.manual_seed(1)
         torch.testing.assert_close(change(model), first, rtol=0, atol=0)
+
+
+def test_a_packed_sample_gets_the_noise_of_its_own_length(model: Embedded) -> None:
+    row = torch.cat([torch.arange(4), torch.arange(LENGTH - 4)])
+    with Neftune(model, 5.0):
+        noise = change(model, torch.stack([row, torch.arange(LENGTH)]))
+    for part, length in ((noise[0, :4], 4), (noise[0, 4:], LENGTH - 4), (noise[1], LENGTH)):
+        bound = 5.0 / (length * WIDTH) ** 0.5
+        assert 0.85 * bound < part.abs().max() <= bound + 1e-6
