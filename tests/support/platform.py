@@ -107,6 +107,11 @@ class Service:
         return [child for child in found if not of_module or of_module in _command(child)]
 
 
+def _answers(host: str, port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex((host, port)) == 0
+
+
 def _family(module: str) -> str:
     """The family that a trainer's module serves; the scripted ones in tests play vision."""
     name = module.removeprefix("tuneyard.")
@@ -162,6 +167,7 @@ class Platform:
             )
             for name, module in modules.items()
         }
+        self.web: Service | None = None
         self.gateways: list[Service] = []
         self.ports: list[int] = []
         self.add_gateway()
@@ -216,11 +222,22 @@ class Platform:
         ready = [t for t in listed.trainers if t.health == system_pb2.TRAINER_HEALTH_READY]
         return len(ready) == len(self.trainers)
 
+    def start_web(self, **settings: str) -> str:
+        """Starts a web server for the first gateway; returns its address, such as "http://127.0.0.1:8000"."""
+        listen = f"127.0.0.1:{free_port()}"
+        own = {"TUNEYARD_WEB_LISTEN": listen, "TUNEYARD_SERVER": self.address, **settings}
+        self.web = self._service("tuneyard.web", "web", **own)
+        self.web.start()
+        host, _, port = listen.rpartition(":")
+        eventually(lambda: _answers(host, int(port)), within=20, what="the web server's port")
+        return f"http://{listen}"
+
     def stop(self) -> None:
-        for service in (*self.gateways, *self.trainers.values()):
+        services = [*self.gateways, *self.trainers.values(), *([self.web] if self.web else [])]
+        for service in services:
             if service.process is not None and service.process.poll() is None:
                 service.process.send_signal(signal.SIGTERM)
-        for service in (*self.gateways, *self.trainers.values()):
+        for service in services:
             if service.process is None:
                 continue
             try:

@@ -33,7 +33,8 @@ def page(document: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Tuneyard API</title>'
         '<link rel="stylesheet" href="/docs.css"></head><body><h1>Tuneyard API</h1>'
         f"<p>{escape(document['info']['description'])} The same as"
-        ' <a href="/openapi.json">OpenAPI document</a>.</p>'
+        ' <a href="/openapi.json">OpenAPI document</a>; the calls of the training guide stand in'
+        ' <a href="/api/openapi.json">another one</a>.</p>'
         f"{body}</body></html>"
     )
 
