@@ -13,7 +13,7 @@ from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import Run
 
 _ROWS, _ROW_TOKENS = 8, 256
-_LOGITS_BYTES = 256 << 20
+_LOGITS_BYTES = 128 << 20
 """Of one model's answers in fp32, of which three are in memory at once."""
 _SEED = 20
 
