@@ -3,8 +3,11 @@
 # Compiled modules matter: without them every new process compiles its libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON := .venv/bin/python
-# What `make test` runs, as a pytest marker expression.
+# What `make test` runs, as a pytest marker expression. Where it names integration, the default tests are left out.
 MARKS ?= not gpu and not e2e and not soak
+# Processes that run the default tests, each with one thread; a file's tests stay together and in order.
+WORKERS ?= 2
+DEFAULT_TESTS := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install lock protos format lint check servers test soak demo up bench ui clean
@@ -28,13 +31,14 @@ lint: install  ## The static checks alone
 	@scripts/lint
 
 check: lint  ## Static checks and the default tests (no network, no GPU)
-	@$(PYTHON) -m pytest -q
+	@$(DEFAULT_TESTS)
 
 servers: install  ## Get the servers that integration tests need: PostgreSQL, MinIO
 	@$(PYTHON) -m tests.support.servers prepare
 
 test: servers  ## Default and integration tests (REQUIRE_SERVERS=1: a missing server is an error)
-	@$(PYTHON) -m pytest -q -m "$(MARKS)"
+	@$(if $(findstring integration,$(MARKS)),,$(DEFAULT_TESTS))
+	@$(PYTHON) -m pytest -q -m "integration and ($(MARKS))"
 
 soak: servers  ## The kill loops at length
 	@$(PYTHON) -m pytest -q -m soak --timeout 0

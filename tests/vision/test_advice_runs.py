@@ -11,6 +11,8 @@ from tuneyard.vision.batches import Augmenter
 from tuneyard.vision.classifier import train
 from tuneyard.vision.config import Augmentation
 
+pytestmark = pytest.mark.integration
+
 
 def advice_of(run: FakeRun) -> list[AdviceKind]:
     return [advice["kind"] for advice in run.all_of("advice")]

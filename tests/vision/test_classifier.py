@@ -49,7 +49,7 @@ def test_a_training_ends_with_a_model_and_its_reports(draw, configure, start) ->
     assert {"train/loss", "train/learning_rate"} == run.all_of("metrics")[0]["values"].keys()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.integration)])
 @pytest.mark.parametrize("step", [1, 4, 6], ids=["first-step", "epoch-end", "mid-epoch"])
 def test_a_paused_training_ends_bitwise_like_one_that_was_not(
     draw, configure, start, tmp_path, precision, step

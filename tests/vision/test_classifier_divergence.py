@@ -80,6 +80,7 @@ def test_the_learning_rate_is_half_the_schedules_from_there_on(
     assert after_rollback(run, "train/learning_rate") == expected
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("poisoned", [3, 6, 11], ids=["before-any-checkpoint", "first-epoch", "later"])
 def test_the_state_gone_back_to_is_that_of_the_step_to_the_bit(
     draw, configure, start, tmp_path, poisoned
@@ -97,6 +98,7 @@ def test_the_state_gone_back_to_is_that_of_the_step_to_the_bit(
     assert_equal_weights(*runs)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("killed_at", [5, 8], ids=["before-the-next-checkpoint", "after-it"])
 def test_a_training_killed_after_it_went_back_ends_bitwise_the_same(
     draw, configure, start, monkeypatch, tmp_path, killed_at
@@ -120,6 +122,7 @@ def test_a_training_killed_after_it_went_back_ends_bitwise_the_same(
     assert_equal_weights(whole, resumed)
 
 
+@pytest.mark.integration
 def test_a_training_paused_after_it_went_back_ends_bitwise_the_same(
     draw, configure, start, monkeypatch, tmp_path
 ) -> None:

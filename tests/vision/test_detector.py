@@ -66,7 +66,9 @@ def test_every_step_and_evaluation_tells_its_metrics(shapes, configure_detector,
 
 
 @pytest.mark.parametrize("architecture", ["yolov8n", pytest.param("yolo26n", marks=pytest.mark.integration)])
-@pytest.mark.parametrize("step", [2, 3], ids=["mid-epoch", "epoch-end"])
+@pytest.mark.parametrize(
+    "step", [2, pytest.param(3, marks=pytest.mark.integration)], ids=["mid-epoch", "epoch-end"]
+)
 def test_a_paused_training_ends_bitwise_like_one_that_was_not(
     shapes, configure_detector, start, tmp_path, step, architecture
 ) -> None:
