@@ -35,6 +35,26 @@ from tuneyard.trainer.run import ArtifactKind, Result, Run
 
 _MEDIA_TYPES = {".json": "application/json", ".md": "text/markdown", ".jinja": "text/plain"}
 
+_PROOF_PASSES = 3
+"""Base and adapter, the base alone, the merged model."""
+
+
+@dataclass
+class Steps:
+    """How far a merge is: a step for each tensor that is written, and for each that a proof reads."""
+
+    run: Run
+    total: int = 0
+    done: int = 0
+
+    def one(self) -> None:
+        """Counts one more, and leaves where the job is to stop."""
+        self.run.check_stop()
+        self.done = min(self.done + 1, self.total)
+        self.run.progress(
+            step=self.done, total_steps=self.total, epoch=0, total_epochs=0, unit="tensors", count=1
+        )
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -54,13 +74,14 @@ def merge(config: MergeConfig, run: Run) -> Result:
     with run.stage("find_base", config.source.base_model):
         source, base = find_both(config, run)
         stay_offline()
+    steps = Steps(run)
     with run.stage("merge"):
-        merged = write_merged(source.folder, base.folder, run)
+        merged = write_merged(source.folder, base.folder, run, steps)
     with run.stage("write_files"):
         template = write_files(source, base.folder, merged.folder)
     run.fault("prove")
     with run.stage("prove"):
-        proof, facts = proved(config, source, base, merged, run)
+        proof, facts = proved(config, source, base, merged, steps)
 
     run.finalizing()
     card = merge_card(config, base.identity, method=config.source.method, proof=proof)
@@ -120,7 +141,7 @@ def _named(base: BaseIdentity) -> str:
     return f"{base.id}{revision}{digest}"
 
 
-def write_merged(adapter_folder: Path, base: Path, run: Run) -> Merged:
+def write_merged(adapter_folder: Path, base: Path, run: Run, steps: Steps) -> Merged:
     """Writes the weights, each read, changed and written before the next; and the index, where sharded."""
     adapter = read_adapter(adapter_folder)
     files = TensorFiles(base)
@@ -131,17 +152,12 @@ def write_merged(adapter_folder: Path, base: Path, run: Run) -> Merged:
             reason="NOT_SUPPORTED",
         )
     changed = {names[f"{module}.weight"]: module for module in adapter.layers}
-    done = 0
 
     def value_of(name: str) -> torch.Tensor:
-        nonlocal done
-        run.check_stop()
-        run.fault(f"tensor={done}")
+        steps.one()
+        run.fault(f"tensor={steps.done}")
         value = files.read(name)
-        result = adapter.merged(changed[name], value) if name in changed else value
-        done += 1
-        run.progress(step=done, total_steps=len(planned), epoch=0, total_epochs=0, unit="tensors", count=1)
-        return result
+        return adapter.merged(changed[name], value) if name in changed else value
 
     folder = run.work_dir / "model"
     shutil.rmtree(folder, ignore_errors=True)
@@ -150,6 +166,7 @@ def write_merged(adapter_folder: Path, base: Path, run: Run) -> Merged:
         PlannedTensor(tensor.name, DTYPES[tensor.dtype], tensor.shape)
         for tensor in files.index.tensors.values()
     ]
+    steps.total = (1 + _PROOF_PASSES) * len(planned)
     write_shards(folder, planned, value_of)
     return Merged(folder, files.index.dtype, files.index.size_bytes, len(changed))
 
@@ -181,9 +198,10 @@ def _link(path: Path, target: Path) -> None:
 
 
 def proved(
-    config: MergeConfig, source: StoredModel, base: FoundBase, merged: Merged, run: Run
+    config: MergeConfig, source: StoredModel, base: FoundBase, merged: Merged, steps: Steps
 ) -> tuple[Proof | None, dict[str, Any]]:
     """The proof and what the manifest says of it; None, with the reason, where there can be none."""
+    run = steps.run
     fit = meta_facts.fit(merged.folder)
     if told := str(fit):
         raise RecipeError(f"The merged weights do not fit config.json: {told}.", reason="RECIPE_FAILED")
@@ -202,7 +220,7 @@ def proved(
             merged=merged.folder,
             rows=rows,
             dtype=merged.dtype,
-            check=run.check_stop,
+            check=steps.one,
         )
     except RecipeError as error:
         if error.reason != "NOT_SUPPORTED":
