@@ -3,6 +3,8 @@
 Where the folder comes from (the store, the hub) is not decided here.
 """
 
+import ctypes
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +79,8 @@ def load_model(
     _refuse_incomplete(info)
     model.config.use_cache = False
     keep_weights_as_trained(model)
+    if quantization is not None:
+        _give_back_scratch()
     return cast(PreTrainedModel, model)
 
 
@@ -87,6 +91,14 @@ def _checkpoint_layers(model: Any) -> None:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)
     else:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)
+
+
+def _give_back_scratch() -> None:
+    """Quantising takes a few times a weight's size for a moment; glibc would keep the pieces for itself."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _refuse_incomplete(info: dict[str, Any]) -> None:
