@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tuneyard.llm.config import LanguageModelConfig
+from tuneyard.llm.config import LanguageModelConfig, Lora, Quantization
 from tuneyard.llm.finetune import train
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.fake_run import FakeRun
@@ -51,17 +51,21 @@ def test_a_paused_fine_tuning_ends_bitwise_like_one_that_was_not(
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("method", "changes"),
     [
-        {"optimizer": "adamw_8bit"},
-        {"optimizer": "sgd"},
-        {"precision": "bf16"},
-        {"gradient_checkpointing": True},
+        ("full", {"precision": "bf16"}),
+        ("lora", {"precision": "bf16"}),
+        ("full", {"optimizer": "adamw_8bit"}),
+        ("full", {"optimizer": "sgd"}),
+        ("lora", {"gradient_checkpointing": True}),
+        ("lora", {"lora": Lora(use_dora=True, use_rslora=True)}),
+        ("qlora", {"quantization": Quantization(bits=8)}),
+        ("qlora", {"quantization": Quantization(quant_type="fp4", nested=True), "precision": "bf16"}),
     ],
-    ids=lambda changes: str(next(iter(changes.values()))),
+    ids=["bf16", "bf16-lora", "adamw-8bit", "sgd", "checkpointing", "dora", "8-bit-base", "nested-fp4"],
 )
-def test_so_it_does_with_other_settings(upload, configure, start, tmp_path, changes) -> None:
-    files, config = upload(), configure("full", **changes)
+def test_so_it_does_with_other_settings(upload, configure, start, tmp_path, method, changes) -> None:
+    files, config = upload(), configure(method, **changes)
     whole, first = start(files, root=tmp_path / "whole"), start(files, root=tmp_path / "parts")
     train(config, whole)
     second = paused_after(3, first, config)
@@ -74,7 +78,7 @@ def test_one_killed_after_a_checkpoint_within_an_epoch_ends_bitwise_the_same(
     upload, configure, start, tmp_path, method
 ) -> None:
     files, config = upload(), configure(method, save_steps=3)
-    whole, killed = start(files, root=tmp_path / "whole"), start(files, root=tmp_path / "parts")
+    whole = start(files, root=tmp_path / "whole")
     train(config, whole)
     killed = start(files, root=tmp_path / "killed", faults="exception@step=6")
     with pytest.raises(RuntimeError):
