@@ -101,7 +101,10 @@ def _change(**values: Any) -> event_pb2.StateChangeEvent:
         (_event(metrics={"step": 4, "epoch": 1, "values": {"eval/loss": 0.5, "x": 1}}), "eval/loss 0.5000"),
         (_event(checkpoint={"checkpoint": {"step": 4, "size_bytes": 1024, "best": True}}), "the best so far"),
         (_event(sample={"title": "batch", "artifact_path": "a.png"}), "batch → a.png"),
-        (_event(sample={"text": {"prompt": "hi", "tuned": "ho"}}), "hi → ho"),
+        (
+            _event(sample={"text": {"prompt": "hi", "tuned": "ho", "base": "hm"}}),
+            "hi\n  tuned    ho\n  base     hm",
+        ),
         (_event(log={"level": event_pb2.LOG_LEVEL_ERROR, "message": "[x]"}), "[x]"),
         (_event(warning={"message": "slow"}), "warning: slow"),
         (_event(advice={"observation": "rising", "remedies": ["stop earlier"]}), "→ stop earlier"),

@@ -72,10 +72,20 @@ def _checkpoint(event: event_pb2.JobEvent) -> str:
     return f"[dim]checkpoint at step {checkpoint.step}, {size(checkpoint.size_bytes)}{best}[/]"
 
 
+def _text_sample(sample: event_pb2.SampleEvent) -> str:
+    """The prompt, and below it the answers that there are, of the tuned model first."""
+    text = sample.text
+    answers = {"tuned": text.tuned, "base": text.base, "expected": text.reference}
+    told = {name: plain(answer) for name, answer in answers.items() if answer}
+    lines = [f"sample: {plain(text.prompt)}"]
+    lines += [f"  [dim]{name:<8}[/] {answer}" for name, answer in told.items()]
+    return "\n".join(lines)
+
+
 def _sample(event: event_pb2.JobEvent) -> str:
     sample = event.sample
     if sample.WhichOneof("content") == "text":
-        return f"sample: {plain(sample.text.prompt)} → {plain(sample.text.tuned)}"
+        return _text_sample(sample)
     return f"[dim]sample: {plain(sample.title)} → {plain(sample.artifact_path)}[/]"
 
 
