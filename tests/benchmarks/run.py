@@ -29,8 +29,9 @@ BENCHMARKS = (
     "overhead",
     "classifier",
     "detector",
+    "llm",
 )
-AT_LENGTH = ("detector_quality",)
+AT_LENGTH = ("detector_quality", "llm_sweep")
 """Run only where they are named: they take many minutes."""
 
 

@@ -246,10 +246,7 @@ def test_a_pretrained_model_learns_what_a_frozen_one_does_not(ready: Ready, tmp_
     asked.language_model.lora.target_modules[:] = ["all-linear"]
     learned, _ = finished(ready.platform, ready.platform.train(asked), within=240)
     *_, evaluated = tuneyard(ready.platform, "evaluate", learned.name)
-    metrics = json.loads(artifact(ready.platform, evaluated["job"], "metrics.json"))
-    assert exact_match(metrics["base"]) < 0.05
-    assert exact_match(metrics["metrics"]) > 0.6
-
-
-def exact_match(metrics: dict[str, float]) -> float:
-    return next(value for name, value in metrics.items() if name.endswith("exact_match"))
+    events = ready.platform.watch(evaluated["job"]).wait()
+    metrics = next(event.result.metrics for event in events if event.HasField("result"))
+    assert metrics["base/exact_match"] < 0.05
+    assert metrics["eval/exact_match"] > 0.6

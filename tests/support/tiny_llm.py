@@ -146,6 +146,7 @@ def tiny_model(
     *,
     seed: int = 0,
     vocab: int = 1024,
+    tokenizer_vocab: int | None = None,
     hidden: int = 64,
     layers: int = 2,
     heads: int = 4,
@@ -156,7 +157,7 @@ def tiny_model(
     chat_template: str | None = CHATML,
 ) -> Path:
     """Writes a causal language model of random weights, its tokenizer and configs; returns the folder."""
-    tokenizer = tiny_tokenizer(vocab=vocab, chat_template=chat_template)
+    tokenizer = tiny_tokenizer(vocab=tokenizer_vocab or vocab, chat_template=chat_template)
     shape = {
         "vocab_size": vocab,
         "hidden_size": hidden,

@@ -1,0 +1,159 @@
+"""LoRA with transformers' Trainer or TRL's SFTTrainer on the rows of a case. It knows nothing of Tuneyard.
+
+    python transformers_llm.py ARM FOLDER OUTPUT
+
+ARM: `padded` is the Trainer at its defaults, batches of 8 padded to the longest sample; `packed` the Trainer
+on the packed rows; `trl` the SFTTrainer on the packed rows at its best settings here (one row at a time, no
+gradient checkpointing); `trl_autocast` the same with its default bf16.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TRL_EXPERIMENTAL_SILENCE="1")
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DataCollatorForSeq2Seq,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from tests.benchmarks.llm_meter import Meter
+from tests.benchmarks.peers.llm_rows import packed_rows, samples
+
+PADDED_BATCH = 8
+
+
+class Noting(TrainerCallback):
+    """Notes the loss of each step when it is logged, which is at its end."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
+        if logs and "loss" in logs:
+            self._meter.step_done(float(logs["loss"]))
+
+
+def adapted(folder: Path, facts: dict[str, Any]) -> Any:
+    """The base with the adapter that everybody begins with."""
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[facts["precision"]]
+    base = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype, attn_implementation="sdpa")
+    rank = facts["rank"]
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules=["q_proj", "v_proj"],
+    )
+    model = get_peft_model(base, config)
+    state, own = load_file(folder / "adapter.safetensors"), dict(model.named_parameters())
+    with torch.no_grad():
+        for name, value in state.items():
+            own[name].copy_(value)
+    return model.to(facts["device"])
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """One row each, with labels as transformers wants them: at the token itself, not before it."""
+    rows = []
+    for step in packed_rows(folder):
+        for row in step:
+            labels = [-100, *row["targets"][0, :-1].tolist()]
+            ids, positions = row["ids"][0].tolist(), row["positions"][0].tolist()
+            rows.append({"input_ids": ids, "position_ids": positions, "labels": labels})
+    return rows
+
+
+def samples_of(folder: Path) -> list[dict[str, Any]]:
+    """One sample each."""
+    found = []
+    for step in samples(folder):
+        for sample in step:
+            pairs = list(zip(sample["ids"].tolist(), sample["trained"].tolist(), strict=True))
+            labels = [token if trained else -100 for token, trained in pairs]
+            found.append({"input_ids": [token for token, _ in pairs], "labels": labels})
+    return found
+
+
+def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """Rows of one length as tensors, and no attention mask: the positions tell the samples apart."""
+    return {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
+
+
+def main(arm: str, folder: Path, output: Path) -> None:
+    """Trains, and prints what the meter found."""
+    facts = json.loads((folder / "case.json").read_text())
+    torch.set_num_threads(facts["threads"])
+    padded = arm == "padded"
+    meter = Meter(facts["tokens"], device=facts["device"])
+    model = adapted(folder, facts)
+    common: dict[str, Any] = {
+        "output_dir": str(output),
+        "max_steps": facts["steps"],
+        "per_device_train_batch_size": PADDED_BATCH if padded else 1,
+        "gradient_accumulation_steps": (
+            facts["samples_per_step"] // PADDED_BATCH if padded else facts["rows_per_step"]
+        ),
+        "learning_rate": facts["learning_rate"],
+        "lr_scheduler_type": "constant",
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "use_cpu": facts["device"] == "cpu",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+    }
+    tokenizer = AutoTokenizer.from_pretrained(folder / "base")
+    made: Any
+    if arm.startswith("trl"):
+        from trl import SFTConfig, SFTTrainer
+
+        made = type("InOrder", (_InOrder, SFTTrainer), {})(
+            model=model,
+            args=SFTConfig(
+                **common,
+                bf16=arm == "trl_autocast",
+                gradient_checkpointing=False,
+                packing=False,
+                max_length=None,
+                dataset_kwargs={"skip_prepare_dataset": True},
+            ),
+            train_dataset=Dataset.from_list(rows_of(folder)),
+            data_collator=collate,
+            processing_class=tokenizer,
+        )
+    else:
+        made = type("InOrder", (_InOrder, Trainer), {})(
+            model=model,
+            args=TrainingArguments(**common),
+            train_dataset=Dataset.from_list(samples_of(folder) if padded else rows_of(folder)),
+            data_collator=DataCollatorForSeq2Seq(tokenizer) if padded else collate,
+            processing_class=tokenizer,
+        )
+    made.add_callback(Noting(meter))
+    meter.loaded()
+    made.train()
+    meter.tell()
+
+
+class _InOrder:
+    """Everybody takes the rows in the same order."""
+
+    def _get_train_sampler(self, *_: Any) -> Any:
+        return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
