@@ -44,7 +44,6 @@ class Configuration:
     targets: str = ""
     optimizer: str = "adamw"
     packing: bool = True
-    accumulation: int = 4
 
     @property
     def name(self) -> str:
@@ -53,7 +52,6 @@ class Configuration:
         words += ["checkpointing"] if self.checkpointing else []
         words += [self.targets, "" if self.optimizer == "adamw" else self.optimizer]
         words += [] if self.packing else ["unpacked"]
-        words += [] if self.accumulation > 1 else ["at once"]
         return " ".join(filter(None, words))
 
     def spec(self) -> training_pb2.TrainingSpec:
@@ -65,7 +63,9 @@ class Configuration:
         task.gradient_checkpointing = self.checkpointing
         if self.targets:
             task.lora.target_modules.append(self.targets)
-        hyper.batch_size, hyper.gradient_accumulation_steps = self.batch_size, self.accumulation
+        hyper.batch_size = self.batch_size
+        # Two samples share a row: a step is one micro-batch of adapters, and two of whole models.
+        hyper.gradient_accumulation_steps = 4 if self.method == "full" else 2
         hyper.max_steps = STEPS
         hyper.precision = training_pb2.Precision.Value(f"PRECISION_{self.precision.upper()}")
         hyper.optimizer = training_pb2.Optimizer.Value(f"OPTIMIZER_{self.optimizer.upper()}")
@@ -76,21 +76,21 @@ class Configuration:
 CONFIGURATIONS = (
     Configuration(SMALL, "lora", 256, 4),
     Configuration(SMALL, "lora", 1024, 2),
+    Configuration(SMALL, "lora", 512, 2, architecture="gpt2"),
+    Configuration(SMALL, "full", 512, 2),
     Configuration(MIDDLE, "lora", 512, 2),
     Configuration(MIDDLE, "lora", 512, 2, "fp32"),
-    Configuration(MIDDLE, "lora", 512, 4, targets="all-linear"),
-    Configuration(MIDDLE, "lora", 1024, 2, checkpointing=True),
-    Configuration(MIDDLE, "lora", 1024, 2, packing=False),
-    Configuration(MIDDLE, "qlora", 512, 2),
-    Configuration(MIDDLE, "qlora", 512, 2, checkpointing=True),
-    Configuration(MIDDLE, "full", 512, 2),
-    Configuration(MIDDLE, "full", 512, 2, "fp32"),
-    Configuration(MIDDLE, "full", 512, 2, checkpointing=True),
-    Configuration(MIDDLE, "full", 512, 2, optimizer="adamw_8bit"),
+    Configuration(MIDDLE, "lora", 512, 2, targets="all-linear"),
+    Configuration(MIDDLE, "lora", 1024, 1, checkpointing=True),
+    Configuration(MIDDLE, "lora", 1024, 1, packing=False),
     Configuration(MIDDLE, "lora", 512, 2, architecture="gpt_neox"),
-    Configuration(SMALL, "lora", 512, 2, architecture="gpt2"),
-    Configuration(LARGE, "lora", 512, 1),
-    Configuration(LARGE, "qlora", 512, 1),
+    Configuration(MIDDLE, "qlora", 512, 1),
+    Configuration(MIDDLE, "qlora", 512, 2, checkpointing=True),
+    Configuration(MIDDLE, "full", 256, 2),
+    Configuration(MIDDLE, "full", 256, 2, "fp32"),
+    Configuration(MIDDLE, "full", 256, 2, checkpointing=True),
+    Configuration(MIDDLE, "full", 256, 2, optimizer="adamw_8bit"),
+    Configuration(LARGE, "lora", 256, 1),
     Configuration(LARGE, "full", 256, 1),
 )
 

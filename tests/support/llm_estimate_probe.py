@@ -30,7 +30,7 @@ from tuneyard.trainer.run import DatasetFiles
 from tuneyard.trainer.warm import import_modules
 from tuneyard.v1 import dataset_pb2, trainer_service_pb2, training_pb2
 
-STEPS = 3
+STEPS = 2
 _SAMPLE_SECONDS = 0.01
 _MODEL, _DATA, _SPEC = "model", "data", "spec.json"
 
@@ -43,7 +43,7 @@ class Probed:
     """Before anything was loaded."""
     peak_bytes: int
     step_seconds: float
-    """The median of the steps after the first."""
+    """Of the last step; the first one warms up."""
 
 
 def prepare(folder: Path, spec: training_pb2.TrainingSpec, model: dict[str, Any]) -> ModelFacts:

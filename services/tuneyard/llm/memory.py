@@ -29,10 +29,10 @@ from tuneyard.llm.targets import ALL_LINEAR, default_targets, leaf
 MIB = 1 << 20
 DEVICE_BASE_BYTES = 700 * MIB
 """Of an accelerator: the driver's context, the libraries' kernels and their work space."""
-HOST_BASE_BYTES = 700 * MIB
-"""Of a worker on the host: torch, transformers and peft, with what they set up for a first step."""
-CPU_SLACK = 1.1
-"""Of activations on the processor: its allocator keeps what it may need again."""
+HOST_BASE_BYTES = 520 * MIB
+"""Of a worker on the host: torch, transformers and peft, before anything is loaded."""
+CPU_HALF_BYTES = 130 * MIB
+"""What the library of bf16 products keeps on the processor, by shapes rather than by sizes: measured."""
 _CHUNK_BYTES = {True: 8 * MIB, False: 256 * MIB}
 """Logits that the loss computes at once, on the processor and on an accelerator (`chunked_loss`)."""
 _CHUNK_COPIES = 2.5
@@ -201,8 +201,6 @@ class Workload:
     def step_bytes(self, *, on_cpu: bool) -> int:
         """What a step needs beside `state_bytes`."""
         kept = self.activation_bytes(on_cpu=on_cpu)
-        if on_cpu:
-            kept = round(CPU_SLACK * kept)
         # Without accumulation each layer's gradient comes as its activations go.
         both = kept + self.gradient_bytes if self.accumulates else max(kept, self.gradient_bytes)
         return both + self.passing_bytes(on_cpu=on_cpu)
@@ -214,7 +212,8 @@ class Workload:
     def host_bytes(self, *, on_cpu: bool) -> int:
         """The peak of the worker's own memory on the host."""
         if on_cpu:
-            return HOST_BASE_BYTES + self.state_bytes + self.step_bytes(on_cpu=True)
+            libraries = HOST_BASE_BYTES + (CPU_HALF_BYTES if self.half_precision else 0)
+            return libraries + self.state_bytes + self.step_bytes(on_cpu=True)
         # A checkpoint's weights pass through the host in whole, and so does the optimizer's state.
         return HOST_BASE_BYTES + max(4, _STATE_BYTES[self.optimizer]) * self.trained_parameters
 
