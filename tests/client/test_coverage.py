@@ -42,6 +42,7 @@ CALLS: dict[str, Callable[[Any, Path], Any]] = {
     "WatchJobs": lambda client, file: client.jobs.watch(),
     "GetJobMetrics": lambda client, file: client.job("1").metrics(),
     "ListCheckpoints": lambda client, file: client.job("1").checkpoints(),
+    "ListJobEvents": lambda client, file: client.jobs.events("1", kinds=["log"]),
     "CreateDataset": lambda client, file: client.datasets.create(CreateDatasetRequest()),
     "UploadDataset": lambda client, file: client.datasets.upload(file, format=FORMAT, name="d"),
     "SignDatasetUpload": lambda client, file: client.datasets.sign_upload("d", part_numbers=[1]),

@@ -225,3 +225,17 @@ async def test_metric_events_are_read_with_the_rollbacks_that_void_them(ledger: 
     await ledger.write(name, attempt, ledger.metrics(2, train_loss=2.0), ledger.rolled_back(2, 1))
     events = await ledger.jobs.metric_events_after(name.removeprefix("jobs/"), 3, 10)
     assert [event.WhichOneof("body") for event in events] == ["metrics", "rolled_back"]
+
+
+async def test_events_of_some_kinds_are_listed_page_by_page(ledger: LedgerDriver) -> None:
+    name, attempt = await ledger.running()
+    logs = [{"log": event_pb2.LogEvent(message=text)} for text in ("one", "two")]
+    await ledger.write(name, attempt, logs[0], ledger.metrics(1, train_loss=2.0), logs[1])
+    [first] = await ledger.jobs.listed_events(name, kinds=["log"], after=0, limit=1)
+    [second] = await ledger.jobs.listed_events(name, kinds=["log"], after=first.sequence, limit=10)
+    assert (first.log.message, second.log.message) == ("one", "two")
+    everything = await ledger.jobs.listed_events(name, kinds=[], after=0, limit=100)
+    assert [event.sequence for event in everything] == list(range(1, len(everything) + 1))
+    with pytest.raises(TuneyardError) as caught:
+        await ledger.jobs.listed_events("jobs/none", kinds=[], after=0, limit=1)
+    assert caught.value.reason == "JOB_NOT_FOUND"

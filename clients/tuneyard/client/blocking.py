@@ -72,6 +72,10 @@ class Jobs:
         """Metric curves as columns, and the sequence that they reach."""
         return self._portal.run(self._jobs.metrics(name, metrics=metrics, max_points=max_points))
 
+    def events(self, name: str, *, kinds: Sequence[str] = (), after: int = 0) -> Sequence[event_pb2.JobEvent]:
+        """A job's committed events beyond a sequence, of some kinds, in order."""
+        return self._portal.run(self._jobs.events(name, kinds=kinds, after=after))
+
     def checkpoints(self, name: str) -> Sequence[event_pb2.Checkpoint]:
         """A job's checkpoints, oldest first."""
         return self._portal.run(self._jobs.checkpoints(name))

@@ -16,6 +16,8 @@ from tuneyard.v1 import training_service_pb2 as service
 from tuneyard.v1.event_pb2 import Artifact, Checkpoint, JobEvent
 from tuneyard.v1.job_pb2 import JOB_STATE_CANCELLED, JOB_STATE_FAILED, Job, JobSpec
 
+_EVENTS_PAGE = 1000
+
 
 class AsyncJobs:
     """The jobs of a server, by name ("jobs/{id}") or bare id."""
@@ -74,6 +76,19 @@ class AsyncJobs:
         """Metric curves as columns, and the sequence that they reach."""
         request = service.GetJobMetricsRequest(name=names.job(name), metrics=metrics, max_points=max_points)
         return await self._connection.unary(self._connection.training.GetJobMetrics, request)
+
+    async def events(self, name: str, *, kinds: Sequence[str] = (), after: int = 0) -> Sequence[JobEvent]:
+        """A job's committed events beyond a sequence, of some kinds such as "log" and "sample", in order."""
+        found: list[JobEvent] = []
+        while True:
+            reached = found[-1].sequence if found else after
+            request = service.ListJobEventsRequest(
+                parent=names.job(name), kinds=kinds, after_sequence=reached, page_size=_EVENTS_PAGE
+            )
+            page = await self._connection.unary(self._connection.training.ListJobEvents, request)
+            found += page.events
+            if len(page.events) < _EVENTS_PAGE:
+                return found
 
     async def checkpoints(self, name: str) -> Sequence[Checkpoint]:
         """A job's checkpoints, oldest first."""

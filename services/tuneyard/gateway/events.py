@@ -76,6 +76,17 @@ async def read_after(
     return [(number, chunk(blob)) for number, blob in await connection.execute(_AFTER, parameters)]
 
 
+async def read_kinds_after(
+    connection: AsyncConnection, job_id: str, sequence: int, limit: int, *, kinds: Sequence[str]
+) -> list[bytes]:
+    """At most `limit` serialized JobEvents beyond a sequence, in order; with `kinds`, of these only."""
+    query = select(events.c.blob).where(events.c.job_id == job_id, events.c.sequence > sequence)
+    if kinds:
+        query = query.where(events.c.kind.in_([_KINDS[name] for name in kinds]))
+    found = await connection.execute(query.order_by(events.c.sequence).limit(limit))
+    return [blob for (blob,) in found]
+
+
 async def read_metrics_after(
     connection: AsyncConnection, job_id: str, sequence: int, limit: int
 ) -> list[bytes]:

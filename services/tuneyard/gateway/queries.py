@@ -117,6 +117,15 @@ class JobQueries(Ledger):
         async with self._db.read() as connection:
             return await events.read_after(connection, job_id, sequence, limit)
 
+    async def listed_events(
+        self, name: str, *, kinds: Sequence[str], after: int, limit: int
+    ) -> builtins.list[event_pb2.JobEvent]:
+        """At most `limit` committed events beyond `after`, in order, of these kinds. JOB_NOT_FOUND."""
+        async with self._db.read() as connection:
+            await self._require(connection, name)
+            blobs = await events.read_kinds_after(connection, job_id(name), after, limit, kinds=kinds)
+        return [event_pb2.JobEvent.FromString(blob) for blob in blobs]
+
     async def metric_events_after(
         self, job_id: str, sequence: int, limit: int
     ) -> builtins.list[event_pb2.JobEvent]:

@@ -1063,6 +1063,66 @@ class GetJobMetricsResponse(_message.Message):
 Global___GetJobMetricsResponse: _TypeAlias = GetJobMetricsResponse  # noqa: Y015
 
 @_typing.final
+class ListJobEventsRequest(_message.Message):
+    """Which events to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """Required. "jobs/{job}"."""
+    after_sequence: _builtins.int
+    """Only events after this sequence: for the next page, that of the last event of this one."""
+    page_size: _builtins.int
+    """At most this many events. Default: 500."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Kinds, by the names of the fields of JobEvent's body such as "log" and "sample". Default: all."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        after_sequence: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "kinds", b"kinds", "page_size", b"page_size", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJobEventsRequest: _TypeAlias = ListJobEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListJobEventsResponse(_message.Message):
+    """Some events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
+        """The events; fewer than asked for means that there are no more yet."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_event_pb2.JobEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJobEventsResponse: _TypeAlias = ListJobEventsResponse  # noqa: Y015
+
+@_typing.final
 class ListCheckpointsRequest(_message.Message):
     """Whose checkpoints to list."""
 

@@ -110,6 +110,11 @@ class TrainingServiceStub(object):
                 request_serializer=tuneyard_dot_v1_dot_training__service__pb2.GetJobMetricsRequest.SerializeToString,
                 response_deserializer=tuneyard_dot_v1_dot_training__service__pb2.GetJobMetricsResponse.FromString,
                 _registered_method=True)
+        self.ListJobEvents = channel.unary_unary(
+                '/tuneyard.v1.TrainingService/ListJobEvents',
+                request_serializer=tuneyard_dot_v1_dot_training__service__pb2.ListJobEventsRequest.SerializeToString,
+                response_deserializer=tuneyard_dot_v1_dot_training__service__pb2.ListJobEventsResponse.FromString,
+                _registered_method=True)
         self.ListCheckpoints = channel.unary_unary(
                 '/tuneyard.v1.TrainingService/ListCheckpoints',
                 request_serializer=tuneyard_dot_v1_dot_training__service__pb2.ListCheckpointsRequest.SerializeToString,
@@ -233,6 +238,14 @@ class TrainingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListJobEvents(self, request, context):
+        """Lists committed events of a job, oldest first, of chosen kinds: what a page shows of the past without reading all of the
+        log. To follow a job use WatchJob.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCheckpoints(self, request, context):
         """Lists the checkpoints of a job, oldest first.
         """
@@ -317,6 +330,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.GetJobMetrics,
                     request_deserializer=tuneyard_dot_v1_dot_training__service__pb2.GetJobMetricsRequest.FromString,
                     response_serializer=tuneyard_dot_v1_dot_training__service__pb2.GetJobMetricsResponse.SerializeToString,
+            ),
+            'ListJobEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobEvents,
+                    request_deserializer=tuneyard_dot_v1_dot_training__service__pb2.ListJobEventsRequest.FromString,
+                    response_serializer=tuneyard_dot_v1_dot_training__service__pb2.ListJobEventsResponse.SerializeToString,
             ),
             'ListCheckpoints': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCheckpoints,
@@ -730,6 +748,33 @@ class TrainingService(object):
             '/tuneyard.v1.TrainingService/GetJobMetrics',
             tuneyard_dot_v1_dot_training__service__pb2.GetJobMetricsRequest.SerializeToString,
             tuneyard_dot_v1_dot_training__service__pb2.GetJobMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tuneyard.v1.TrainingService/ListJobEvents',
+            tuneyard_dot_v1_dot_training__service__pb2.ListJobEventsRequest.SerializeToString,
+            tuneyard_dot_v1_dot_training__service__pb2.ListJobEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -76,6 +76,10 @@ class TrainingServiceStub:
     """Returns the metric curves of a job as columns, downsampled to the minimum and maximum of each interval, and the
     sequence that they reach, from which WatchJob goes on.
     """
+    ListJobEvents: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListJobEventsRequest, _training_service_pb2.ListJobEventsResponse]
+    """Lists committed events of a job, oldest first, of chosen kinds: what a page shows of the past without reading all of the
+    log. To follow a job use WatchJob.
+    """
     ListCheckpoints: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListCheckpointsRequest, _training_service_pb2.ListCheckpointsResponse]
     """Lists the checkpoints of a job, oldest first."""
 
@@ -126,6 +130,10 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     GetJobMetrics: _aio.UnaryUnaryMultiCallable[_training_service_pb2.GetJobMetricsRequest, _training_service_pb2.GetJobMetricsResponse]  # type: ignore[assignment]
     """Returns the metric curves of a job as columns, downsampled to the minimum and maximum of each interval, and the
     sequence that they reach, from which WatchJob goes on.
+    """
+    ListJobEvents: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListJobEventsRequest, _training_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
+    """Lists committed events of a job, oldest first, of chosen kinds: what a page shows of the past without reading all of the
+    log. To follow a job use WatchJob.
     """
     ListCheckpoints: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListCheckpointsRequest, _training_service_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
     """Lists the checkpoints of a job, oldest first."""
@@ -264,6 +272,16 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_training_service_pb2.GetJobMetricsResponse, _abc.Awaitable[_training_service_pb2.GetJobMetricsResponse]]:
         """Returns the metric curves of a job as columns, downsampled to the minimum and maximum of each interval, and the
         sequence that they reach, from which WatchJob goes on.
+        """
+
+    @_abc_1.abstractmethod
+    def ListJobEvents(
+        self,
+        request: _training_service_pb2.ListJobEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_service_pb2.ListJobEventsResponse, _abc.Awaitable[_training_service_pb2.ListJobEventsResponse]]:
+        """Lists committed events of a job, oldest first, of chosen kinds: what a page shows of the past without reading all of the
+        log. To follow a job use WatchJob.
         """
 
     @_abc_1.abstractmethod

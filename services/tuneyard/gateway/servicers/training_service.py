@@ -10,12 +10,15 @@ from tuneyard.gateway.metrics import Metrics
 from tuneyard.gateway.servicers.principal import idempotency_key
 from tuneyard.gateway.watch import WatchHub
 from tuneyard.rpc import names
+from tuneyard.rpc.errors import invalid
 from tuneyard.rpc.interceptors import Context
 from tuneyard.rpc.validation import check
-from tuneyard.v1 import job_pb2, training_service_pb2_grpc
+from tuneyard.v1 import event_pb2, job_pb2, training_service_pb2_grpc
 from tuneyard.v1 import training_service_pb2 as pb
 
 _SERVICE = "tuneyard.v1.TrainingService"
+_EVENT_KINDS = tuple(field.name for field in event_pb2.JobEvent.DESCRIPTOR.oneofs_by_name["body"].fields)
+_EVENTS_PAGE = 500
 
 
 class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
@@ -114,6 +117,21 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         check(request)
         names.job_id(request.name)
         return await self._metrics.columns(request.name, request.metrics, request.max_points)
+
+    async def ListJobEvents(
+        self, request: pb.ListJobEventsRequest, context: Context
+    ) -> pb.ListJobEventsResponse:
+        check(request)
+        names.job_id(request.parent, field="parent")
+        if unknown := [index for index, kind in enumerate(request.kinds) if kind not in _EVENT_KINDS]:
+            raise invalid(f"kinds[{unknown[0]}]", f"must be one of {', '.join(_EVENT_KINDS)}")
+        listed = await self._jobs.listed_events(
+            request.parent,
+            kinds=request.kinds,
+            after=request.after_sequence,
+            limit=request.page_size or _EVENTS_PAGE,
+        )
+        return pb.ListJobEventsResponse(events=listed)
 
     async def ListCheckpoints(
         self, request: pb.ListCheckpointsRequest, context: Context
