@@ -99,6 +99,14 @@ def test_a_recovery_advises_the_guides_remedies_in_their_order(tmp_path: Path) -
     assert "batch_size" in advice["remedies"][0] and "smaller base model" in advice["remedies"][-1]
 
 
+def test_a_task_names_its_own_remedies(tmp_path: Path) -> None:
+    run = FakeRun(root=tmp_path)
+    micro, step = MicroBatching(run, batch_size=2, remedies=("Draw smaller.",)), Step([True] * 2)
+    with pytest.raises(RecipeError) as failed:
+        micro.run_step(3, [1, 2], step.work, snapshot=step.snapshot, restore=step.restore)
+    assert failed.value.remedies == ("Draw smaller.",) == run.all_of("advice")[0]["remedies"]
+
+
 def test_a_short_last_batch_halves_until_its_pieces_are_smaller(tmp_path: Path) -> None:
     micro = micro_batching(tmp_path, batch_size=32)
     step = Step([True])

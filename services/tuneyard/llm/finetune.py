@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tuneyard.llm.adapters import add_adapter
-from tuneyard.llm.advice import too_large
+from tuneyard.llm.advice import out_of_memory, too_large
 from tuneyard.llm.answers import end_answers_with
 from tuneyard.llm.artifacts import Outcome, save_artifacts
 from tuneyard.llm.base_model import load_base, load_tokenizer
@@ -46,6 +46,7 @@ def train(config: LanguageModelConfig, run: Run) -> Result:
         run,
         batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
+        remedies=out_of_memory(config).remedies,
     )
 
     def begin(rate_factor: float | None) -> Training:

@@ -65,9 +65,17 @@ class MicroBatching:
     evenly.
     """
 
-    def __init__(self, run: Run, *, batch_size: int, gradient_accumulation_steps: int = 1) -> None:
-        """Begins with as many halvings as earlier attempts came to."""
+    def __init__(
+        self,
+        run: Run,
+        *,
+        batch_size: int,
+        gradient_accumulation_steps: int = 1,
+        remedies: tuple[str, ...] = OUT_OF_MEMORY_REMEDIES,
+    ) -> None:
+        """Begins with as many halvings as earlier attempts came to. `remedies` are those of the task."""
         self._run = run
+        self._remedies = remedies
         self.samples_per_step = batch_size * gradient_accumulation_steps
         self.batch_size = batch_size
         for _ in range(run.micro_batch_halvings):
@@ -128,7 +136,8 @@ class MicroBatching:
     def _halve(self, step: int, failed: int) -> None:
         """Halves until the micro-batch is smaller than the one that failed; each halving is told."""
         if failed <= 1:
-            raise out_of_memory_error("Even a micro-batch of one sample does not fit into memory.")
+            message = "Even a micro-batch of one sample does not fit into memory."
+            raise out_of_memory_error(message, remedies=self._remedies)
         while self.batch_size >= failed:
             old = self.batch_size
             self.batch_size = old // 2
@@ -142,7 +151,7 @@ class MicroBatching:
             AdviceKind.MEMORY,
             observation=f"Memory ran out at step {step}. From here on {self.batch_size} samples are computed"
             " at a time: each step still sees as many as before, but takes longer.",
-            remedies=OUT_OF_MEMORY_REMEDIES,
+            remedies=self._remedies,
             changes={
                 "hyperparameters.batch_size": self.batch_size,
                 "hyperparameters.gradient_accumulation_steps": self.gradient_accumulation_steps,
@@ -168,6 +177,6 @@ def optimizer_step(update: Callable[[], R]) -> R:
     raise OptimizerOutOfMemory
 
 
-def out_of_memory_error(message: str) -> RecipeError:
-    """The error that a user reads when memory ran out, with the guide's remedies."""
-    return RecipeError(message, reason="OUT_OF_MEMORY", remedies=OUT_OF_MEMORY_REMEDIES)
+def out_of_memory_error(message: str, *, remedies: tuple[str, ...] = OUT_OF_MEMORY_REMEDIES) -> RecipeError:
+    """The error that a user reads when memory ran out; without a task's own remedies, with the guide's."""
+    return RecipeError(message, reason="OUT_OF_MEMORY", remedies=remedies)
