@@ -68,7 +68,7 @@ def test_without_json_lines_the_report_is_one_document(write_zip: Callable[..., 
 
 def test_wrong_usage_has_its_own_status(tmp_path: Path, run: Run) -> None:
     assert run("check", str(tmp_path / "nothing"), "--format", "image-folder") == (2, [])
-    assert run("check", str(tmp_path), "--format", "captioned-images") == (2, [])
+    assert run("check", str(tmp_path), "--format", "imagefolder") == (2, [])
     with pytest.raises(SystemExit) as usage:
         run("check")
     assert usage.value.code == 2

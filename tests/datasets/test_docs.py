@@ -7,7 +7,7 @@ import pytest
 from tuneyard.datasets import Code
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("image-datasets.md", "yolo-datasets.md", "jsonl-datasets.md")
+PAGES = ("image-datasets.md", "yolo-datasets.md", "jsonl-datasets.md", "captioned-images.md")
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ def test_the_folder_holds_exactly_what_the_report_found_usable(
     assert all((tmp_path / "cache" / "set" / sample.path).is_file() for sample in samples)
 
 
-def test_a_format_that_is_not_supported_is_refused_before_anything_is_written(
+def test_an_unknown_format_is_refused_before_anything_is_written(
     write_zip: Callable[..., Path], tmp_path: Path
 ) -> None:
     with pytest.raises(FormatNotSupported):
-        prepare(write_zip({}), tmp_path / "out", format="captioned-images")
+        prepare(write_zip({}), tmp_path / "out", format="imagefolder")
     assert not (tmp_path / "out").exists()

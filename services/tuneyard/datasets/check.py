@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuneyard.datasets import image_folder, jsonl, jsonl_check, yolo, yolo_check
+from tuneyard.datasets import captioned, captioned_check, image_folder, jsonl, jsonl_check, yolo, yolo_check
 from tuneyard.datasets.archive import check_archive
 from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveError, ArchiveLimits
 from tuneyard.datasets.codes import Code
@@ -15,13 +15,14 @@ from tuneyard.datasets.progress import ProgressCallback
 from tuneyard.datasets.report import Finding, FindingLog, Report
 from tuneyard.datasets.source import Source, Without, open_source
 
-FORMATS = ("image-folder", "yolo", "captioned-images", "jsonl")
+FORMATS = (image_folder.FORMAT, yolo.FORMAT, captioned.FORMAT, jsonl.FORMAT)
 
 Inspector = Callable[[Source, ProgressCallback | None], Report]
 
 _INSPECTORS: dict[str, Inspector] = {
     image_folder.FORMAT: lambda source, progress: image_folder.inspect(source, progress=progress),
     yolo.FORMAT: lambda source, progress: yolo_check.inspect(source, progress=progress),
+    captioned.FORMAT: lambda source, progress: captioned_check.inspect(source, progress=progress),
     jsonl.FORMAT: lambda source, progress: jsonl_check.inspect(source, progress=progress),
 }
 
@@ -40,17 +41,10 @@ _LOOKED_UP = 10
 
 
 class FormatNotSupported(ValueError):
-    """The format is unknown, or is not inspected by this version."""
+    """The format is unknown."""
 
     def __init__(self, format: str) -> None:
-        supported = ", ".join(_INSPECTORS)
-        if format in FORMATS:
-            message = (
-                f"datasets of format {format!r} are not supported by this version, which supports {supported}"
-            )
-        else:
-            message = f"{format!r} is not a dataset format; the formats are {', '.join(FORMATS)}"
-        super().__init__(message)
+        super().__init__(f"{format!r} is not a dataset format; the formats are {', '.join(FORMATS)}")
         self.format = format
 
 
@@ -110,7 +104,12 @@ def _inspect_without(
         left_out |= {path for code in exclusion.codes for path in found.get(code, ()) if path in names}
     if format == yolo.FORMAT:
         left_out = {*yolo_check.companions(source, left_out)}
-    report = inspect(Without(source, left_out), progress)
+    if format == captioned.FORMAT:
+        left_out = {*captioned_check.companions(source, left_out)}
+        # Metadata goes on naming what a version leaves out.
+        report = captioned_check.inspect(Without(source, left_out), progress=progress, left_out=left_out)
+    else:
+        report = inspect(Without(source, left_out), progress)
     report = replace(report, excluded=tuple(sorted({*report.excluded, *left_out})))
     return _with_unknown(report, source, [name for name in exclusion.paths if name not in names])
 

@@ -29,6 +29,12 @@ def note_class_sizes(log: FindingLog, splits: Mapping[str, SplitSummary]) -> Non
                 f" more than {MAX_IMBALANCE} to 1."
             )
             log.add(Code.CLASS_IMBALANCE, seen)
+    note_val_share(log, splits)
+
+
+def note_val_share(log: FindingLog, splits: Mapping[str, SplitSummary]) -> None:
+    """Adds a finding where a dataset's own validation split is unusually small or large."""
+    train = splits["train"]
     val = splits.get("val")
     if val is not None and val.samples and train.samples:
         share = val.samples / (train.samples + val.samples)

@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tuneyard.datasets import image_folder, jsonl, yolo
+from tuneyard.datasets import captioned, image_folder, jsonl, yolo
 from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveError, ArchiveLimits
+from tuneyard.datasets.captioned_layout import METADATA_NAMES, repeats_of
 from tuneyard.datasets.jsonl_source import DATA_EXTENSIONS, is_single_file
 from tuneyard.datasets.names import extension, is_image_name
 from tuneyard.datasets.source import Source, open_source
 from tuneyard.datasets.yolo_layout import label_names
 
-CAPTIONED_IMAGES = "captioned-images"
-
 _LOOKED_AT = 20
 _START_BYTES = 4096
 _NAMED = 3
-_METADATA = frozenset({"metadata.jsonl", "metadata.csv", "captions.jsonl", "captions.json"})
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,8 @@ def _by_description(names: Sequence[str]) -> Guess | None:
         last = name.rpartition("/")[2].casefold()
         if last in ("data.yaml", "data.yml"):
             return Guess(yolo.FORMAT, f"it has a {name!r}")
-        if last in _METADATA:
-            return Guess(CAPTIONED_IMAGES, f"{name!r} seems to describe its images")
+        if last in METADATA_NAMES or extension(last) == ".caption":
+            return Guess(captioned.FORMAT, f"{name!r} seems to describe its images")
     return None
 
 
@@ -85,7 +83,7 @@ def _by_texts(source: Source, images: Sequence[str]) -> Guess | None:
     if len(boxes) > len(captions):
         return Guess(yolo.FORMAT, f"{boxes[0][1]!r} seems to hold the boxes of {boxes[0][0]!r}")
     if captions:
-        return Guess(CAPTIONED_IMAGES, f"{captions[0][1]!r} seems to describe {captions[0][0]!r}")
+        return Guess(captioned.FORMAT, f"{captions[0][1]!r} seems to describe {captions[0][0]!r}")
     if {"images", "labels"} <= {folder.rpartition("/")[2].casefold() for folder in source.folders}:
         return Guess(yolo.FORMAT, "it has the folders images/ and labels/")
     return None
@@ -108,6 +106,10 @@ def _is_box(line: str) -> bool:
 
 
 def _by_folders(source: Source) -> Guess | None:
+    repeated = [folder for folder in source.folders if repeats_of(folder.rpartition("/")[2])]
+    # Several of them side by side may be classes with numbers.
+    if repeated and len({folder.rpartition("/")[0] for folder in repeated}) == len(repeated):
+        return Guess(captioned.FORMAT, f"{repeated[0]!r} is called like a folder of images with repeats")
     classes = image_folder.index(source).classes
     if not classes or {"images", "labels"} & {name.casefold() for name in classes}:
         return None

@@ -4,6 +4,7 @@ A name is a relative path with forward slashes. Nothing here touches a file syst
 """
 
 import os.path
+import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
@@ -39,6 +40,8 @@ SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "
 
 # Folders that mean something where they are, so that they are never taken for the folder around a dataset.
 _MEANINGFUL_FOLDERS = frozenset({*SPLIT_FOLDERS, "images", "labels"})
+
+_REPEATED_FOLDER = re.compile(r"\d+_.*\S.*")
 
 _JUNK_FILES = frozenset({".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"})
 _JUNK_FOLDERS = frozenset(
@@ -103,8 +106,8 @@ def top_folder(files: Collection[str], folders: Collection[str]) -> str:
     """The folder that merely wraps the dataset, with its closing slash, or an empty string.
 
     `dataset/train/cat/1.png` is wrapped by `dataset/`. A folder of nothing but images is a class, no wrapper,
-    and neither is one whose name says what it is (`train`, `images`). Wrappers in wrappers are all taken off,
-    so that looking again at what was unpacked without them finds none.
+    and neither is one whose name says what it is (`train`, `images`, `10_name` around images and captions).
+    Wrappers in wrappers are all taken off, so that looking again at what was unpacked finds none.
     """
     prefix = ""
     while inner := _wrapper(files, folders, prefix):
@@ -124,4 +127,6 @@ def _wrapper(files: Collection[str], folders: Collection[str], prefix: str) -> s
     below = len(prefix) + len(only) + 1
     holds_folder = any(len(name) > below for name in folders)
     holds_other_file = any("/" not in name[below:] and not is_image_name(name) for name in files)
-    return only if holds_folder or holds_other_file else ""
+    # "10_name" with images and captions says how often they are to be seen, and what they show.
+    is_repeated = bool(_REPEATED_FOLDER.fullmatch(only))
+    return only if holds_folder or (holds_other_file and not is_repeated) else ""

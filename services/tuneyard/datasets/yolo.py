@@ -7,12 +7,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import ExifTags, Image
-
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.duplicates import content_groups
-from tuneyard.datasets.images import DEFAULT_IMAGE_LIMITS
-from tuneyard.datasets.names import IMAGE_FORMATS
+from tuneyard.datasets.image_head import upright_size
 from tuneyard.datasets.report import FindingLog, Report
 from tuneyard.datasets.source import FolderSource, Source
 from tuneyard.datasets.yolo_labels import MAX_LABEL_BYTES, Box, Label, label_too_large, parse_label
@@ -22,11 +19,6 @@ from tuneyard.datasets.yolo_split import stratified_by_presence
 __all__ = ["FORMAT", "Box", "YoloIndex", "YoloSample", "index", "likeness", "split"]
 
 FORMAT = "yolo"
-
-_IMAGE_FORMATS = sorted(set(IMAGE_FORMATS.values()))
-# The EXIF orientations that exchange width and height.
-_SIDEWAYS = frozenset({5, 6, 7, 8})
-_PNG_EXIF_MARKS = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,31 +141,8 @@ def _classes(layout: Layout, report: Report | None, samples: Iterable[YoloSample
 
 def _sample(source: FolderSource, layout: Layout, name: str) -> YoloSample | None:
     """The sample, or None where the image or its label is of no use."""
-    size = _upright_size(source.root / name)
+    size = upright_size(source.root / name)
     if size is None:
         return None
     label = read_label(source, layout, name)
     return YoloSample(name, label.at_size(*size).boxes, size) if label.usable else None
-
-
-def _upright_size(path: Path) -> tuple[int, int] | None:
-    """Width and height as the image is to be looked at, from its head; None if it cannot be identified."""
-    try:
-        with Image.open(path, formats=_IMAGE_FORMATS) as image:
-            width, height = image.size
-            if width * height > DEFAULT_IMAGE_LIMITS.max_pixels:
-                return None
-            # Pillow decodes a whole PNG to find what most PNGs do not have.
-            if image.format == "PNG" and not _may_have_exif(path):
-                return width, height
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
-            return (height, width) if orientation in _SIDEWAYS else (width, height)
-    except MemoryError:
-        raise
-    except Exception:  # decoders raise nearly anything on damaged bytes
-        return None
-
-
-def _may_have_exif(path: Path) -> bool:
-    data = path.read_bytes()
-    return any(mark in data for mark in _PNG_EXIF_MARKS)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.defects_captioned import photo
 from tests.support.edge import Edge, image_folder, refusal, running_edge, sha256_of, upload_requests
 from tuneyard.v1 import dataset_pb2, training_pb2, training_service_pb2
 from tuneyard.v1 import dataset_service_pb2 as pb
@@ -171,10 +172,20 @@ async def test_an_id_that_is_taken_is_refused(edge: Edge) -> None:
     assert (error.reason, error.resource) == ("ALREADY_EXISTS", "datasets/digits")
 
 
-async def test_a_format_that_is_not_served_yet_says_so(edge: Edge) -> None:
-    request = pb.CreateDatasetRequest(format=dataset_pb2.DATASET_FORMAT_CAPTIONED_IMAGES, size_bytes=1)
-    error = await refusal(edge.datasets.CreateDataset(request))
-    assert error.reason == "NOT_SUPPORTED"
+async def test_captioned_images_become_ready_with_what_an_epoch_makes_of_them(edge: Edge) -> None:
+    members = {f"10_sks dog__{number}.jpg": photo(number) for number in range(3)}
+    content = _zip(**members, **{"reg__1_dog__1.jpg": photo(3)})
+    format = dataset_pb2.DATASET_FORMAT_CAPTIONED_IMAGES
+    created = await edge.create_dataset(content, format=format)
+    await edge.upload(created.name, content)
+    dataset = await edge.settled(created.name)
+    assert (dataset.state, dataset.report.samples) == (READY, 4)
+    assert dict(dataset.report.splits[0].samples_per_class) == {"instance": 30, "class": 1}
+
+
+async def test_a_format_that_is_not_named_is_refused(edge: Edge) -> None:
+    error = await refusal(edge.datasets.CreateDataset(pb.CreateDatasetRequest(size_bytes=1)))
+    assert error.reason == "INVALID_FIELD"
 
 
 def _zip(**members: bytes) -> bytes:

@@ -78,7 +78,8 @@ ADVICE: dict[Code, Advice] = {
     ),
     Code.IMAGE_TRANSPARENT: Advice(
         Severity.WARNING,
-        "Put the image on an opaque ground; transparency is dropped, and what it hid is trained on.",
+        "Put the image on an opaque ground: a classifier or a detector sees what transparency hid,"
+        " a text-to-image model white.",
     ),
     Code.IMAGE_SEVERAL_FRAMES: Advice(
         Severity.WARNING, "Save the frames that matter as images of their own; only the first one is used."

@@ -46,7 +46,8 @@ ADVICE: dict[Code, Advice] = {
         "Give every image to one split: images that were trained on make validation look too good.",
     ),
     Code.IMAGE_OUTSIDE_SPLITS: Advice(
-        Severity.WARNING, "Move the image into the folder of a split, or name its folder in data.yaml."
+        Severity.WARNING,
+        "Move the image into the folder of a split; in a YOLO dataset data.yaml may name its folder instead.",
     ),
     Code.NO_TRAINING_IMAGES: Advice(
         Severity.ERROR,
