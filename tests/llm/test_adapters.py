@@ -15,20 +15,12 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from tests.support.tiny_llm import tiny_model
-from tuneyard.llm.adapters import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    adapter_state,
-    add_adapter,
-    load_adapter_state,
-    save_adapter,
-    trained_parameters,
-    without_adapter,
-)
-from tuneyard.llm.base_identity import BaseIdentity
+from tuneyard.llm.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, add_adapter, save_adapter, without_adapter
 from tuneyard.llm.base_model import load_base
 from tuneyard.llm.config import LanguageModelConfig, Lora
 from tuneyard.llm.precision import Precision
+from tuneyard.recipes.trained_weights import adapter_state, load_adapter_state, trained_parameters
+from tuneyard.trainer.base_identity import BaseIdentity
 from tuneyard.trainer.errors import RecipeError
 
 Configure = Callable[..., LanguageModelConfig]

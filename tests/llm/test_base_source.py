@@ -6,7 +6,8 @@ import pytest
 from huggingface_hub import constants
 
 from tuneyard.gateway.model_files import StoredModel
-from tuneyard.llm.base_source import files_sha256, find_base
+from tuneyard.llm.base_source import find_base
+from tuneyard.trainer.base_identity import files_sha256
 from tuneyard.v1 import event_pb2
 
 

@@ -6,10 +6,10 @@ import pytest
 from tuneyard.llm.builtin_templates import BUILTIN
 from tuneyard.llm.catalogue import KNOWN, base_models, find
 from tuneyard.llm.config import language_model_config
-from tuneyard.llm.hub_places import HUB_CACHE, HubPlaces, cache_key
 from tuneyard.llm.recommended import resolve
 from tuneyard.llm.workload import GIB, GUIDE_MEMORY
 from tuneyard.trainer.cache import Cache
+from tuneyard.trainer.hub_places import HUB_CACHE, HubPlaces, cache_key
 from tuneyard.v1 import model_service_pb2, trainer_service_pb2, training_pb2
 
 PUBLISHED = {

@@ -8,7 +8,7 @@ import pytest
 
 from tuneyard.llm.catalogue import find
 from tuneyard.llm.estimate import estimate
-from tuneyard.llm.hub_places import HubPlaces
+from tuneyard.trainer.hub_places import HubPlaces
 from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2, system_pb2, trainer_service_pb2, training_pb2
 
 CPU = system_pb2.Device(id="cpu", memory_total_bytes=64 << 30)

@@ -8,11 +8,11 @@ import torch
 
 from tests.support.tiny_llm import tiny_llama
 from tuneyard.llm.adapters import add_adapter, save_adapter
-from tuneyard.llm.base_identity import BaseIdentity
 from tuneyard.llm.base_model import load_base
 from tuneyard.llm.config import LanguageModelConfig, Lora
 from tuneyard.llm.export import export
 from tuneyard.llm.export_config import ExportConfig, FormatName, export_config
+from tuneyard.trainer.base_identity import BaseIdentity
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.v1 import job_pb2, trainer_service_pb2

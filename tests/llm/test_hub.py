@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.tiny_llm import tiny_llama
-from tuneyard.llm.base_source import files_sha256
+from tuneyard.trainer.base_identity import files_sha256
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 CACHED = """

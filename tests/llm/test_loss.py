@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.support.tiny_llm import ARCHITECTURES, tiny_model
-from tuneyard.llm.adapters import add_adapter, trained_parameters
+from tuneyard.llm.adapters import add_adapter
 from tuneyard.llm.base_model import load_base
 from tuneyard.llm.config import LanguageModelConfig, Lora, MethodName
 from tuneyard.llm.decoder import decoder_of
 from tuneyard.llm.loss import loss_sums
 from tuneyard.llm.rows import IGNORED, Rows, Sample, micro_batches, pack
+from tuneyard.recipes.trained_weights import trained_parameters
 
 CPU = torch.device("cpu")
 FULL = LanguageModelConfig(base_model="tiny", method="full", precision="fp32")

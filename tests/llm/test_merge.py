@@ -15,13 +15,12 @@ from safetensors.torch import load_file, save_file
 from tests.support.tiny_llm import ARCHITECTURES, Architecture, tiny_llama, tiny_model
 from tuneyard.llm import merge_rows, shards
 from tuneyard.llm.adapters import add_adapter, save_adapter
-from tuneyard.llm.base_identity import BaseIdentity
 from tuneyard.llm.base_model import load_base, load_tokenizer
-from tuneyard.llm.base_source import files_sha256
 from tuneyard.llm.config import LanguageModelConfig, Lora, Quantization
 from tuneyard.llm.merge import merge
 from tuneyard.llm.merge_config import MergeConfig
 from tuneyard.llm.tokenizer_files import save_tokenizer
+from tuneyard.trainer.base_identity import BaseIdentity, files_sha256
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.fake_run import FakeRun
 

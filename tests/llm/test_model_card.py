@@ -1,8 +1,8 @@
 import json
 from typing import Any
 
-from tuneyard.llm.base_identity import BaseIdentity
 from tuneyard.llm.model_card import CardFacts, model_card
+from tuneyard.trainer.base_identity import BaseIdentity
 
 HUB = BaseIdentity(id="mistralai/Mistral-7B-v0.1", revision="abc123", sha256="f" * 64)
 

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tuneyard.llm.adapters import add_adapter, trained_parameters
+from tuneyard.llm.adapters import add_adapter
 from tuneyard.llm.base_model import load_base
 from tuneyard.llm.config import LanguageModelConfig, Lora
 from tuneyard.llm.optimizers import make_optimizer
+from tuneyard.recipes.trained_weights import trained_parameters
 
 Configure = Callable[..., LanguageModelConfig]
 CPU = torch.device("cpu")

@@ -13,12 +13,13 @@ from bitsandbytes.nn import Linear4bit
 from torch import Tensor, nn
 
 from tests.support.tiny_llm import tiny_model
-from tuneyard.llm.adapters import add_adapter, trained_parameters
+from tuneyard.llm.adapters import add_adapter
 from tuneyard.llm.base_model import load_base, load_model
 from tuneyard.llm.config import LanguageModelConfig, Quantization
 from tuneyard.llm.loss import loss_sums
 from tuneyard.llm.quantization import weight_bytes
 from tuneyard.llm.rows import Rows, Sample, micro_batches, pack
+from tuneyard.recipes.trained_weights import trained_parameters
 
 Configure = Callable[..., LanguageModelConfig]
 CPU = torch.device("cpu")

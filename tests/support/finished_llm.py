@@ -9,11 +9,10 @@ import torch
 
 from tests.support.tiny_llm import tiny_llama
 from tuneyard.llm.adapters import add_adapter, save_adapter
-from tuneyard.llm.base_identity import BaseIdentity
 from tuneyard.llm.base_model import load_base, load_tokenizer
-from tuneyard.llm.base_source import files_sha256
 from tuneyard.llm.config import LanguageModelConfig, Lora, Quantization
 from tuneyard.llm.tokenizer_files import save_tokenizer
+from tuneyard.trainer.base_identity import BaseIdentity, files_sha256
 from tuneyard.v1 import job_pb2, training_pb2
 
 BASE = "models/tiny"

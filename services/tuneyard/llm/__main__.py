@@ -5,10 +5,10 @@ from functools import partial
 
 from tuneyard.llm.catalogue import base_models
 from tuneyard.llm.estimate import estimate
-from tuneyard.llm.hub_places import HubPlaces
 from tuneyard.trainer.app import serve
 from tuneyard.trainer.config import load_config
 from tuneyard.trainer.family import TrainerFamily
+from tuneyard.trainer.hub_places import HubPlaces
 from tuneyard.trainer.speeds import SPEEDS_FILE
 from tuneyard.v1.training_pb2 import FAMILY_LLM, TASK_KIND_LANGUAGE_MODEL
 

@@ -14,14 +14,13 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import Parameter
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from tuneyard.llm.base_identity import BaseIdentity
 from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.llm.quantization import is_quantized
 from tuneyard.llm.targets import chosen_layers, leaf
+from tuneyard.trainer.base_identity import BaseIdentity
 from tuneyard.trainer.errors import RecipeError
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -80,28 +79,6 @@ def adapted_layers(model: PreTrainedModel, requested: tuple[str, ...]) -> list[s
             remedies=("Name layers that the model has, or all-linear.",),
         ) from error
     return chosen
-
-
-def trained_parameters(model: nn.Module) -> list[Parameter]:
-    """What the optimizer changes, in the model's order."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def adapter_state(model: nn.Module) -> dict[str, Tensor]:
-    """The trained weights by name, uncopied: for checkpoints, of adapters and of whole models alike."""
-    return {name: value.data for name, value in model.named_parameters() if value.requires_grad}
-
-
-@torch.no_grad()
-def load_adapter_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Puts back what `adapter_state` gave; raises ValueError where the names or shapes are others."""
-    own = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    if own.keys() != state.keys():
-        raise ValueError("other weights are trained")
-    for name, value in own.items():
-        if value.shape != state[name].shape:
-            raise ValueError(f"{name} has another shape")
-        value.copy_(state[name])
 
 
 @contextmanager

@@ -17,10 +17,11 @@ from transformers.utils import logging
 from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.llm.precision import Precision, base_dtype
 from tuneyard.llm.quantization import keep_weights_as_trained, loading_settings
-from tuneyard.llm.safe_config import check_folder, refused
+from tuneyard.llm.safe_config import check_folder
 from tuneyard.llm.tokenizer_files import load_tokenizer
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.oom import is_out_of_memory
+from tuneyard.trainer.safe_json import refused
 
 __all__ = ["load_base", "load_model", "load_tokenizer"]
 

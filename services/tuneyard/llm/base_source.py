@@ -1,13 +1,12 @@
 """Where a run's base model comes from: the store, else the hub at a pinned revision. Imports no torch."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuneyard.llm.base_identity import BaseIdentity
 from tuneyard.llm.config import LanguageModelConfig
-from tuneyard.llm.offline import stay_offline
+from tuneyard.trainer.base_identity import BaseIdentity, files_sha256
+from tuneyard.trainer.offline import stay_offline
 from tuneyard.trainer.run import Run
 
 
@@ -46,17 +45,6 @@ def _found(config: LanguageModelConfig, run: Run) -> FoundBase:
     folder, commit = cached_base(config.base_model, config.base_model_revision, run)
     identity = BaseIdentity(id=config.base_model, revision=commit, sha256=files_sha256(folder))
     return FoundBase(folder, identity, _dtype(folder))
-
-
-def files_sha256(folder: Path) -> str:
-    """The SHA-256 over a folder's files, in hex: the one that the store gives a model of these files."""
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    whole = hashlib.sha256()
-    for name in sorted(files):
-        with files[name].open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
-        whole.update(f"{digest.hexdigest()}  {name}\n".encode())
-    return whole.hexdigest()
 
 
 def _dtype(folder: Path) -> str:

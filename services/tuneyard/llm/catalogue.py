@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tuneyard.llm.hub_places import HubPlaces
 from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.llm.recommended import recommended_spec
 from tuneyard.llm.workload import sensible_devices
+from tuneyard.trainer.hub_places import HubPlaces
 from tuneyard.v1 import model_service_pb2, training_pb2
 
 RECOMMENDED = "mistral-7b"

@@ -25,10 +25,11 @@ from tuneyard.llm.folder_files import (
     TOKENIZER_SOURCES,
 )
 from tuneyard.llm.model_facts import ModelFacts
-from tuneyard.llm.safe_config import check_folder, refused
+from tuneyard.llm.safe_config import check_folder
 from tuneyard.llm.tokenizer_files import load_tokenizer
 from tuneyard.llm.weights_index import INDEX, SINGLE, WeightsIndex, read_index
 from tuneyard.trainer.convert_child import Converted, ModelFiles
+from tuneyard.trainer.safe_json import refused
 
 _DTYPES = {"F64": (8, "float64"), "F32": (4, "float32"), "F16": (2, "float16"), "BF16": (2, "bfloat16")}
 _WHOLE_FOLDER = "Import the whole folder again, as it was published."

@@ -18,11 +18,11 @@ from tuneyard.llm.evaluation import Evaluation, Evaluator
 from tuneyard.llm.finished import FinishedLanguageModel, StoredModel, base_gone, load_finished
 from tuneyard.llm.generation import context_length, generate_batch
 from tuneyard.llm.hub import cached_base
-from tuneyard.llm.offline import stay_offline
 from tuneyard.llm.text_scores import score_text
 from tuneyard.llm.token_cache import TokenizedSplit
 from tuneyard.llm.tokenizing import fingerprint, tokenize_split
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.offline import stay_offline
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.trainer.run import Result, Run
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from tuneyard.llm import catalogue
 from tuneyard.llm.folder_files import CONFIG, description_files, weight_files
-from tuneyard.llm.safe_config import check, read_json
+from tuneyard.llm.safe_config import check
 from tuneyard.trainer import hub_files
 from tuneyard.trainer.convert_child import ModelFiles
 from tuneyard.trainer.run import Run
+from tuneyard.trainer.safe_json import read_json
 
 
 def fetch(hub_id: str, folder: Path, *, revision: str = "") -> str:

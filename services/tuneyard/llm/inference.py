@@ -17,9 +17,9 @@ from tuneyard.llm.config import LanguageModelConfig, language_model_config
 from tuneyard.llm.finished import FinishedLanguageModel, StoredModel, base_gone, load_finished
 from tuneyard.llm.generation import Ending, context_length, stream
 from tuneyard.llm.hub import cached_base
-from tuneyard.llm.offline import stay_offline
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.finished_model import Answerer, BadInput, FinishedModel, InferenceError
+from tuneyard.trainer.offline import stay_offline
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.v1 import inference_service_pb2 as pb
 from tuneyard.v1.trainer_service_pb2 import StartRunRequest

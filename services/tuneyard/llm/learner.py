@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim import Optimizer
 
-from tuneyard.llm.adapters import adapter_state, load_adapter_state
 from tuneyard.recipes.checkpoint_state import load_training_state, save_tensors, unusable_checkpoint
 from tuneyard.recipes.counters import Counters
 from tuneyard.recipes.precision import Precision
 from tuneyard.recipes.random_states import random_states, set_random_states
+from tuneyard.recipes.trained_weights import adapter_state, load_adapter_state
 from tuneyard.trainer.curves import Curves
 
 _VERSION = 1

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from tuneyard.llm import meta_facts
-from tuneyard.llm.base_identity import BaseIdentity
 from tuneyard.llm.base_source import FoundBase, find_base
 from tuneyard.llm.finished import StoredModel, base_gone
 from tuneyard.llm.folder_files import SETTINGS, TEMPLATE, TOKENIZER, TOKENIZER_FILES
@@ -23,14 +22,15 @@ from tuneyard.llm.merge_card import merge_card
 from tuneyard.llm.merge_config import MergeConfig
 from tuneyard.llm.merge_proof import Proof, prove
 from tuneyard.llm.merge_rows import proof_rows
-from tuneyard.llm.offline import stay_offline
 from tuneyard.llm.shards import DTYPES, PlannedTensor, write_shards
 from tuneyard.llm.stored_adapter import read_adapter
 from tuneyard.llm.stored_names import stored_names
 from tuneyard.llm.streamed_model import TensorFiles
 from tuneyard.llm.templates import chat_template
 from tuneyard.llm.tokenizer_files import load_tokenizer
+from tuneyard.trainer.base_identity import BaseIdentity
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.offline import stay_offline
 from tuneyard.trainer.run import ArtifactKind, Result, Run
 
 _MEDIA_TYPES = {".json": "application/json", ".md": "text/markdown", ".jinja": "text/plain"}

@@ -1,8 +1,8 @@
 """The model card beside a merged model: what it is made of, how it was proved, how it is loaded."""
 
-from tuneyard.llm.base_identity import BaseIdentity
 from tuneyard.llm.merge_config import MergeConfig
 from tuneyard.llm.merge_proof import Proof
+from tuneyard.trainer.base_identity import BaseIdentity
 
 _LOADING = """\
 ```python

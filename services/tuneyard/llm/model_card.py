@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tuneyard.llm.base_identity import BaseIdentity
 from tuneyard.llm.config import LanguageModelConfig
+from tuneyard.trainer.base_identity import BaseIdentity
 
 _METHODS = {"full": "Full fine-tuning", "lora": "LoRA", "qlora": "QLoRA"}
 _METRICS = {"eval/loss": "loss", "eval/perplexity": "perplexity", "eval/token_accuracy": "token accuracy"}

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from tuneyard.llm.adapters import trained_parameters
 from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.recipes.optimization import allocate_state as allocate_torch_state
 from tuneyard.recipes.optimization import decay_groups
+from tuneyard.recipes.trained_weights import trained_parameters
 
 _BETAS = (0.9, 0.999)
 

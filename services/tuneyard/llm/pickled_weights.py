@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from tuneyard.llm.folder_files import PICKLE, PICKLE_INDEX
-from tuneyard.llm.safe_config import read_json, refused
 from tuneyard.llm.shards import DTYPES, PlannedTensor, write_shards
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.safe_json import read_json, refused
 
 
 def rewrite(source: Path, result: Path) -> None:

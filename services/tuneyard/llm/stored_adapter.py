@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tuneyard.llm.safe_config import read_json
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.safe_json import read_json
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."

@@ -5,7 +5,8 @@ from typing import Any, cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from tuneyard.llm.safe_config import check_folder, refused
+from tuneyard.llm.safe_config import check_folder
+from tuneyard.trainer.safe_json import refused
 
 _PAD_TOKENS = (
     "<pad>",

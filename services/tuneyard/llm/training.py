@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from tuneyard.llm.adapters import trained_parameters
 from tuneyard.llm.advice import fine_tuning_subject, out_of_memory
 from tuneyard.llm.answers import answer_all
 from tuneyard.llm.config import LanguageModelConfig
@@ -20,6 +19,7 @@ from tuneyard.llm.rows import Rows, SampleOrder, micro_batches, pack
 from tuneyard.recipes.course import Course, make_schedule
 from tuneyard.recipes.optimization import learning_rate, set_learning_rate
 from tuneyard.recipes.random_states import StepStart
+from tuneyard.recipes.trained_weights import trained_parameters
 from tuneyard.recipes.watch import TrainingWatch
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.last_good import LastGood

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneyard.llm.safe_config import read_json, refused
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.safe_json import read_json, refused
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
