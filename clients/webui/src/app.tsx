@@ -9,6 +9,7 @@ import { isEnded } from "./states";
 import { applyTheme, currentTheme, type Theme } from "./theme";
 import { Loading, Page } from "./ui/parts";
 
+const Job = lazy(() => import("./pages/job"));
 const Jobs = lazy(() => import("./pages/jobs"));
 const System = lazy(() => import("./pages/system"));
 
@@ -44,6 +45,7 @@ export function App() {
                 <Redirect to="/jobs" replace />
               </Route>
               <Route path="/jobs" component={Jobs} />
+              <Route path="/jobs/:id/:tab?" component={Job} />
               <Route path="/system" component={System} />
               <Route>
                 <Page title={t.notFound}>

@@ -64,5 +64,9 @@ export async function problemOf(response: Response): Promise<Problem> {
   return { title: response.statusText, status: response.status, detail: `HTTP ${response.status}` };
 }
 
+/** Where an artifact's bytes are. */
+export const artifactUrl = (job: string | undefined, path: string | undefined) =>
+  `/v1/${job}/artifacts/${(path ?? "").split("/").map(encodeURIComponent).join("/")}:download`;
+
 /** A name's last part: "jobs/abc" is "abc". */
 export const idOf = (name: string | undefined) => (name ?? "").slice((name ?? "").indexOf("/") + 1);
