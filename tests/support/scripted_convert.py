@@ -14,6 +14,8 @@ def convert(files: ModelFiles) -> Converted:
             raise RecipeError(
                 "these are no weights", reason="BASE_MODEL_UNAVAILABLE", remedies=("Try others.",)
             )
+        case "refuse kind":
+            raise RecipeError("models of this kind are not taken", reason="NOT_SUPPORTED")
         case "crash":
             os.abort()
         case "hang":

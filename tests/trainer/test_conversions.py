@@ -53,7 +53,11 @@ async def test_files_go_through_the_familys_module_and_back(conversions, store, 
 
 @pytest.mark.parametrize(
     ("script", "told"),
-    [("refuse", "these are no weights Try others."), ("crash", "cannot be read as a model")],
+    [
+        ("refuse", "these are no weights Try others."),
+        ("refuse kind", "models of this kind are not taken"),
+        ("crash", "cannot be read as a model"),
+    ],
 )
 async def test_a_refusal_and_a_crash_are_told_and_leave_nothing(
     conversions, store, tmp_path, script: str, told: str

@@ -111,7 +111,11 @@ class Conversions:
             _log.warning("conversion ended without an answer", code=code, stderr=told)
             raise TuneyardError("BASE_MODEL_UNAVAILABLE", "the files cannot be read as a model") from None
         if "reason" in answer:
-            raise TuneyardError(answer["reason"], answer["message"])
+            # NOT_SUPPORTED says that nothing is converted here: about these files it is a refusal like others.
+            reason = answer["reason"]
+            if reason == "NOT_SUPPORTED":
+                reason = "BASE_MODEL_UNAVAILABLE"
+            raise TuneyardError(reason, answer["message"])
         return answer
 
 
