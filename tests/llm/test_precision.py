@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> FakeRun:
 def test_the_processor_decides_what_auto_means(
     configure: Configure, run: FakeRun, monkeypatch: pytest.MonkeyPatch, has_bf16: bool, expected: str
 ) -> None:
-    monkeypatch.setattr("tuneyard.llm.precision.cpu_multiplies_bf16", lambda: has_bf16)
+    monkeypatch.setattr("tuneyard.recipes.precision.cpu_multiplies_bf16", lambda: has_bf16)
     assert choose_precision(configure(precision="auto"), CPU, run) == expected
     assert not run.all_of("warning")
 
@@ -32,7 +32,7 @@ def test_the_processor_decides_what_auto_means(
 def test_emulated_bf16_is_warned_of(
     configure: Configure, run: FakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuneyard.llm.precision.cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr("tuneyard.recipes.precision.cpu_multiplies_bf16", lambda: False)
     assert choose_precision(configure(precision="bf16"), CPU, run) == "bf16"
     assert [each["code"] for each in run.all_of("warning")] == ["slow_precision"]
 

@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from tuneyard.llm.config import LanguageModelConfig, MethodName
-from tuneyard.recipes.precision import Precision, cpu_multiplies_bf16, precision_of_cuda
+from tuneyard.recipes import precision as of_devices
+from tuneyard.recipes.precision import Precision
 from tuneyard.recipes.precision import autocast as autocast_of
-from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import Run
 
 __all__ = ["Precision", "autocast", "base_dtype", "choose_precision", "dtype_of"]
@@ -24,21 +24,10 @@ def choose_precision(config: LanguageModelConfig, device: torch.device, run: Run
 
     Raises RecipeError INVALID_FIELD for fp16 on the processor, which computes parts of it in fp32 and slowly.
     """
-    if config.precision == "fp16" and device.type == "cpu":
-        raise RecipeError(
-            "spec.hyperparameters.precision: fp16 needs an accelerator, and this run has the processor only.",
-            reason="INVALID_FIELD",
-            remedies=("Set precision to auto, bf16 or fp32.",),
-        )
+    chosen = of_devices.choose_precision(config.precision, device, run)
     if (bits := config.quantization) and bits.compute_dtype == "float16" and device.type == "cpu":
         run.warn("slow_precision", "The processor computes float16 slowly: unset bnb_4bit_compute_dtype.")
-    if config.precision == "auto":
-        if device.type == "cuda":
-            return precision_of_cuda(device)
-        return "bf16" if cpu_multiplies_bf16() else "fp32"
-    if config.precision == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
-        run.warn("slow_precision", "This processor has no bf16 arithmetic: it is emulated, and slow.")
-    return config.precision
+    return chosen
 
 
 def dtype_of(precision: Precision) -> torch.dtype:

@@ -1,0 +1,67 @@
+"""The optimizers that adapters and language models are trained with, their state allocated before the first
+step.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from torch.optim import SGD, AdamW, Optimizer
+
+from tuneyard.recipes.optimization import allocate_state as allocate_torch_state
+
+_BETAS = (0.9, 0.999)
+
+
+class OptimizerSettings(Protocol):
+    """What an optimizer depends on; the configs of these recipes have it."""
+
+    @property
+    def optimizer(self) -> str:
+        """ "adamw", "sgd", "adamw_8bit" or "paged_adamw_8bit"."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak."""
+        ...
+
+    @property
+    def momentum(self) -> float:
+        """Of SGD."""
+        ...
+
+
+def make_optimizer(
+    groups: Sequence[dict[str, Any]], settings: OptimizerSettings, device: torch.device
+) -> Optimizer:
+    """The optimizer over groups of weights with its state allocated: memory runs out here or not at all.
+
+    The 8-bit optimizers are bitsandbytes'; paged, their state moves to the host when the device is full, and
+    on the processor there is nothing to page. They keep fp32 state for weights of fewer than 4096 numbers.
+    """
+    if settings.optimizer in ("adamw_8bit", "paged_adamw_8bit"):
+        from bitsandbytes.optim.adamw import AdamW8bit, PagedAdamW8bit
+
+        paged = settings.optimizer == "paged_adamw_8bit" and device.type == "cuda"
+        kind = PagedAdamW8bit if paged else AdamW8bit
+        optimizer = cast(Optimizer, kind(list(groups), lr=settings.learning_rate, betas=_BETAS))
+        _allocate_8bit_state(optimizer)
+        return optimizer
+    made: Optimizer
+    if settings.optimizer == "sgd":
+        made = SGD(list(groups), lr=settings.learning_rate, momentum=settings.momentum, fused=True)
+    else:
+        made = AdamW(list(groups), lr=settings.learning_rate, betas=_BETAS, fused=True)
+    allocate_torch_state(made)
+    return made
+
+
+@torch.no_grad()
+def _allocate_8bit_state(optimizer: Any) -> None:
+    """bitsandbytes allocates at a weight's first update, so its own way of doing that is called here."""
+    optimizer.check_overrides()
+    optimizer.initialized = True
+    for group_index, group in enumerate(optimizer.param_groups):
+        for index, parameter in enumerate(group["params"]):
+            optimizer.init_state(group, parameter, group_index, index)
