@@ -95,8 +95,8 @@ def make_learner(
             data=data_identity(data, run.dataset().sha256),
             folder=run.work_dir / "best",
         )
-        if checkpoint:
-            learner.restore(checkpoint)
+        if checkpoint and saved:
+            learner.restore(checkpoint, saved)
             learner.counters.saved_step = learner.counters.step
         describe(config, learner, data, device=device, run=run)
     return learner

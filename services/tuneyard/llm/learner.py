@@ -7,6 +7,7 @@ base is in no checkpoint.
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,8 @@ class Learner:
             folder / _STATE,
         )
 
-    def restore(self, folder: Path) -> None:
-        """Goes on where `save` was called; raises RecipeError CHECKPOINT_CORRUPT."""
-        state = load_state(folder)
+    def restore(self, folder: Path, state: Mapping[str, Any]) -> None:
+        """Goes on where `save` was called; `state` is the folder's, loaded. Raises CHECKPOINT_CORRUPT."""
         try:
             if state["data"] != self.data:
                 raise ValueError("made with other samples")
