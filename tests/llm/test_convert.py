@@ -81,6 +81,16 @@ def test_exact_facts_equal_those_of_the_config(
     assert counted is not None
     assert (exact.parameters, exact.tied_embeddings) == (counted.parameters, counted.tied_embeddings)
     assert exact.linear_parameters == counted.linear_parameters
+    assert exact.attention_dropout == counted.attention_dropout
+
+
+@pytest.mark.parametrize(("architecture", "name"), [("gpt2", "attn_pdrop"), ("llama", "attention_dropout")])
+def test_exact_facts_tell_the_dropout_of_attention(
+    imported: Imported, tmp_path: Path, architecture: Architecture, name: str
+) -> None:
+    folder = tiny_model(tmp_path / "model", architecture)
+    edit(folder / "config.json", **{name: 0.3})
+    assert ModelFacts.from_json(imported(folder)[0].facts).attention_dropout == 0.3
 
 
 def test_shards_are_linked_with_their_index(imported: Imported, folder: Path) -> None:

@@ -17,6 +17,7 @@ from tuneyard.llm.targets import leaf
 
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 _WIDTHS = ("intermediate_size", "n_inner", "ffn_dim")
+_ATTENTION_DROPOUTS = ("attention_dropout", "attn_pdrop")
 _SHOWN = 5
 
 
@@ -92,7 +93,13 @@ def facts_of(model: PreTrainedModel, *, dtype_bytes: int) -> ModelFacts:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         dtype_bytes=dtype_bytes,
         linears=linears,
+        attention_dropout=_attention_dropout(config),
     )
+
+
+def _attention_dropout(config: Any) -> float:
+    found = (getattr(config, name, None) for name in _ATTENTION_DROPOUTS)
+    return next((float(value) for value in found if isinstance(value, int | float)), 0.0)
 
 
 def _linears(model: nn.Module, head: nn.Module | None) -> tuple[Linears, ...]:
