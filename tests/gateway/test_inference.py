@@ -15,6 +15,7 @@ from tuneyard.v1.inference_service_pb2 import ClassifyRequest, DetectRequest, Ge
 
 VISION, LLM = training_pb2.FAMILY_VISION, training_pb2.FAMILY_LLM
 CLASSIFIER = training_pb2.TrainingSpec(image_classifier=training_pb2.ImageClassifier())
+_PATIENCE_SECONDS = 60
 
 
 class Jobs:
@@ -72,8 +73,11 @@ async def second() -> AsyncIterator[FakeTrainer]:
 
 async def reached(*fakes: FakeTrainer, family: "training_pb2.Family.ValueType" = VISION) -> Trainers:
     trainers = Trainers([TrainerAddress(family, await fake.start()) for fake in fakes])
-    for link in trainers.links:
-        assert await link.refresh()
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        for link in trainers.links:
+            # On a busy machine a connection may take longer than one refresh waits.
+            while not await link.refresh():
+                await asyncio.sleep(0.05)
     return trainers
 
 

@@ -17,6 +17,7 @@ from tuneyard.v1 import system_pb2, training_pb2
 from tuneyard.v1 import trainer_service_pb2 as pb
 
 VISION = training_pb2.FAMILY_VISION
+_PATIENCE_SECONDS = 60
 
 
 def details_of(code: grpc.StatusCode, message: str) -> bytes:
@@ -43,8 +44,11 @@ async def sound() -> AsyncIterator[FakeTrainer]:
 async def connected(*fakes: FakeTrainer) -> AsyncIterator[Trainers]:
     """All of the fakes, and each was reached."""
     trainers = Trainers([TrainerAddress(VISION, await fake.start()) for fake in fakes])
-    for link in trainers.links:
-        assert await link.refresh()
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        for link in trainers.links:
+            # On a busy machine a connection may take longer than one refresh waits.
+            while not await link.refresh():
+                await asyncio.sleep(0.05)
     yield trainers
     await trainers.close()
 
