@@ -53,6 +53,21 @@ def test_a_text_beside_the_image_counts_before_metadata_unless_it_is_empty(
     assert captions(index(write_folder(files))) == {"1.png": "own", "2.png": "meta"}
 
 
+def test_names_in_metadata_may_differ_in_capitals(write_folder: Write, draw: Draw) -> None:
+    files = {
+        "IMG_1.PNG": draw(1),
+        "2.png": draw(2),
+        "metadata.csv": b"file_name,text\nimg_1.png,a\n2.png,b\n",
+    }
+    assert captions(index(write_folder(files))) == {"IMG_1.PNG": "a", "2.png": "b"}
+
+
+def test_boxes_do_not_pass_for_captions(write_folder: Write) -> None:
+    files = clean_set()
+    files |= {name: b"0 0.5 0.5 0.1 0.1\n" for name in files if name.endswith(".txt")}
+    assert check(write_folder(files), format=FORMAT).counts == {"FORMAT_SEEMS_OTHER": 1}
+
+
 def test_kohyas_folders_say_repeats_prompts_and_class_images(write_folder: Write, draw: Draw) -> None:
     names = ["img/10_sks dog/1.png", "img/10_sks dog/more/2.png", "img/plain/3.png", "reg/2_dog/4.png"]
     found = index(write_folder({name: draw(seed) for seed, name in enumerate(names)}))

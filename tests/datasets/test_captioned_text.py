@@ -3,7 +3,7 @@
 import pytest
 
 from tuneyard.datasets import Code
-from tuneyard.datasets.captioned_text import MAX_CAPTION_BYTES, estimated_tokens, read_caption
+from tuneyard.datasets.captioned_text import MAX_CAPTION_BYTES, caption_of, estimated_tokens, read_caption
 
 COUNTED = {
     "a photo of sks dog": 7,
@@ -32,6 +32,10 @@ def test_an_empty_caption_is_its_two_marks() -> None:
 def test_lines_and_white_space_become_one_line() -> None:
     caption = read_caption(b"\xef\xbb\xbf a  cat,\r\n\n\ton a mat \n")
     assert (caption.text, caption.lines, caption.problem) == ("a cat, on a mat", 2, None)
+
+
+def test_what_no_tokenizer_takes_is_left_out() -> None:
+    assert caption_of("a\x1b[31m \ud800cat\0").text == "a[31m ?cat"
 
 
 @pytest.mark.parametrize(

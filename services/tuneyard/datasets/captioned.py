@@ -15,6 +15,7 @@ from tuneyard.datasets.codes import Code
 from tuneyard.datasets.duplicates import content_groups
 from tuneyard.datasets.image_head import upright_size
 from tuneyard.datasets.jsonl_lines import FileUnusable
+from tuneyard.datasets.names import identity
 from tuneyard.datasets.report import Report
 from tuneyard.datasets.source import FolderSource, Source
 from tuneyard.datasets.split import stratified_split
@@ -166,7 +167,8 @@ def read_captions(source: Source, layout: Layout) -> Captions:
             if file not in shared:
                 shared[file] = read_caption(source.read(file))
             written.setdefault(image, []).append(Written(shared[file], file, 1))
-    known = {*layout.images, *layout.outside, *layout.turned_off}
+    # What was written on Windows or macOS may differ in capitals.
+    known = {identity(name): name for name in (*layout.outside, *layout.turned_off, *layout.images)}
     unusable: dict[str, FileUnusable] = {}
     absent, repeated, broken = [list[tuple[str, Row]]() for _ in range(3)]
     described = set[str]()
@@ -174,17 +176,18 @@ def read_captions(source: Source, layout: Layout) -> Captions:
     for file in layout.metadata:
         for row in _usable_rows(source, file, unusable):
             total += 1
+            named = row.image if row.image in layout.places else known.get(identity(row.image))
             if row.problem:
                 broken.append((file, row))
-            elif row.image not in known:
+            elif named is None:
                 absent.append((file, row))
-            elif row.image in described:
+            elif named in described:
                 repeated.append((file, row))
             else:
-                described.add(row.image)
-                if row.image in layout.places:
+                described.add(named)
+                if named in layout.places:
                     here = Written(caption_of(row.text), file, row.line)
-                    written.setdefault(row.image, []).append(here)
+                    written.setdefault(named, []).append(here)
     return Captions(
         by_image={image: _counting(found) for image, found in written.items()},
         passed_over={image: _others(found) for image, found in written.items() if len(found) > 1},

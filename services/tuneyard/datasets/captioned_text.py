@@ -17,6 +17,7 @@ MAX_CAPTION_BYTES = 64 << 10
 
 # What CLIP's tokenizer takes apart before it looks for pieces of words: digits stand alone.
 _PIECES = re.compile(r"[^\W\d_]+|\d|[^\s\w]+|_+")
+_UNSEEN = dict.fromkeys(range(32)) | {ord(white): white for white in "\t\n\v\f\r"} | {0x7F: None}
 _LONG_WORD = 9
 """Letters up to which a word is nearly always one token."""
 _LETTERS_PER_TOKEN = 4
@@ -52,8 +53,10 @@ def read_caption(data: bytes) -> Caption:
 
 
 def caption_of(text: str) -> Caption:
-    """The caption that a text is: its lines joined, white space made single."""
-    lines = [" ".join(line.split()) for line in text.splitlines()]
+    """The caption that a text is: its lines joined, white space made single, control characters left out."""
+    # Escapes in JSON can spell halves of characters, which no tokenizer takes.
+    whole = text.encode("utf-8", "replace").decode().translate(_UNSEEN)
+    lines = [" ".join(line.split()) for line in whole.splitlines()]
     kept = [line for line in lines if line]
     return Caption(" ".join(kept), lines=max(1, len(kept)))
 

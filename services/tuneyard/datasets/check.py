@@ -71,10 +71,21 @@ def check(
     try:
         with _open(path, format, limits, progress) as source:
             report = _inspect_without(source, format, exclusion, progress)
-            return _with_other_format(report, guess(source)) if report.has_errors else report
+            return _with_other_format(report, _doubt(source, report))
     except ArchiveError as error:
         report = Report.of_failure(format, Finding.of(error.code, error.message, path=error.member))
         return _with_other_format(report, guess_format(path, limits=limits))
+
+
+def _doubt(source: Source, report: Report) -> Guess | None:
+    """What the dataset looks like, where its report lets one doubt the format."""
+    if report.has_errors:
+        return guess(source)
+    if report.format == captioned.FORMAT:
+        # Boxes pass for captions without any error.
+        found = guess(source)
+        return found if found is not None and found.format == yolo.FORMAT else None
+    return None
 
 
 def _open(path: Path, format: str, limits: ArchiveLimits, progress: ProgressCallback | None) -> Source:

@@ -83,7 +83,7 @@ def frame(image: Image.Image, framing: Framing) -> Framed:
     width = max(bucket.width, round(image.width * scale))
     height = max(bucket.height, round(image.height * scale))
     # Lanczos, as the recipes of the base models: it keeps detail that bilinear scaling smears.
-    scaled = image.resize((width, height), Image.Resampling.LANCZOS)
+    scaled = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
     if framing.flip:
         scaled = scaled.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     left = round((width - bucket.width) * framing.across)
