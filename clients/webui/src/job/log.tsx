@@ -63,9 +63,9 @@ export function Log({ view }: { view: JobView }) {
       {lines.length === 0 ? (
         <p className="muted">{t.job.noLines}</p>
       ) : (
+        <div className="log">
         <VList
           ref={list}
-          className="log"
           onScroll={(offset) => {
             const handle = list.current;
             if (handle) setFollowing(offset >= handle.scrollSize - handle.viewportSize - 40);
@@ -79,6 +79,7 @@ export function Log({ view }: { view: JobView }) {
             </div>
           ))}
         </VList>
+        </div>
       )}
     </div>
   );

@@ -10,11 +10,17 @@ import { Button } from "../ui/parts";
 
 type Leaf = [path: string, value: string];
 
+const PREFIXES =
+  /^(LEARNING_RATE_SCHEDULE|PRECISION|OPTIMIZER|FINE_TUNING_METHOD|COMPUTE_DTYPE|QUANT_TYPE|TRAIN_ON|PREDICTION_TYPE|EXPORT_FORMAT)_/;
+
+/** An enum's value as people write it: "cosine". */
+const plain = (value: string) => (PREFIXES.test(value) ? value.replace(PREFIXES, "").toLowerCase().replaceAll("_", "-") : value);
+
 function leaves(value: unknown, prefix = ""): Leaf[] {
   if (Array.isArray(value)) return [[prefix, value.join(", ")]];
   if (typeof value === "object" && value !== null)
     return Object.entries(value).flatMap(([name, inner]) => leaves(inner, prefix ? `${prefix}.${name}` : name));
-  return [[prefix, String(value)]];
+  return [[prefix, plain(String(value))]];
 }
 
 export function Settings({ job }: { job: JobJson }) {
