@@ -2,7 +2,8 @@ import httpx
 import pytest
 
 from tests.support.fake_gateway import FakeGateway
-from tuneyard.v1 import artifact_service_pb2, event_pb2
+from tuneyard.rpc.errors import TuneyardError
+from tuneyard.v1 import artifact_service_pb2, dataset_service_pb2, event_pb2
 
 CONTENT = b"0123456789"
 
@@ -84,3 +85,34 @@ async def test_a_datasets_bytes_go_on_at_their_offset(http: httpx.AsyncClient, g
 async def test_a_content_range_that_is_none_is_400(http: httpx.AsyncClient, text: str) -> None:
     answer = await http.put("/v1/datasets/d:upload", content=b"x", headers={"Content-Range": text})
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "is_saved"),
+    [
+        ("train/cat/1.PNG", "image/png", False),
+        ("labels/1.txt", "text/plain; charset=utf-8", False),
+        ("train/x.svg", "application/octet-stream", True),
+        ("train/x.html", "application/octet-stream", True),
+    ],
+)
+async def test_a_datasets_file_is_shown_where_that_is_harmless(
+    http: httpx.AsyncClient, gateway: FakeGateway, path: str, media_type: str, is_saved: bool
+) -> None:
+    def download(request, context):
+        assert (request.name, request.path) == ("datasets/d", path)
+        yield dataset_service_pb2.DownloadDatasetFileResponse(chunk=CONTENT)
+
+    gateway.on("DownloadDatasetFile", download)
+    answer = await http.get(f"/v1/datasets/d/files/{path}:download")
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+    assert answer.headers["content-type"] == media_type
+    assert ("attachment" in answer.headers.get("content-disposition", "")) is is_saved
+
+
+async def test_a_file_that_is_not_there_is_a_problem_and_no_picture(
+    http: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    gateway.fail("DownloadDatasetFile", TuneyardError("INVALID_FIELD", "no such file"))
+    answer = await http.get("/v1/datasets/d/files/x.png:download")
+    assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_FIELD")

@@ -11,13 +11,39 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tuneyard.client import AsyncClient, errors
-from tuneyard.v1.dataset_service_pb2 import UploadDatasetResponse
+from tuneyard.v1.dataset_service_pb2 import (
+    DESCRIPTOR,
+    DownloadDatasetFileRequest,
+    DownloadDatasetFileResponse,
+    UploadDatasetResponse,
+)
 from tuneyard.web import problems
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})?/(\d{1,18}|\*)")
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})?")
 # Shown by a browser where it is opened; everything else, HTML and SVG above all, is only ever saved.
-_SHOWN: Final = ("image/png", "image/jpeg", "image/webp", "application/json", "text/plain", "text/markdown")
+_SHOWN: Final = (
+    "image/png",
+    "image/jpeg",
+    "image/webp",
+    "image/gif",
+    "image/bmp",
+    "application/json",
+    "text/plain",
+    "text/markdown",
+)
+_OF_EXTENSION: Final = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "bmp": "image/bmp",
+    "txt": "text/plain",
+    "jsonl": "text/plain",
+    "json": "application/json",
+}
+_DOWNLOAD_FILE: Final = DESCRIPTOR.services_by_name["DatasetService"].methods_by_name["DownloadDatasetFile"]
 
 
 class Transfers:
@@ -54,6 +80,28 @@ class Transfers:
             return await self._file(job, path, request)
         except errors.TuneyardError as error:
             return problems.answer_error(error)
+
+    async def get_dataset_file(self, request: Request) -> Response:
+        """GET /v1/datasets/{dataset}/files/{path}:download: a file as it lies in the uploaded bytes."""
+        path = request.path_params["path"]
+        asked = DownloadDatasetFileRequest(name=f"datasets/{request.path_params['dataset']}", path=path)
+        chunks = self._dataset_chunks(asked)
+        try:
+            first = await _first(chunks)
+        except errors.TuneyardError as error:
+            return problems.answer_error(error)
+        media_type = _OF_EXTENSION.get(path.rpartition(".")[2].lower(), "application/octet-stream")
+        # A dataset's bytes never change; its id may be used again, but hardly within an hour.
+        headers = {"Cache-Control": "private, max-age=3600"}
+        if media_type not in _SHOWN:
+            headers |= _saved_as(path.rpartition("/")[2])
+        return StreamingResponse(_rest(first, chunks), media_type=media_type, headers=headers)
+
+    async def _dataset_chunks(self, request: DownloadDatasetFileRequest) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._client.raw.stream(_DOWNLOAD_FILE, request)) as responses:
+            async for response in responses:
+                assert isinstance(response, DownloadDatasetFileResponse)
+                yield response.chunk
 
     async def _folder(self, job: str, path: str) -> Response:
         chunks = self._client.artifacts.stream(job, path)

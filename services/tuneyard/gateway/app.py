@@ -24,6 +24,7 @@ from tuneyard.gateway.check_process import ValidationLimits
 from tuneyard.gateway.clock import utc_now
 from tuneyard.gateway.config import GatewayConfig
 from tuneyard.gateway.controller import Controller, ControllerSettings
+from tuneyard.gateway.dataset_files import DatasetFiles
 from tuneyard.gateway.dataset_library import DatasetLibrary
 from tuneyard.gateway.datasets import DatasetRepository
 from tuneyard.gateway.db import Database
@@ -191,6 +192,7 @@ class Gateway:
             validator=validator,
             new_id=new_id,
         )
+        dataset_files = DatasetFiles(repository=datasets, store=store)
         merged = MergedModels(jobs=jobs, models=models, store=store, sources=sources)
         imports = ModelImports(
             repository=models,
@@ -235,7 +237,7 @@ class Gateway:
             ),
             server.grpc,
         )
-        add_DatasetServiceServicer_to_server(DatasetServicer(dataset_library), server.grpc)
+        add_DatasetServiceServicer_to_server(DatasetServicer(dataset_library, dataset_files), server.grpc)
         add_ModelServiceServicer_to_server(ModelServicer(model_library), server.grpc)
         add_ArtifactServiceServicer_to_server(
             ArtifactServicer(ArtifactLibrary(jobs=jobs, store=store)), server.grpc

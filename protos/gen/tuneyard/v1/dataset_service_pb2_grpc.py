@@ -75,6 +75,21 @@ class DatasetServiceStub(object):
                 request_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetsRequest.SerializeToString,
                 response_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetsResponse.FromString,
                 _registered_method=True)
+        self.ListDatasetFiles = channel.unary_unary(
+                '/tuneyard.v1.DatasetService/ListDatasetFiles',
+                request_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetFilesRequest.SerializeToString,
+                response_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetFilesResponse.FromString,
+                _registered_method=True)
+        self.DownloadDatasetFile = channel.unary_stream(
+                '/tuneyard.v1.DatasetService/DownloadDatasetFile',
+                request_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.DownloadDatasetFileRequest.SerializeToString,
+                response_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.DownloadDatasetFileResponse.FromString,
+                _registered_method=True)
+        self.ReadDatasetLines = channel.unary_unary(
+                '/tuneyard.v1.DatasetService/ReadDatasetLines',
+                request_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.ReadDatasetLinesRequest.SerializeToString,
+                response_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.ReadDatasetLinesResponse.FromString,
+                _registered_method=True)
         self.DeleteDataset = channel.unary_unary(
                 '/tuneyard.v1.DatasetService/DeleteDataset',
                 request_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.DeleteDatasetRequest.SerializeToString,
@@ -146,6 +161,28 @@ class DatasetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDatasetFiles(self, request, context):
+        """Lists the files of a dataset whose bytes are all here, by path, as findings name them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadDatasetFile(self, request, context):
+        """Streams one file of a dataset as it lies in the uploaded bytes, of at most 256 MiB: to look at what a finding is
+        about. Over HTTP: GET /v1/datasets/{dataset}/files/{path}:download.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadDatasetLines(self, request, context):
+        """Returns lines of a text file of a dataset; of long lines only the beginning.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteDataset(self, request, context):
         """Deletes a dataset. Refused while a job that waits or runs uses it.
         """
@@ -195,6 +232,21 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.ListDatasets,
                     request_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetsRequest.FromString,
                     response_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetsResponse.SerializeToString,
+            ),
+            'ListDatasetFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDatasetFiles,
+                    request_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetFilesRequest.FromString,
+                    response_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetFilesResponse.SerializeToString,
+            ),
+            'DownloadDatasetFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadDatasetFile,
+                    request_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.DownloadDatasetFileRequest.FromString,
+                    response_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.DownloadDatasetFileResponse.SerializeToString,
+            ),
+            'ReadDatasetLines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadDatasetLines,
+                    request_deserializer=tuneyard_dot_v1_dot_dataset__service__pb2.ReadDatasetLinesRequest.FromString,
+                    response_serializer=tuneyard_dot_v1_dot_dataset__service__pb2.ReadDatasetLinesResponse.SerializeToString,
             ),
             'DeleteDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteDataset,
@@ -419,6 +471,87 @@ class DatasetService(object):
             '/tuneyard.v1.DatasetService/ListDatasets',
             tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetsRequest.SerializeToString,
             tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDatasetFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tuneyard.v1.DatasetService/ListDatasetFiles',
+            tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetFilesRequest.SerializeToString,
+            tuneyard_dot_v1_dot_dataset__service__pb2.ListDatasetFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadDatasetFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tuneyard.v1.DatasetService/DownloadDatasetFile',
+            tuneyard_dot_v1_dot_dataset__service__pb2.DownloadDatasetFileRequest.SerializeToString,
+            tuneyard_dot_v1_dot_dataset__service__pb2.DownloadDatasetFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadDatasetLines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tuneyard.v1.DatasetService/ReadDatasetLines',
+            tuneyard_dot_v1_dot_dataset__service__pb2.ReadDatasetLinesRequest.SerializeToString,
+            tuneyard_dot_v1_dot_dataset__service__pb2.ReadDatasetLinesResponse.FromString,
             options,
             channel_credentials,
             insecure,

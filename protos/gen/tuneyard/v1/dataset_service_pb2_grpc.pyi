@@ -56,6 +56,14 @@ class DatasetServiceStub:
     """Returns one dataset with its report."""
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]
     """Lists datasets, newest first, without findings and lists of files."""
+    ListDatasetFiles: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetFilesRequest, _dataset_service_pb2.ListDatasetFilesResponse]
+    """Lists the files of a dataset whose bytes are all here, by path, as findings name them."""
+    DownloadDatasetFile: _grpc.UnaryStreamMultiCallable[_dataset_service_pb2.DownloadDatasetFileRequest, _dataset_service_pb2.DownloadDatasetFileResponse]
+    """Streams one file of a dataset as it lies in the uploaded bytes, of at most 256 MiB: to look at what a finding is
+    about. Over HTTP: GET /v1/datasets/{dataset}/files/{path}:download.
+    """
+    ReadDatasetLines: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.ReadDatasetLinesRequest, _dataset_service_pb2.ReadDatasetLinesResponse]
+    """Returns lines of a text file of a dataset; of long lines only the beginning."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]
     """Deletes a dataset. Refused while a job that waits or runs uses it."""
 
@@ -87,6 +95,14 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Returns one dataset with its report."""
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """Lists datasets, newest first, without findings and lists of files."""
+    ListDatasetFiles: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetFilesRequest, _dataset_service_pb2.ListDatasetFilesResponse]  # type: ignore[assignment]
+    """Lists the files of a dataset whose bytes are all here, by path, as findings name them."""
+    DownloadDatasetFile: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.DownloadDatasetFileRequest, _dataset_service_pb2.DownloadDatasetFileResponse]  # type: ignore[assignment]
+    """Streams one file of a dataset as it lies in the uploaded bytes, of at most 256 MiB: to look at what a finding is
+    about. Over HTTP: GET /v1/datasets/{dataset}/files/{path}:download.
+    """
+    ReadDatasetLines: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ReadDatasetLinesRequest, _dataset_service_pb2.ReadDatasetLinesResponse]  # type: ignore[assignment]
+    """Returns lines of a text file of a dataset; of long lines only the beginning."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
     """Deletes a dataset. Refused while a job that waits or runs uses it."""
 
@@ -163,6 +179,32 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_service_pb2.ListDatasetsResponse, _abc.Awaitable[_dataset_service_pb2.ListDatasetsResponse]]:
         """Lists datasets, newest first, without findings and lists of files."""
+
+    @_abc_1.abstractmethod
+    def ListDatasetFiles(
+        self,
+        request: _dataset_service_pb2.ListDatasetFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.ListDatasetFilesResponse, _abc.Awaitable[_dataset_service_pb2.ListDatasetFilesResponse]]:
+        """Lists the files of a dataset whose bytes are all here, by path, as findings name them."""
+
+    @_abc_1.abstractmethod
+    def DownloadDatasetFile(
+        self,
+        request: _dataset_service_pb2.DownloadDatasetFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_dataset_service_pb2.DownloadDatasetFileResponse], _abc.AsyncIterator[_dataset_service_pb2.DownloadDatasetFileResponse]]:
+        """Streams one file of a dataset as it lies in the uploaded bytes, of at most 256 MiB: to look at what a finding is
+        about. Over HTTP: GET /v1/datasets/{dataset}/files/{path}:download.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadDatasetLines(
+        self,
+        request: _dataset_service_pb2.ReadDatasetLinesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.ReadDatasetLinesResponse, _abc.Awaitable[_dataset_service_pb2.ReadDatasetLinesResponse]]:
+        """Returns lines of a text file of a dataset; of long lines only the beginning."""
 
     @_abc_1.abstractmethod
     def DeleteDataset(

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from tuneyard.gateway.dataset_files import DatasetFiles
 from tuneyard.gateway.dataset_library import DatasetLibrary
 from tuneyard.gateway.servicers.principal import idempotency_key
 from tuneyard.gateway.servicers.streams import chunks, take_header
@@ -15,8 +16,9 @@ from tuneyard.v1 import dataset_service_pb2_grpc
 class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     """Takes datasets in and validates them."""
 
-    def __init__(self, library: DatasetLibrary) -> None:
+    def __init__(self, library: DatasetLibrary, files: DatasetFiles) -> None:
         self._library = library
+        self._files = files
 
     async def CreateDataset(
         self, request: pb.CreateDatasetRequest, context: Context
@@ -72,6 +74,26 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     ) -> pb.ListDatasetsResponse:
         check(request)
         return await self._library.list(request)
+
+    async def ListDatasetFiles(
+        self, request: pb.ListDatasetFilesRequest, context: Context
+    ) -> pb.ListDatasetFilesResponse:
+        check(request)
+        names.dataset_id(request.parent, field="parent")
+        return await self._files.list(request)
+
+    async def DownloadDatasetFile(
+        self, request: pb.DownloadDatasetFileRequest, context: Context
+    ) -> AsyncIterator[pb.DownloadDatasetFileResponse]:
+        check(request)
+        async for response in self._files.download(request.name, request.path):
+            yield response
+
+    async def ReadDatasetLines(
+        self, request: pb.ReadDatasetLinesRequest, context: Context
+    ) -> pb.ReadDatasetLinesResponse:
+        check(request)
+        return await self._files.lines(request)
 
     async def DeleteDataset(
         self, request: pb.DeleteDatasetRequest, context: Context
