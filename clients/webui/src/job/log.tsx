@@ -86,7 +86,7 @@ export function Log({ view }: { view: JobView }) {
 }
 
 function lineOf(event: JobEventJson): Line {
-  const time = event.time ? new Date(event.time).toLocaleTimeString() : "";
+  const time = event.time ? new Date(event.time).toLocaleTimeString(document.documentElement.lang, { hour12: false }) : "";
   const key = event.sequence ?? "";
   if (event.log) {
     const level = (event.log.level ?? "LOG_LEVEL_INFO").replace("LOG_LEVEL_", "").toLowerCase();
