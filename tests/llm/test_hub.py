@@ -22,8 +22,8 @@ from pathlib import Path
 from tuneyard.llm.hub import cached_base
 from tuneyard.trainer.fake_run import FakeRun
 run = FakeRun(root=Path(sys.argv[1]))
-folder, commit = cached_base(sys.argv[2], "", run)
-again, _ = cached_base(sys.argv[2], "", run)
+folder, commit = cached_base(sys.argv[2], "", run.cached)
+again, _ = cached_base(sys.argv[2], "", run.cached)
 print(commit, folder, folder == again)
 """
 FETCHED = """

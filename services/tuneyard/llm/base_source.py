@@ -42,7 +42,7 @@ def _found(config: LanguageModelConfig, run: Run) -> FoundBase:
         return FoundBase(folder, identity, _dtype(folder))
     from tuneyard.llm.hub import cached_base
 
-    folder, commit = cached_base(config.base_model, config.base_model_revision, run)
+    folder, commit = cached_base(config.base_model, config.base_model_revision, run.cached)
     identity = BaseIdentity(id=config.base_model, revision=commit, sha256=files_sha256(folder))
     return FoundBase(folder, identity, _dtype(folder))
 

@@ -15,9 +15,8 @@ from tuneyard.llm.evaluate_config import EvaluateConfig
 from tuneyard.llm.evaluate_report import Answered, Measured, save_report
 from tuneyard.llm.evaluate_samples import MeasuredExamples, measured_examples
 from tuneyard.llm.evaluation import Evaluation, Evaluator
-from tuneyard.llm.finished import FinishedLanguageModel, StoredModel, base_gone, load_finished
+from tuneyard.llm.finished import FinishedLanguageModel, StoredModel, hub_base, load_finished
 from tuneyard.llm.generation import context_length, generate_batch
-from tuneyard.llm.hub import cached_base
 from tuneyard.llm.text_scores import score_text
 from tuneyard.llm.token_cache import TokenizedSplit
 from tuneyard.llm.tokenizing import fingerprint, tokenize_split
@@ -226,12 +225,7 @@ def base_folder(stored: StoredModel, source: LanguageModelConfig, run: Run) -> P
     """
     folder = run.model_files()
     if folder is None:
-        if source.base_model.startswith("models/"):
-            raise base_gone(source)
-        folder, commit = cached_base(source.base_model, source.base_model_revision, run)
-        trained_on = (stored.manifest.get("base") or {}).get("revision") or commit
-        if commit != trained_on:
-            folder, _ = cached_base(source.base_model, trained_on, run)
+        folder = hub_base(stored, source, run.cached)
     else:
         facts = run.manifest().get("base_model") or {}
         stored.require_base(facts.get("sha256", ""), name=source.base_model)

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from tuneyard.llm.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, without_adapter
 from tuneyard.llm.base_model import load_model
 from tuneyard.llm.config import LanguageModelConfig
+from tuneyard.llm.hub import Cached, cached_base
 from tuneyard.llm.precision import Precision, autocast, base_dtype, dtype_of
 from tuneyard.llm.quantization import loading_settings
 from tuneyard.llm.templates import ChatTemplate, chat_template
@@ -159,6 +160,20 @@ def base_gone(config: LanguageModelConfig) -> RecipeError:
         reason="BASE_MODEL_UNAVAILABLE",
         remedies=(f"Import it again under the same name: {config.base_model.removeprefix('models/')}.",),
     )
+
+
+def hub_base(stored: StoredModel, config: LanguageModelConfig, cached: Cached | None) -> Path:
+    """The files of a base that is not in the store, as it was trained on: what is cached of it, or the hub's.
+
+    Raises RecipeError BASE_MODEL_UNAVAILABLE.
+    """
+    if cached is None or config.base_model.startswith("models/"):
+        raise base_gone(config)
+    folder, commit = cached_base(config.base_model, config.base_model_revision, cached)
+    trained_on = (stored.manifest.get("base") or {}).get("revision") or commit
+    if commit != trained_on:
+        folder, _ = cached_base(config.base_model, trained_on, cached)
+    return folder
 
 
 def _template_name(stored: StoredModel, config: LanguageModelConfig) -> str:

@@ -1,7 +1,7 @@
 """Language models from a hub: which files are fetched, and a run's copy of a base outside of the store."""
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from tuneyard.llm import catalogue
@@ -9,8 +9,11 @@ from tuneyard.llm.folder_files import CONFIG, description_files, weight_files
 from tuneyard.llm.safe_config import check
 from tuneyard.trainer import hub_files
 from tuneyard.trainer.convert_child import ModelFiles
-from tuneyard.trainer.run import Run
+from tuneyard.trainer.hub_places import HUB_CACHE, cache_key
 from tuneyard.trainer.safe_json import read_json
+
+Cached = Callable[[str, str, Callable[[Path], None]], Path]
+"""As `Run.cached`; a finished model that is tried has it too."""
 
 
 def fetch(hub_id: str, folder: Path, *, revision: str = "") -> str:
@@ -35,7 +38,7 @@ def fetch(hub_id: str, folder: Path, *, revision: str = "") -> str:
     return hub_files.fetch(hub_id, folder, choose=everything, revision=commit)
 
 
-def cached_base(name: str, revision: str, run: Run) -> tuple[Path, str]:
+def cached_base(name: str, revision: str, cached: Cached) -> tuple[Path, str]:
     """The folder of a base model by its alias or hub id, and its commit: fetched once per trainer.
 
     The files are those that an import stores, so that both have one hash. Raises RecipeError
@@ -56,5 +59,5 @@ def cached_base(name: str, revision: str, run: Run) -> tuple[Path, str]:
         shutil.rmtree(source)
         (entry / "revision").write_text(converted.revision, encoding="utf-8")
 
-    entry = run.cached("hub-models", f"{hub_id}@{wanted}", build)
+    entry = cached(HUB_CACHE, cache_key(hub_id, wanted), build)
     return entry / "model", (entry / "revision").read_text(encoding="utf-8")

@@ -7,16 +7,15 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from tuneyard.datasets.jsonl_rules import Message
 from tuneyard.llm.config import LanguageModelConfig, language_model_config
-from tuneyard.llm.finished import FinishedLanguageModel, StoredModel, base_gone, load_finished
+from tuneyard.llm.finished import FinishedLanguageModel, StoredModel, hub_base, load_finished
 from tuneyard.llm.generation import Ending, context_length, stream
-from tuneyard.llm.hub import cached_base
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.finished_model import Answerer, BadInput, FinishedModel, InferenceError
 from tuneyard.trainer.offline import stay_offline
@@ -58,15 +57,7 @@ def base_folder(model: FinishedModel, stored: StoredModel, config: LanguageModel
 
     Raises RecipeError BASE_MODEL_UNAVAILABLE.
     """
-    folder = model.base()
-    if folder is None:
-        if config.base_model.startswith("models/"):
-            raise base_gone(config)
-        # Of a run, only its cache is needed, which this model has too.
-        folder, commit = cached_base(config.base_model, config.base_model_revision, cast(Any, model))
-        trained_on = (stored.manifest.get("base") or {}).get("revision") or commit
-        if commit != trained_on:
-            folder, _ = cached_base(config.base_model, trained_on, cast(Any, model))
+    folder = model.base() or hub_base(stored, config, model.cached)
     stored.require_base(model.base_sha256, name=config.base_model)
     stay_offline()
     return folder
