@@ -149,6 +149,22 @@ def test_the_report_tells_which_images_stay_together(write_folder: Write) -> Non
     assert likeness(index(root), Report(format=FORMAT))["x.jpg"] == groups["03.jpg"]
 
 
+def test_images_kept_for_tests_do_not_make_a_dataset_splittable(write_folder: Write) -> None:
+    report = check(
+        write_folder({"test/1.jpg": photo(1), "test/2.jpg": photo(2), "3.jpg": photo(3)}), format=FORMAT
+    )
+    assert report.counts["IMAGES_NOT_SPLITTABLE"] == 1
+
+
+def test_class_images_beside_training_are_no_samples(write_folder: Write) -> None:
+    files = {f"{number}.jpg": photo(number) for number in range(3)}
+    root = write_folder(files | {"x.jpg": photo(1), "test/class/4.jpg": photo(4)})
+    report = check(root, format=FORMAT)
+    assert len(report.groups) == report.samples == 4
+    groups = likeness(index(root, report), report)
+    assert groups["x.jpg"] == groups["1.jpg"] != groups["2.jpg"]
+
+
 def test_a_version_leaves_out_captions_with_their_images_and_is_clean(write_folder: Write) -> None:
     root = write_folder(clean_set() | {"03.txt": b"long " * 100, "05.txt": b""})
     exclusion = Exclusion(paths=["01.jpg"], codes=[Code.CAPTION_LONG, Code.CAPTION_EMPTY])

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tuneyard.datasets.captioned import FORMAT, read_captions
 from tuneyard.datasets.captioned_files import CaptionLog, note_captions, note_files
-from tuneyard.datasets.captioned_layout import SPLITS, Layout, lay_out
+from tuneyard.datasets.captioned_layout import SPLITS, Layout, Place, lay_out
 from tuneyard.datasets.class_balance import note_val_share
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.duplicates import Copies, Placed, likeness_groups
@@ -79,7 +79,7 @@ def inspect(
         counts=log.counts(),
         splits=splits,
         excluded=tuple(images.broken),
-        samples=sum(usable.values()),
+        samples=sum(usable[name] and _is_used(place) for name, place in layout.places.items()),
         median_width=width,
         median_height=height,
         files={
@@ -200,24 +200,35 @@ def _note_splits(log: FindingLog, layout: Layout, splits: dict[str, SplitSummary
 
 def _groups(log: FindingLog, layout: Layout, images: ImageSet, copies: Copies) -> tuple[int, ...]:
     """The groups of images that an automatic split keeps together; empty where each is by itself."""
-    exact, groups = (likeness_groups(images.contents, near) for near in ((), copies.near))
-    instance = [
-        not layout.places[name].is_class
+    places = [
+        layout.places[name]
         for name, content in zip(layout.images, images.contents, strict=True)
         if content >= 0
     ]
+    exact, groups = (likeness_groups(images.contents, near) for near in ((), copies.near))
 
     def sizes(of: Sequence[int]) -> Counter[int]:
-        return Counter(group for group, is_instance in zip(of, instance, strict=True) if is_instance)
+        """How many of the images that are to be split each group has."""
+        return Counter(
+            group
+            for group, place in zip(of, places, strict=True)
+            if place.split == "train" and not place.is_class
+        )
 
+    alike = sizes(groups)
     if len(sizes(exact)) == 1:
         log.add(Code.IMAGES_NOT_SPLITTABLE, "All usable images are the same, or there is one only.")
-    largest = max(sizes(groups).values(), default=0)
-    if len(sizes(exact)) > 1 and largest > _MAX_GROUP_SHARE * sum(instance) and largest > 1:
+    elif max(alike.values(), default=0) > max(1, _MAX_GROUP_SHARE * alike.total()):
         # Better a split with near copies on both sides, and a finding that says so, than none.
         log.add(Code.IMAGES_ALL_ALIKE, "More than half of the images are nearly alike.")
         groups = exact
-    return tuple(groups) if max(groups, default=-1) + 1 < len(groups) else ()
+    used = [group for group, place in zip(groups, places, strict=True) if _is_used(place)]
+    return tuple(used) if len(set(used)) < len(used) else ()
+
+
+def _is_used(place: Place) -> bool:
+    """Whether an image is a sample: class images are for training only."""
+    return place.split == "train" or not place.is_class
 
 
 def _paths(log: FindingLog, layout: Layout, about: CaptionLog) -> dict[Code, Collection[str]]:
