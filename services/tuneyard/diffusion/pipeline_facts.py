@@ -6,11 +6,9 @@ with the model as JSON; those of the catalogue's pipelines stand there.
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-Kind = Literal["sd", "sdxl", "sd3"]
-KINDS: tuple[Kind, ...] = ("sd", "sdxl", "sd3")
-"""Stable Diffusion 1 and 2; Stable Diffusion XL; Stable Diffusion 3, which matches flows."""
+from tuneyard.diffusion.safe_pipeline import NETWORKS, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,7 @@ class Linears:
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """What a micro-batch of one image keeps for its backward pass: bytes, affine in the latent's positions."""
+    """What one image keeps for its backward pass: bytes, affine in the positions of its latent."""
 
     fixed: int
     each: float
@@ -65,6 +63,9 @@ class PipelineFacts:
     """What the first text encoders keep of one token for a backward pass, in float32."""
     dtype_bytes: int
     """Of a weight as it is stored."""
+    position_operations: float
+    """Floating-point operations that the denoiser's forward pass takes for one position of a latent, at the
+    published resolution."""
     linears: tuple[Linears, ...]
     """Of the denoiser."""
     text_linears: tuple[Linears, ...]
@@ -104,6 +105,6 @@ class PipelineFacts:
             facts = cls(**made)
         except (KeyError, TypeError) as error:
             raise ValueError(f"these are no facts of a pipeline: {error}") from error
-        if facts.kind not in KINDS:
+        if facts.kind not in NETWORKS:
             raise ValueError(f"there is no kind {facts.kind!r} of pipelines")
         return facts
