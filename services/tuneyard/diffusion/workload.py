@@ -1,0 +1,89 @@
+"""From resolved settings to the work whose memory is predicted, and to the devices that a pipeline wants."""
+
+from collections.abc import Iterator
+from math import ceil
+
+from tuneyard.diffusion.memory import (
+    ATTENTION,
+    TEXT_ATTENTION,
+    OptimizerKind,
+    Workload,
+    adapter_parameters,
+)
+from tuneyard.diffusion.pipeline_facts import PipelineFacts
+from tuneyard.diffusion.recommended import recommended_spec
+from tuneyard.trainer.processor import cpu_multiplies_bf16
+from tuneyard.v1 import training_pb2
+
+GIB = 1 << 30
+ACCELERATOR_SHARE, HOST_SHARE = 0.95, 0.9
+"""What a job may use of a device: memory is fragmented, and a host has other programs."""
+GUIDE_MEMORY = (8 * GIB, 12 * GIB)
+"""The guide's cards for text-to-image LoRA: the smallest sensible one and the recommended one."""
+_OPTIMIZERS: dict[int, OptimizerKind] = {
+    training_pb2.OPTIMIZER_ADAMW: "adamw",
+    training_pb2.OPTIMIZER_SGD: "sgd",
+    training_pb2.OPTIMIZER_ADAMW_8BIT: "8bit",
+    training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT: "8bit",
+}
+
+
+def workload(resolved: training_pb2.TrainingSpec, facts: PipelineFacts, *, on_cpu: bool) -> Workload:
+    """What resolved settings train, in the arithmetic that the kind of device gets."""
+    task, hyper = resolved.text_to_image_lora, resolved.hyperparameters
+    rank, targets = task.lora.lora_r, tuple(task.lora.target_modules)
+    text = 0
+    if task.train_text_encoder:
+        text = adapter_parameters(
+            facts.text_linears, rank=rank, targets=TEXT_ATTENTION, dora=task.lora.use_dora
+        )
+    return Workload(
+        facts=facts,
+        adapters=adapter_parameters(
+            facts.linears, rank=rank, targets=targets or ATTENTION, dora=task.lora.use_dora
+        ),
+        text_adapters=text,
+        half_precision=_is_half(hyper.precision, on_cpu=on_cpu),
+        optimizer=_OPTIMIZERS.get(hyper.optimizer, "adamw"),
+        batch_size=hyper.batch_size,
+        resolution=task.resolution,
+        checkpointing=task.gradient_checkpointing,
+        cached=task.cache_latents and not task.random_crop,
+        ema=task.ema_decay > 0,
+    )
+
+
+def usable_bytes(memory_bytes: int, *, on_cpu: bool) -> int:
+    """What a job may need of a device with so much memory; 0 where that is not known."""
+    return round(memory_bytes * (HOST_SHARE if on_cpu else ACCELERATOR_SHARE))
+
+
+def sensible_devices(facts: PipelineFacts) -> tuple[int, int]:
+    """Memory of the smallest sensible accelerator and of the recommended one, in whole GiB.
+
+    The smallest computes an image at a time with gradient checkpointing; the recommended one the recommended
+    batch as it is recommended. At least the guide's figures.
+    """
+    resolved = recommended_spec("", facts)
+    wanted = workload(resolved, facts, on_cpu=False)
+    resolved.hyperparameters.batch_size = 1
+    resolved.text_to_image_lora.gradient_checkpointing = True
+    needs = (workload(resolved, facts, on_cpu=False).device_bytes(), wanted.device_bytes())
+    minimum, recommended = (
+        max(least, GIB * ceil(need / ACCELERATOR_SHARE / GIB))
+        for least, need in zip(GUIDE_MEMORY, needs, strict=True)
+    )
+    return minimum, max(minimum, recommended)
+
+
+def halves(size: int) -> Iterator[int]:
+    """The size, half of it, and so on down to 1."""
+    while size:
+        yield size
+        size //= 2
+
+
+def _is_half(precision: "training_pb2.Precision.ValueType", *, on_cpu: bool) -> bool:
+    if precision in (training_pb2.PRECISION_BF16, training_pb2.PRECISION_FP16):
+        return True
+    return precision != training_pb2.PRECISION_FP32 and (not on_cpu or cpu_multiplies_bf16())
