@@ -1,3 +1,6 @@
+import { choicesEn, fieldsEn, unitsEn } from "./fields.en";
+import { trainEn } from "./train.en";
+
 export const en = {
   brand: "Tuneyard",
   nav: {
@@ -158,6 +161,10 @@ export const en = {
     store: "Store",
     database: "Database",
   },
+  training: trainEn,
+  fields: fieldsEn,
+  choices: choicesEn,
+  units: unitsEn,
 };
 
 /** The shape that every language fills. */

@@ -1,4 +1,6 @@
 import type { Messages } from "./en";
+import { choicesZh, fieldsZh, unitsZh } from "./fields.zh";
+import { trainZh } from "./train.zh";
 
 export const zh: Messages = {
   brand: "Tuneyard",
@@ -160,4 +162,8 @@ export const zh: Messages = {
     store: "存储",
     database: "数据库",
   },
+  training: trainZh,
+  fields: fieldsZh,
+  choices: choicesZh,
+  units: unitsZh,
 };
