@@ -3,7 +3,10 @@ from typing import Any
 import pytest
 
 from tuneyard.llm.catalogue import find
+from tuneyard.llm.derived import merge_bytes
 from tuneyard.llm.estimate import estimate
+from tuneyard.llm.memory import HOST_BASE_BYTES
+from tuneyard.llm.proof_size import ROW_TOKENS, proof_row_count
 from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2, trainer_service_pb2, training_pb2
 
 METHODS = {name.rpartition("_")[2].lower(): value for name, value in training_pb2.FineTuningMethod.items()}
@@ -34,6 +37,14 @@ def test_a_merge_needs_disk_for_two_models_and_memory_for_one_tensor(method: str
     assert found.estimate.artifact_bytes == 2 * known.facts.parameters
     assert found.estimate.disk_bytes == 4 * known.facts.parameters
     assert found.estimate.fits and 0 < found.estimate.memory.host_bytes < 3e9
+
+
+def test_the_memory_of_a_merge_holds_the_answers_of_its_proof() -> None:
+    known = find("llama-2-7b")
+    assert known
+    of_three_models = 3 * 4 * known.facts.vocab_size * proof_row_count(known.facts.vocab_size) * ROW_TOKENS
+    head = 4 * known.facts.vocab_size * known.facts.hidden_size
+    assert merge_bytes(known.facts) > HOST_BASE_BYTES + head + of_three_models
 
 
 def test_a_full_fine_tuning_has_nothing_to_merge() -> None:

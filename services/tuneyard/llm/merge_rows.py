@@ -7,14 +7,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tuneyard.llm.merge_config import MergeConfig
+from tuneyard.llm.proof_size import ROW_TOKENS, proof_row_count
 from tuneyard.llm.splits import make_splits
 from tuneyard.llm.templates import chat_template
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import Run
 
-_ROWS, _ROW_TOKENS = 8, 256
-_LOGITS_BYTES = 128 << 20
-"""Of one model's answers in fp32, of which three are in memory at once."""
 _SEED = 20
 
 
@@ -37,7 +35,7 @@ def proof_rows(
     config: MergeConfig, run: Run, tokenizer: PreTrainedTokenizerBase, *, vocabulary: int, template: str
 ) -> ProofRows:
     """Rows of the job's own validation samples; `template` is the chat template's name in the manifest."""
-    rows = min(_ROWS, max(1, _LOGITS_BYTES // (4 * vocabulary * _ROW_TOKENS)))
+    rows = proof_row_count(vocabulary)
     if config.dataset:
         try:
             samples = _held_out(config, run, tokenizer, template=template, rows=rows)
@@ -47,7 +45,7 @@ def proof_rows(
             if samples:
                 return _as_rows(samples, f"held-out samples of {config.dataset}")
     generator = torch.Generator().manual_seed(_SEED)
-    ids = torch.randint(vocabulary, (rows, _ROW_TOKENS // 2), generator=generator)
+    ids = torch.randint(vocabulary, (rows, ROW_TOKENS // 2), generator=generator)
     return ProofRows(ids, torch.ones_like(ids, dtype=torch.bool), "rows of random tokens")
 
 
@@ -58,7 +56,7 @@ def _held_out(
     order = examples.in_seeded_order(config.source.seed)[:rows].tolist()
     writer = chat_template(tokenizer, "" if template == "tokenizer" else template)
     encoded = writer.encode([examples[number] for number in order], train_on=config.source.train_on)
-    found = [each.sample.ids[:_ROW_TOKENS].tolist() for each in encoded]
+    found = [each.sample.ids[:ROW_TOKENS].tolist() for each in encoded]
     return [ids for ids in found if len(ids) > 1]
 
 
