@@ -1,5 +1,6 @@
 """Where a worker enters the family. torch is only named here, for the warm server; the recipe imports it."""
 
+from tuneyard.diffusion import run_times
 from tuneyard.diffusion.config import text_to_image_config
 from tuneyard.diffusion.evaluate_config import evaluate_config, training_request
 from tuneyard.diffusion.export_config import export_config
@@ -33,7 +34,9 @@ def execute(request: trainer_service_pb2.StartRunRequest, run: Run) -> Result:
         case "training", "text_to_image_lora":
             from tuneyard.diffusion import text_to_image_lora
 
-            return text_to_image_lora.train(text_to_image_config(request), run)
+            with run_times.measured(request, run) as timed:
+                timed.result = text_to_image_lora.train(text_to_image_config(request), run)
+            return timed.result
         case "evaluate", "text_to_image_lora":
             from tuneyard.diffusion import evaluate
 
