@@ -33,7 +33,7 @@ def test_facts_survive_json_and_anything_else_is_refused(tmp_path: Path) -> None
     assert facts.dtype_bytes == 2
     assert PipelineFacts.from_json(facts.to_json()) == facts
     for text in ("[]", "{}", facts.to_json().replace('"sd"', '"x"')):
-        with pytest.raises(ValueError, match="facts|kind"):
+        with pytest.raises(ValueError, match=r"facts|kind"):
             PipelineFacts.from_json(text)
 
 
