@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -76,6 +76,11 @@ class Learner:
     curves: Curves = field(default_factory=Curves)
     base_metrics: dict[str, float] | None = None
     """Of the model before the first step; None while they are not measured."""
+
+    @property
+    def adapted(self) -> nn.ModuleDict:
+        """The model, as its parts."""
+        return cast(nn.ModuleDict, self.model)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

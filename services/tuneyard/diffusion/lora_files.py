@@ -173,7 +173,8 @@ def _settings(config: LoraConfig) -> dict[str, Any]:
     """What differs from peft's defaults: another release of peft need not know all the names of this one."""
     values, usual = cast(Any, config).to_dict(), cast(Any, LoraConfig()).to_dict()
     kept = {name: value for name, value in values.items() if name in _NAMED_SETTINGS or value != usual[name]}
-    kept.pop("inference_mode", None)
+    for passing in ("inference_mode", "init_lora_weights"):
+        kept.pop(passing, None)
     return {name: sorted(value) if isinstance(value, set) else value for name, value in kept.items()}
 
 
