@@ -161,11 +161,11 @@ def tiny_sdxl(folder: Path, *, seed: int = 0, width: int = 16, dtype: torch.dtyp
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         text = CLIPTextModel(_clip_config(32))
-        text_2 = CLIPTextModelWithProjection(_clip_config(32, act="gelu"))
+        text_2 = CLIPTextModelWithProjection(_clip_config(64, act="gelu"))
         unet = diffusers.UNet2DConditionModel(
             **_unet_shape(width),
             attention_head_dim=(2, 4),
-            cross_attention_dim=64,
+            cross_attention_dim=96,
             use_linear_projection=True,
             transformer_layers_per_block=(1, 2),
             addition_embed_type="text_time",

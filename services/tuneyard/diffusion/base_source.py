@@ -1,4 +1,4 @@
-"""Where a run's base model comes from: the store, else the hub at a pinned revision. Imports no torch."""
+"""Where a run's base model comes from: the store, else the hub at a pinned revision."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +31,14 @@ def _found(config: TextToImageConfig, run: Run) -> FoundBase:
     folder = run.model_files()
     if folder is not None:
         facts = run.manifest()["base_model"] or {}
-        identity = BaseIdentity(
-            id=facts.get("stored_as") or config.base_model,
-            revision=facts.get("revision") or config.base_model_revision,
-            sha256=facts.get("sha256") or files_sha256(folder),
+        return FoundBase(
+            folder,
+            BaseIdentity(
+                id=facts.get("stored_as") or config.base_model,
+                revision=facts.get("revision") or config.base_model_revision,
+                sha256=facts.get("sha256") or files_sha256(folder),
+            ),
         )
-        return FoundBase(folder, identity)
     from tuneyard.diffusion.hub import cached_base
 
     folder, commit = cached_base(config.base_model, config.base_model_revision, run.cached)

@@ -15,6 +15,7 @@ import diffusers as untyped_diffusers
 import torch
 import transformers as untyped_transformers
 from diffusers.utils import logging as diffusers_logging
+from safetensors import safe_open
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
@@ -25,6 +26,7 @@ from tuneyard.trainer.safe_json import read_json, refused
 
 _diffusers: Any = untyped_diffusers
 _transformers: Any = untyped_transformers
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class Pipeline:
         } | {"safety_checker": None, "feature_extractor": None}
         wanted = _arguments(class_)
         given = {**known, "scheduler": self.load_scheduler(), **self.load_tokenizers(), **parts}
-        settings = {"requires_safety_checker": False, **self.index.settings}
-        pipeline = class_(**{name: value for name, value in {**settings, **given}.items() if name in wanted})
+        taken = {**self.index.settings, **given}
+        pipeline = class_(**{name: value for name, value in taken.items() if name in wanted})
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -91,23 +93,28 @@ class Pipeline:
         return whole.hexdigest()
 
     def _load(self, name: str, dtype: torch.dtype, device: torch.device) -> nn.Module:
-        class_name, folder = self.index.parts[name], self.folder / name
+        module, _ = self.load_part(name, dtype=dtype)
+        module.requires_grad_(False)
+        return module.eval().to(device)
+
+    def load_part(self, name: str, *, dtype: torch.dtype) -> tuple[nn.Module, list[str]]:
+        """A part, and the names of the weights that its files lack. Raises as above."""
+        class_name, folder = self.index.parts[name], str(self.folder / name)
+        settings: dict[str, Any] = {
+            "use_safetensors": True,
+            "local_files_only": True,
+            "output_loading_info": True,
+        }
         with _quiet(), _told(name):
             if hasattr(_diffusers, class_name):
-                loaded = getattr(_diffusers, class_name).from_pretrained(
-                    str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True
-                )
+                class_: Any = getattr(_diffusers, class_name)
+                loaded, info = class_.from_pretrained(folder, torch_dtype=dtype, **settings)
             else:
-                loaded = getattr(_transformers, class_name).from_pretrained(
-                    str(folder),
-                    dtype=dtype,
-                    use_safetensors=True,
-                    local_files_only=True,
-                    trust_remote_code=False,
+                class_ = getattr(_transformers, class_name)
+                loaded, info = class_.from_pretrained(
+                    folder, dtype=dtype, trust_remote_code=False, **settings
                 )
-            module = cast(nn.Module, loaded)
-            module.requires_grad_(False)
-            return module.eval().to(device)
+        return cast(nn.Module, loaded), sorted(map(str, info["missing_keys"]))
 
     def _load_tokenizer(self, name: str) -> Any:
         class_name = self.index.parts[name].removesuffix("Fast")
@@ -122,10 +129,39 @@ def open_pipeline(folder: Path) -> Pipeline:
     return Pipeline(folder, check_pipeline(folder))
 
 
+def check_weights(pipeline: Pipeline, part: str) -> None:
+    """Loads a part as training would, and raises RecipeError BASE_MODEL_UNAVAILABLE where weights are missing
+    or not finite.
+    """
+    module, missing = pipeline.load_part(part, dtype=_stored_dtype(pipeline.folder / part))
+    if missing:
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise refused(
+            f"The base model's {part} lacks weights: {', '.join(missing[:_SHOWN])}{more}.",
+            "Import the model again, as it was published.",
+            reason="BASE_MODEL_UNAVAILABLE",
+        )
+    for name, value in module.named_parameters():
+        if not torch.isfinite(value).all():
+            raise refused(
+                f"{name} of the base model's {part} holds values that are not finite: the weights"
+                " are of no use.",
+                "Import another copy of the model.",
+                reason="BASE_MODEL_UNAVAILABLE",
+            )
+
+
 def latent_scale(vae: nn.Module) -> int:
     """How many pixels of a side become one of the latents."""
     config: Any = cast(Any, vae).config
     return int(2 ** (len(config.block_out_channels) - 1))
+
+
+def _stored_dtype(folder: Path) -> torch.dtype:
+    """Of a part's first weight: loaded as it is stored, no copy is made."""
+    with safe_open(min(folder.glob("*.safetensors")), framework="pt") as file:
+        kind = file.get_slice(min(file.keys())).get_dtype()
+    return {"F16": torch.float16, "BF16": torch.bfloat16}.get(kind, torch.float32)
 
 
 def _arguments(class_: Any) -> frozenset[str]:

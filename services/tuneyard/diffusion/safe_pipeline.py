@@ -52,6 +52,14 @@ OPTIONAL: Mapping[Kind, Mapping[str, tuple[str, ...]]] = {
     },
 }
 """Of these, those that are there are used: SD3 does without its largest text encoder."""
+_ABSENT: Mapping[Kind, tuple[str, ...]] = {
+    "sd": ("safety_checker", "feature_extractor", "image_encoder"),
+    "sdxl": ("feature_extractor", "image_encoder"),
+    "sd3": ("feature_extractor", "image_encoder", "text_encoder_3", "tokenizer_3"),
+}
+"""What an index says to be absent, so that plain diffusers does not ask for it."""
+_SETTINGS = ("force_zeros_for_empty_prompt",)
+"""What of an index is kept beside the parts."""
 _SCHEDULERS = frozenset(
     {
         "DDIMScheduler",
@@ -72,7 +80,7 @@ NETWORKS = {"sd": "unet", "sdxl": "unet", "sd3": "transformer"}
 """What the network that denoises is called."""
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _AGAIN = "Import the folder again, as it was published in the layout of diffusers."
 
 
@@ -103,6 +111,15 @@ class PipelineIndex:
         """The names of the parts that have weights."""
         return (self.network, "vae", *self.text_encoders)
 
+    def to_json(self) -> dict[str, Any]:
+        """As model_index.json, without what is not used."""
+        parts: dict[str, Any] = {
+            name: ["transformers" if name.startswith(("text", "token")) else "diffusers", class_name]
+            for name, class_name in self.parts.items()
+        }
+        absent = {name: [None, None] for name in _ABSENT[self.kind] if name not in parts}
+        return {"_class_name": self.class_name, **parts, **absent, **self.settings}
+
 
 def check_pipeline(folder: Path) -> PipelineIndex:
     """The folder's index, once every JSON file beside the weights was found to be harmless.
@@ -110,6 +127,14 @@ def check_pipeline(folder: Path) -> PipelineIndex:
     Raises RecipeError: BASE_MODEL_UNAVAILABLE where the folder holds no such pipeline, NOT_SUPPORTED where it
     asks for code, for another kind of pipeline, or has pickled weights only.
     """
+    index = check_configs(folder)
+    for name in index.weighty:
+        _check_weights(folder, name)
+    return index
+
+
+def check_configs(folder: Path) -> PipelineIndex:
+    """As `check_pipeline`, whatever weights there are."""
     path = folder / INDEX
     if not path.is_file():
         raise refused(
@@ -120,7 +145,10 @@ def check_pipeline(folder: Path) -> PipelineIndex:
         )
     index = check_index(read_json(path))
     for name in index.parts:
-        check_part(folder, name, weights=name in index.weighty)
+        _check_part(folder, name)
+    for name in index.weighty:
+        if not (folder / name / "config.json").is_file():
+            raise refused(f"The pipeline has no {name}/config.json.", _AGAIN, reason="BASE_MODEL_UNAVAILABLE")
     return index
 
 
@@ -166,26 +194,25 @@ def check_index(index: Mapping[str, Any]) -> PipelineIndex:
             _AGAIN,
         )
     used["scheduler"] = scheduler
-    settings = {name: value for name, value in index.items() if name not in parts and name[0] != "_"}
+    settings = {name: index[name] for name in _SETTINGS if isinstance(index.get(name), bool)}
+    if kind == "sd":
+        settings["requires_safety_checker"] = False
     return PipelineIndex(kind=kind, class_name=class_name, parts=used, settings=settings)
 
 
-def check_part(folder: Path, name: str, *, weights: bool) -> None:
-    """Whether the files of one part are harmless, and its weights safetensors; raises as `check_pipeline`."""
-    part = folder / name
-    for path in sorted(part.glob("*.json")):
+def _check_part(folder: Path, name: str) -> None:
+    for path in sorted((folder / name).glob("*.json")):
         # Vocabularies and indexes of weights hold no settings, and words may be anything.
         if path.name in ("vocab.json", "tokenizer.json") or path.name.endswith(".index.json"):
             continue
         refuse_code(read_json(path), f"{name}/{path.name}")
-    if not weights:
-        return
-    if not (part / "config.json").is_file():
-        raise refused(f"The pipeline has no {name}/config.json.", _AGAIN, reason="BASE_MODEL_UNAVAILABLE")
-    names = {path.name for path in part.iterdir() if path.is_file()}
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    names = {path.name for path in (folder / name).iterdir() if path.is_file()}
     if any(each.endswith(".safetensors") for each in names):
         return
-    if pickles := sorted(each for each in names if each.endswith(_PICKLES)):
+    if pickles := sorted(each for each in names if each.endswith(PICKLES)):
         raise refuse_pickle(f"{name}/{pickles[0]}")
     raise refused(f"The pipeline has no weights of its {name}.", _AGAIN, reason="BASE_MODEL_UNAVAILABLE")
 

@@ -1,0 +1,80 @@
+"""Text-to-image models from a hub: which files are fetched, and a run's copy of a base that is not stored."""
+
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from tuneyard.diffusion import catalogue
+from tuneyard.diffusion.pipeline_files import checkpoint_files, config_files, pipeline_files
+from tuneyard.diffusion.safe_pipeline import INDEX, PipelineIndex, check_index
+from tuneyard.trainer import hub_files
+from tuneyard.trainer.convert_child import ModelFiles
+from tuneyard.trainer.hub_places import HUB_CACHE, cache_key
+from tuneyard.trainer.safe_json import read_json
+
+Cached = Callable[[str, str, Callable[[Path], None]], Path]
+"""As `Run.cached`."""
+
+
+def fetch(hub_id: str, folder: Path, *, revision: str = "") -> str:
+    """Fetches a pipeline's files into the folder, its index first, which may rule out the rest; or the one
+    checkpoint of a repository that has no index.
+
+    Returns the commit. Raises RecipeError BASE_MODEL_UNAVAILABLE, and as `check_index` does.
+    """
+
+    def beginning(there: Collection[str]) -> Sequence[str]:
+        if INDEX in there:
+            return [INDEX]
+        found = checkpoint_files(there)
+        if len(found) == 1:
+            return found
+        why = f"several checkpoints ({', '.join(found[:4])})" if found else "no checkpoint in one file either"
+        raise hub_files.unavailable(hub_id, f"it has no {INDEX}, and {why}")
+
+    commit = hub_files.fetch(hub_id, folder, choose=beginning, revision=revision)
+    if not (folder / INDEX).is_file():
+        return commit
+    index = check_index(read_json(folder / INDEX))
+
+    def everything(there: Collection[str]) -> Sequence[str]:
+        files = list(pipeline_files(there, index))
+        for part in index.weighty:
+            if not any(name.startswith(f"{part}/") and name.endswith(".safetensors") for name in files):
+                raise hub_files.unavailable(hub_id, f"its {part} has no weights in safetensors")
+        return files
+
+    return hub_files.fetch(hub_id, folder, choose=everything, revision=commit)
+
+
+def fetch_configs(hub_id: str, folder: Path, *, revision: str) -> PipelineIndex:
+    """Fetches what describes a pipeline, and no weights. Raises as `fetch`."""
+    hub_files.fetch(hub_id, folder, choose=lambda there: [INDEX], revision=revision)
+    index = check_index(read_json(folder / INDEX))
+    hub_files.fetch(hub_id, folder, choose=lambda there: config_files(there, index), revision=revision)
+    return index
+
+
+def cached_base(name: str, revision: str, cached: Cached) -> tuple[Path, str]:
+    """The folder of a base model by its alias or hub id, and its commit: fetched once per trainer.
+
+    The files are those that an import stores, so that both have one hash. Raises RecipeError
+    BASE_MODEL_UNAVAILABLE with the import command, and as an import is refused.
+    """
+    known = catalogue.find(name)
+    hub_id = known.hub_id if known else name
+    wanted = revision or (known.revision if known else "")
+
+    def build(entry: Path) -> None:
+        # Converting needs torch, which estimates, that share this module's callers, do without.
+        from tuneyard.diffusion.convert import convert
+
+        source, model = entry / "source", entry / "model"
+        source.mkdir()
+        model.mkdir()
+        converted = convert(ModelFiles(source=source, result=model, hub_id=hub_id, revision=wanted))
+        shutil.rmtree(source)
+        (entry / "revision").write_text(converted.revision, encoding="utf-8")
+
+    entry = cached(HUB_CACHE, cache_key(hub_id, wanted), build)
+    return entry / "model", (entry / "revision").read_text(encoding="utf-8")
