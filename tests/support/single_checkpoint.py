@@ -1,4 +1,4 @@
-"""Pipelines of Stable Diffusion 1.x and XL as one .safetensors file, by the names that ComfyUI and A1111 use."""
+"""Pipelines of Stable Diffusion 1.x and XL as one .safetensors file, by the names of ComfyUI and A1111."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
