@@ -1,9 +1,12 @@
+import os
 import stat
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
 from tuneyard.storage import StoreSettings
-from tuneyard.trainer.settings import WorkerSettings
+from tuneyard.trainer.settings import WorkerSettings, thread_environment
 
 
 def worker_settings(root: Path) -> WorkerSettings:
@@ -34,3 +37,23 @@ def test_the_file_with_credentials_is_the_owners_alone(tmp_path: Path) -> None:
 
 def test_credentials_never_show(tmp_path: Path) -> None:
     assert "hidden" not in repr(worker_settings(tmp_path))
+
+
+def test_a_tokenizer_uses_as_many_threads_as_a_worker_has() -> None:
+    tokenizing = """
+import os
+from tokenizers import Tokenizer, models
+Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).encode_batch(["a"] * 1000)
+print(len(os.listdir("/proc/self/task")))
+"""
+    counts = [
+        subprocess.run(
+            [sys.executable, "-c", tokenizing],
+            env=os.environ | {"TOKENIZERS_PARALLELISM": "true"} | thread_environment(threads),
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for threads in (1, 5)
+    ]
+    assert int(counts[1]) - int(counts[0]) == 4

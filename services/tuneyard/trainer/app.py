@@ -26,7 +26,7 @@ from tuneyard.trainer.loaded_model import INFERENCE_WORKER_MODULE, InferenceTime
 from tuneyard.trainer.runs import Runs
 from tuneyard.trainer.served_run import WorkOrder
 from tuneyard.trainer.servicer import Servicer
-from tuneyard.trainer.settings import WorkerSettings
+from tuneyard.trainer.settings import WorkerSettings, thread_environment
 from tuneyard.trainer.slots import Slots
 from tuneyard.trainer.wakes import Wakes
 from tuneyard.trainer.warm_launcher import WarmLauncher
@@ -160,10 +160,9 @@ def _orders(
             silence_warning=config.silence_warning,
             faults=config.faults,
         )
-        env = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         return WorkOrder(
             settings=settings,
-            env={**env, **devices.environment(device)},
+            env={**thread_environment(threads), **devices.environment(device)},
             silence_limit=config.silence_limit,
         )
 

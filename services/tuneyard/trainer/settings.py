@@ -17,6 +17,19 @@ OUT_OF_MEMORY_EXIT_CODE = 71
 optimizer's update: the attempt is to be resumed from the newest checkpoint at half the micro-batch.
 """
 
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    # The tokenizers library's pool; it reads it at its first use, not when it is loaded.
+    "RAYON_NUM_THREADS",
+)
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Variables that tell native libraries how many threads to compute with."""
+    return {name: str(threads) for name in _THREAD_VARIABLES}
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
