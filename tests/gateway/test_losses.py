@@ -29,6 +29,13 @@ def test_remedies_name_fields_that_exist_and_end_with_a_smaller_model(task: str)
     )
 
 
+def test_a_base_that_is_quantised_already_is_not_quantised_again() -> None:
+    spec = training_pb2.TrainingSpec(language_model=training_pb2.LanguageModel())
+    assert any("QLoRA" in remedy for remedy in memory_remedies(spec))
+    spec.language_model.method = training_pb2.FINE_TUNING_METHOD_QLORA
+    assert not any("QLoRA" in remedy for remedy in memory_remedies(spec))
+
+
 KILLED = RunExit(signal=9, trainer_restarted=True)
 STOPPED = RunExit(signal=9, trainer_restarted=True, trainer_stopped=True)
 

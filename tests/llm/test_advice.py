@@ -1,7 +1,7 @@
 import pytest
 
 from tuneyard.datasets import Report
-from tuneyard.llm.advice import fine_tuning_subject, out_of_memory, usual_learning_rate
+from tuneyard.llm.advice import fine_tuning_subject, memory_remedies, out_of_memory, usual_learning_rate
 from tuneyard.llm.config import Lora
 
 
@@ -35,6 +35,13 @@ def test_a_lack_of_memory_is_met_with_the_next_smaller_method(configure, method,
     assert remedies[0] == "Turn gradient_checkpointing on." and remedies[1].startswith(offered)
     frugal = out_of_memory(configure(method, gradient_checkpointing=True)).remedies
     assert frugal == remedies[1:]
+
+
+def test_a_lack_of_memory_outside_of_a_step_is_met_with_a_smaller_batch_first(configure) -> None:
+    words = ["batch_size", "gradient_checkpointing", "QLoRA", "max_length", "smaller base model"]
+    remedies = memory_remedies(configure("lora"))
+    assert [word in told for word, told in zip(words, remedies, strict=True)] == [True] * 5
+    assert memory_remedies(configure("lora", batch_size=1)) == remedies[1:]
 
 
 @pytest.mark.parametrize(

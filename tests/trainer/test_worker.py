@@ -11,7 +11,8 @@ import pytest
 from tests.support.servers import S3Server
 from tests.support.worker_folder import MakeFolder, WorkerFolder
 from tuneyard.storage import FolderStore, StoreSettings, StoreUnavailable, open_store
-from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.errors import OUT_OF_MEMORY_REMEDIES, Stop, Stopped
+from tuneyard.trainer.fake import entry
 from tuneyard.trainer.run import Run
 from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE
 from tuneyard.trainer.worker import describe
@@ -217,6 +218,37 @@ def test_a_sample_that_never_fits_fails_with_the_guides_remedies(worker_folder: 
     [error] = folder.bodies("failed")
     assert error.reason == ErrorReason.ERROR_REASON_OUT_OF_MEMORY
     assert any("batch_size" in remedy for remedy in error.remedies)
+
+
+def test_memory_short_elsewhere_is_met_with_the_familys_own_remedies(
+    worker_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = worker_folder("fake:steps=5")
+    folder.settings = {"faults": "oom@prepare"}
+    folder.worker_settings().write(folder.path / "settings.json")
+    asked: list[StartRunRequest] = []
+
+    def remedies(request: StartRunRequest) -> tuple[str, ...]:
+        asked.append(request)
+        return ("Draw smaller.",)
+
+    monkeypatch.setattr(entry, "out_of_memory_remedies", remedies, raising=False)
+    folder.work()
+    [error] = folder.bodies("failed")
+    assert (error.stage, list(error.remedies)) == ("prepare_data", ["Draw smaller."])
+    assert asked == [folder.start_request()]
+
+
+def test_remedies_that_cannot_be_told_keep_no_end_from_the_journal(
+    worker_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = worker_folder("fake:steps=5")
+    folder.settings = {"faults": "oom@prepare"}
+    folder.worker_settings().write(folder.path / "settings.json")
+    monkeypatch.setattr(entry, "out_of_memory_remedies", "no function", raising=False)
+    assert folder.work() == 0
+    [error] = folder.bodies("failed")
+    assert tuple(error.remedies) == OUT_OF_MEMORY_REMEDIES
 
 
 def test_memory_short_in_the_update_asks_for_another_attempt(worker_folder: MakeFolder) -> None:

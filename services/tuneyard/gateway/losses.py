@@ -101,7 +101,7 @@ def out_of_memory(job: job_pb2.Job) -> errors_pb2.JobError:
 
 
 def memory_remedies(spec: training_pb2.TrainingSpec) -> Sequence[str]:
-    """What frees memory, in the guide's order: batch, gradient checkpointing, sample size, base model."""
+    """What frees memory, in the guide's order: batch, gradient checkpointing, method, sample size, base."""
     size = {
         "image_classifier": "Lower the image size (image_classifier.image_size).",
         "object_detector": "Lower the image size (object_detector.image_size).",
@@ -112,6 +112,7 @@ def memory_remedies(spec: training_pb2.TrainingSpec) -> Sequence[str]:
     remedies = [
         "Lower hyperparameters.batch_size and raise gradient_accumulation_steps to keep the effective batch.",
         f"Turn on gradient checkpointing ({task}.gradient_checkpointing)." if _checkpoints(task) else "",
+        "Use QLoRA (language_model.method)." if _could_be_quantized(spec) else "",
         size.get(task, ""),
         "Choose a smaller base model.",
     ]
@@ -122,3 +123,10 @@ def _checkpoints(task: str) -> bool:
     field = training_pb2.TrainingSpec.DESCRIPTOR.fields_by_name.get(task)
     message = field.message_type if field else None
     return message is not None and "gradient_checkpointing" in message.fields_by_name
+
+
+def _could_be_quantized(spec: training_pb2.TrainingSpec) -> bool:
+    return (
+        spec.HasField("language_model")
+        and spec.language_model.method != training_pb2.FINE_TUNING_METHOD_QLORA
+    )

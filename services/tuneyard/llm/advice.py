@@ -66,20 +66,20 @@ def _overfitting_changes(config: LanguageModelConfig) -> dict[str, object]:
 
 
 def out_of_memory(config: LanguageModelConfig) -> RecipeError:
-    """The error of a fine-tuning of which a single row does not fit: the guide's list, in its order, without
-    what is done already.
-    """
-    checkpointing = () if config.gradient_checkpointing else ("Turn gradient_checkpointing on.",)
+    """The error of a fine-tuning of which a single row does not fit."""
     return RecipeError(
         f"Even a single row of {config.max_length} tokens does not fit into memory.",
         reason="OUT_OF_MEMORY",
-        remedies=(
-            *checkpointing,
-            *_smaller_methods(config),
-            f"Reduce max_length: it is {config.max_length} tokens.",
-            "Use a smaller base model.",
-        ),
+        remedies=_smaller_steps(config),
     )
+
+
+def memory_remedies(config: LanguageModelConfig) -> tuple[str, ...]:
+    """What to change where memory ran out outside of a step, which would have become smaller by itself."""
+    smaller = (
+        "Reduce batch_size; raise gradient_accumulation_steps by the same factor to keep the effective batch."
+    )
+    return (*((smaller,) if config.batch_size > 1 else ()), *_smaller_steps(config))
 
 
 def too_large(config: LanguageModelConfig) -> RecipeError:
@@ -88,6 +88,16 @@ def too_large(config: LanguageModelConfig) -> RecipeError:
         "The base model does not fit into memory together with what training it needs.",
         reason="OUT_OF_MEMORY",
         remedies=(*_smaller_methods(config), "Use a smaller base model."),
+    )
+
+
+def _smaller_steps(config: LanguageModelConfig) -> tuple[str, ...]:
+    """The guide's list, in its order, without what is done already."""
+    return (
+        *(() if config.gradient_checkpointing else ("Turn gradient_checkpointing on.",)),
+        *_smaller_methods(config),
+        f"Reduce max_length: it is {config.max_length} tokens.",
+        "Use a smaller base model.",
     )
 
 

@@ -15,7 +15,8 @@ class TrainerFamily:
 
     family: "Family.ValueType"
     entry: str
-    """The module with `PRELOAD`, names of modules to import ahead, and `execute(request, run)`."""
+    """The module with `PRELOAD`, names of modules to import ahead, and `execute(request, run)`; it may have
+    `out_of_memory_remedies(request)`, which are told instead of the guide's."""
     tasks: "tuple[TaskKind.ValueType, ...]"
     estimate: Callable[[TrainerServiceEstimateRequest, Sequence[Device]], TrainerServiceEstimateResponse]
     """Resolves a spec and predicts what it needs on one of the devices; called in a thread."""

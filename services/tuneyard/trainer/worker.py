@@ -14,13 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.errors import OUT_OF_MEMORY_REMEDIES, RecipeError, Stop, Stopped
 from tuneyard.trainer.journal import JournalWriter
 from tuneyard.trainer.oom import OptimizerOutOfMemory, is_out_of_memory, out_of_memory_error
 from tuneyard.trainer.process import ParentGone, begin_worker
 from tuneyard.trainer.records import job_error, read_request, result_event
 from tuneyard.trainer.run import Result, Run
-from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE, WorkerSettings
+from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE, WorkerSettings, thread_environment
 from tuneyard.trainer.worker_run import WorkerRun
 from tuneyard.v1.trainer_service_pb2 import RunCancelled, RunPaused, RunStarted, StartRunRequest
 
@@ -32,6 +32,8 @@ _MAX_MESSAGE_CHARACTERS = 1000
 _PATH = re.compile(r"(?<![\w:/.])(?:/[^\s'\"():,;]+)+/([^\s'\"():,;/]*)")
 
 Execute = Callable[[StartRunRequest, Run], Result]
+
+MemoryRemedies = Callable[[StartRunRequest], tuple[str, ...]]
 
 
 def run_worker(run_dir: Path) -> int:
@@ -75,7 +77,8 @@ def _run(request: StartRunRequest, run: WorkerRun, settings: WorkerSettings) -> 
         _tell_console(error)
         stage = run.failed_stage
         _store_last_checkpoint(run)
-        run.reporter.end(failed=job_error(describe(error, stage=stage), stage=stage))
+        told = describe(error, stage=stage, memory_remedies=_memory_remedies(request, settings))
+        run.reporter.end(failed=job_error(told, stage=stage))
     else:
         run.reporter.end(result=result_event(result))
     return 0
@@ -113,14 +116,30 @@ def _store_last_checkpoint(run: WorkerRun, *, timeout_seconds: float | None = _L
         _tell_console(error)
 
 
-def describe(error: BaseException, *, stage: str = "") -> RecipeError:
+def _memory_remedies(request: StartRunRequest, settings: WorkerSettings) -> tuple[str, ...]:
+    """What to change where memory ran out: the family's words for the task, else the guide's for all."""
+    named = getattr(sys.modules.get(settings.family_entry), "out_of_memory_remedies", None)
+    if named is None:
+        return OUT_OF_MEMORY_REMEDIES
+    try:
+        return cast(MemoryRemedies, named)(request)
+    except Exception:
+        # Things went wrong already, and nothing may keep the run's end from its journal.
+        traceback.print_exc()
+        return OUT_OF_MEMORY_REMEDIES
+
+
+def describe(
+    error: BaseException, *, stage: str = "", memory_remedies: tuple[str, ...] = OUT_OF_MEMORY_REMEDIES
+) -> RecipeError:
     """What a user reads of an error: its own words where it is a RecipeError, no path and no traceback
     otherwise.
     """
     if isinstance(error, RecipeError):
         return error
     if is_out_of_memory(error):
-        return out_of_memory_error("Memory ran out" + (f" in the stage {stage}." if stage else "."))
+        message = "Memory ran out" + (f" in the stage {stage}." if stage else ".")
+        return out_of_memory_error(message, remedies=memory_remedies)
     text = _PATH.sub(r"…/\1", str(error))[:_MAX_MESSAGE_CHARACTERS]
     where = f" in the stage {stage}" if stage else ""
     return RecipeError(f"The recipe failed{where}: {type(error).__name__}" + (f": {text}" if text else ""))
@@ -128,8 +147,7 @@ def describe(error: BaseException, *, stage: str = "") -> RecipeError:
 
 def _prepare_environment(settings: WorkerSettings) -> None:
     """For libraries that are loaded later; those that are loaded already are told by the recipe."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(settings.cpu_threads)
+    os.environ.update(thread_environment(settings.cpu_threads))
     # Without it cuBLAS may sum in another order from run to run; read when CUDA is first used.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
