@@ -1,6 +1,6 @@
 """Wires the edge: which path is answered by what."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from tuneyard.client import AsyncClient
 from tuneyard.client.connection import ConnectionSettings
-from tuneyard.web import problems
+from tuneyard.web import guide_page, problems
 from tuneyard.web.config import WebConfig
 from tuneyard.web.guard import Guard
 from tuneyard.web.guide.app import make_guide_app
@@ -82,6 +82,7 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
             Route("/openapi.json", schema),
             Route("/docs", docs),
             Route("/docs.css", docs_style),
+            *_guide_routes(),
             Route("/healthz", healthy),
             *assets,
             Route("/{path:path}", index),
@@ -92,6 +93,21 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
     )
     app.state.client = client
     return app
+
+
+def _guide_routes() -> Iterator[Route]:
+    """The guide in each of its languages, and its style."""
+    for edition in guide_page.EDITIONS:
+
+        async def show(_: Request, edition: guide_page.Edition = edition) -> Response:
+            return HTMLResponse(guide_page.page(edition), headers={"Cache-Control": "no-cache"})
+
+        yield Route(edition.path, show)
+
+    async def style(_: Request) -> Response:
+        return Response(guide_page.STYLE, media_type="text/css")
+
+    yield Route("/guide.css", style)
 
 
 async def _http_problem(_: Request, error: Exception) -> Response:

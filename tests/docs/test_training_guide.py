@@ -1,0 +1,142 @@
+"""Both editions of the training guide say the same, and what points into it arrives.
+
+That its blocks do what it says is shown by tests/integration/test_training_guide.py.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pool import Default
+
+from tests.support.guide_blocks import CHINESE, ENGLISH, blocks, tables
+from tuneyard.llm.memory_table import rows
+from tuneyard.llm.recommended import PRESETS
+from tuneyard.trainer.run import AdviceKind
+from tuneyard.v1 import rules_pb2, training_pb2
+from tuneyard.web import guide_page
+
+ROOT = Path(__file__).resolve().parents[2]
+EDITIONS = pytest.mark.parametrize("guide", (ENGLISH, CHINESE), ids=("en", "zh"))
+
+
+def anchors(guide: Path) -> list[str]:
+    return guide_page.anchors(guide.read_text(encoding="utf-8"))
+
+
+def figures(cell: str) -> list[str]:
+    return re.findall(r"\d+(?:[,.]\d+)*(?:e-\d+)?", cell)
+
+
+def levels(guide: Path) -> list[int]:
+    prose = re.sub(r"^```.*?^```$", "", guide.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [len(marks) for marks in re.findall(r"^(#+) ", prose, re.MULTILINE)]
+
+
+def test_each_edition_links_the_other_in_its_first_line() -> None:
+    first = [guide.read_text(encoding="utf-8").splitlines()[0] for guide in (ENGLISH, CHINESE)]
+    assert first == [
+        "**English** | [中文](training-guide.zh.md)",
+        "[English](training-guide.md) | **中文**",
+    ]
+
+
+def test_both_editions_have_the_same_headings() -> None:
+    assert anchors(ENGLISH) == anchors(CHINESE)
+    assert levels(ENGLISH) == levels(CHINESE)
+    assert len(set(anchors(ENGLISH))) == len(anchors(ENGLISH))
+
+
+def test_both_editions_have_the_same_code() -> None:
+    english, chinese = ([(b.language, b.content) for b in blocks(guide)] for guide in (ENGLISH, CHINESE))
+    assert english == chinese
+
+
+def test_both_editions_have_the_same_figures_in_their_tables() -> None:
+    english, chinese = list(tables(ENGLISH)), list(tables(CHINESE))
+    assert [len(table) for table in english] == [len(table) for table in chinese]
+    for ours, theirs in zip(english, chinese, strict=True):
+        for row, other in zip(ours, theirs, strict=True):
+            assert [sorted(figures(cell)) for cell in row] == [sorted(figures(cell)) for cell in other], row
+
+
+@EDITIONS
+def test_links_within_the_guide_lead_to_headings(guide: Path) -> None:
+    told = set(re.findall(r"\]\(#([^)]+)\)", guide.read_text(encoding="utf-8")))
+    assert told
+    assert told <= set(anchors(guide))
+
+
+@EDITIONS
+def test_links_to_other_pages_lead_to_files(guide: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+\.md)", guide.read_text(encoding="utf-8")):
+        assert (guide.parent / target).is_file(), target
+
+
+def fields_of(message: Descriptor) -> Iterator[str]:
+    for field in message.fields:
+        if guide := field.GetOptions().Extensions[rules_pb2.rules].guide:
+            yield guide
+    for inner in message.nested_types:
+        yield from fields_of(inner)
+
+
+def test_anchors_of_settings_are_headings() -> None:
+    file = Default().FindFileByName(training_pb2.DESCRIPTOR.name)
+    told = {guide for message in file.message_types_by_name.values() for guide in fields_of(message)}
+    assert len(told) > 3
+    assert told <= set(anchors(ENGLISH))
+
+
+def test_anchors_of_advice_are_headings() -> None:
+    """Those that recipes pass to `advise`, and its default."""
+    told = set()
+    for file in (ROOT / "services").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "advise":
+                told |= {
+                    word.value.value
+                    for word in node.keywords
+                    if word.arg == "guide" and isinstance(word.value, ast.Constant)
+                }
+    assert "best-practices" in told
+    assert told | {"troubleshooting"} <= set(anchors(ENGLISH))
+
+
+@EDITIONS
+def test_every_kind_of_advice_has_its_row(guide: Path) -> None:
+    [table] = [table for table in tables(guide) if table[1][0] == "`MEMORY`"]
+    assert {row[0].strip("`").lower() for row in table[1:]} == {kind.value for kind in AdviceKind}
+
+
+@EDITIONS
+def test_the_memory_table_shows_what_the_formula_says(guide: Path) -> None:
+    [table] = [table for table in tables(guide) if table[1][0] == "7B"]
+    for told, row in zip(table[1:], rows(), strict=True):
+        pairs = zip(row.guide, row.as_the_guide, strict=True)
+        expected = [[str(rule), f"{predicted:.1f}"] for rule, predicted in pairs]
+        assert [
+            [*figures(rule), *figures(ours)] for rule, ours in zip(told[1::2], told[2::2], strict=True)
+        ] == (expected)
+
+
+@EDITIONS
+def test_the_typical_times_follow_from_their_amounts(guide: Path) -> None:
+    """Images or tokens, by the speeds beside them, are the hours in the table."""
+    amounts = (15 * 50_000, 100 * 10_000, 10_000 * 4, 3 * 10_000 * 500)
+    [table] = [table for table in tables(guide) if table[1][1] == "`image_classifier`"]
+    for row, amount in zip(table[1:], amounts, strict=True):
+        slow, fast = sorted(float(figure.replace(",", "")) for figure in figures(row[4])[-2:])
+        hours = [round(amount / speed / 3600) for speed in (fast, slow)]
+        assert hours == [int(figure) for figure in figures(row[3])], row
+
+
+def test_presets_are_what_is_recommended() -> None:
+    shown = [json.loads(block.content) for block in blocks(ENGLISH) if block.language == "json"]
+    told = {(each["lora_r"], each["batch_size"], each["learning_rate"]) for each in shown if "epochs" in each}
+    assert len(told) == 2
+    assert told <= {(each.lora_r, each.batch_size, each.learning_rate) for each in PRESETS}
