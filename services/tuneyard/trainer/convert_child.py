@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.hub_kernels import forbid_hub_kernels
 from tuneyard.trainer.process import ParentGone, begin_worker
 
 _BASE_BYTES = 6 << 30
@@ -63,6 +64,7 @@ def main() -> int:
         begin_worker(parent_pid)
     except ParentGone:
         return 1
+    forbid_hub_kernels()
     request = json.loads((folder / "request.json").read_text())
     files = ModelFiles(source=folder / "source", result=folder / "result", **request)
     _limit(sum(path.stat().st_size for path in files.source.rglob("*") if path.is_file()))

@@ -25,6 +25,7 @@ from tuneyard.trainer.finished_model import (
     InferenceError,
 )
 from tuneyard.trainer.frames import Connection, Failure, Kind
+from tuneyard.trainer.hub_kernels import forbid_hub_kernels
 from tuneyard.trainer.inputs import Inputs
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.trainer.process import ParentGone, begin_worker
@@ -163,6 +164,7 @@ def main() -> int:
         begin_worker(settings.parent_pid or os.getppid())
     except ParentGone:
         return 1
+    forbid_hub_kernels()
     return run_worker(folder)
 
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tuneyard.trainer.cgroup import OutOfMemoryKills
+from tuneyard.trainer.hub_kernels import forbid_hub_kernels
 from tuneyard.trainer.process import (
     ParentGone,
     ProcessIdentity,
@@ -257,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(fileno=options.socket)
     connection.set_inheritable(False)
+    forbid_hub_kernels()
     failed = import_modules(name for name in options.preload.split(",") if name)
     if reason := unfit_to_fork():
         send(connection, {"unfit": reason})

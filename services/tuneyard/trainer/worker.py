@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from tuneyard.trainer.errors import OUT_OF_MEMORY_REMEDIES, RecipeError, Stop, Stopped
+from tuneyard.trainer.hub_kernels import forbid_hub_kernels
 from tuneyard.trainer.journal import JournalWriter
 from tuneyard.trainer.oom import OptimizerOutOfMemory, is_out_of_memory, out_of_memory_error
 from tuneyard.trainer.process import ParentGone, begin_worker
@@ -160,6 +161,7 @@ def main() -> int:
         begin_worker(settings.parent_pid or os.getppid())
     except ParentGone:
         return 1
+    forbid_hub_kernels()
     return run_worker(run_dir)
 
 
