@@ -84,6 +84,8 @@ class Workload:
     checkpointing: bool = False
     cached: bool = True
     """Whether latents are computed ahead, and the VAE leaves."""
+    cached_texts: bool = True
+    """Whether captions are encoded ahead, and the text encoders leave."""
     ema: bool = False
 
     @property
@@ -102,7 +104,7 @@ class Workload:
         facts, weights = self.facts, self.number * self.facts.denoiser_parameters
         if not self.cached:
             weights += 4 * facts.vae_parameters
-        if self.text_adapters or not self.cached:
+        if self.text_adapters or not self.cached_texts:
             weights += self.number * facts.text_parameters
         return weights
 

@@ -189,7 +189,7 @@ def offers(plan: Plan) -> Iterator[Offer[Workload]]:
         yield Offer("gradient checkpointing", changes, replace(work, checkpointing=True))
     if not work.cached and not task.train_text_encoder:
         changes = {"text_to_image_lora.random_crop": False, "text_to_image_lora.cache_latents": True}
-        yield Offer("latents that are computed ahead", changes, replace(work, cached=True))
+        yield Offer("latents that are computed ahead", changes, replace(work, cached=True, cached_texts=True))
     for side in _RESOLUTIONS:
         smaller = replace(work, resolution=side)
         if side < task.resolution and smaller.need(on_cpu=on_cpu) <= plan.limit:

@@ -49,6 +49,7 @@ def workload(resolved: training_pb2.TrainingSpec, facts: PipelineFacts, *, on_cp
         resolution=task.resolution,
         checkpointing=task.gradient_checkpointing,
         cached=task.cache_latents and not task.random_crop,
+        cached_texts=task.cache_latents and not task.train_text_encoder,
         ema=task.ema_decay > 0,
     )
 
