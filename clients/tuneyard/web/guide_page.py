@@ -55,11 +55,12 @@ a { color: var(--accent); }
 li { margin: 4px 0; }
 code { font: 13px/20px ui-monospace, monospace; }
 pre { background: var(--surface); border: 1px solid var(--border); border-radius: 8px; padding: 12px 16px;
-  overflow-x: auto; }
+  overflow-x: auto; line-height: 20px; }
 .wide { overflow-x: auto; margin: 16px 0; }
 table { border-collapse: collapse; min-width: 100%; font-size: 14px; line-height: 20px; }
 td, th { text-align: left; vertical-align: top; padding: 6px 16px 6px 0;
   border-bottom: 1px solid var(--border); }
+td:last-child { min-width: 200px; }
 th { font-weight: 500; color: var(--text-2); }
 pre:focus-visible, .wide:focus-visible, a:focus-visible { outline: 2px solid var(--accent); }
 """
