@@ -4,13 +4,18 @@ import { Suspense, lazy, useState } from "react";
 import { Link, Redirect, Route, Switch, useLocation } from "wouter";
 
 import { useJobs } from "./api/jobs";
+import { Keys } from "./keys";
 import { LANGUAGES, useSpeech, useT } from "./i18n";
 import { isEnded } from "./states";
 import { applyTheme, currentTheme, type Theme } from "./theme";
 import { Loading, Page } from "./ui/parts";
 
+const Dataset = lazy(() => import("./pages/dataset"));
+const Datasets = lazy(() => import("./pages/datasets"));
 const Job = lazy(() => import("./pages/job"));
 const Jobs = lazy(() => import("./pages/jobs"));
+const Model = lazy(() => import("./pages/model"));
+const Models = lazy(() => import("./pages/models"));
 const System = lazy(() => import("./pages/system"));
 
 const PAGES = [
@@ -46,6 +51,10 @@ export function App() {
               </Route>
               <Route path="/jobs" component={Jobs} />
               <Route path="/jobs/:id/:tab?" component={Job} />
+              <Route path="/datasets" component={Datasets} />
+              <Route path="/datasets/:id" component={Dataset} />
+              <Route path="/models" component={Models} />
+              <Route path="/models/:id" component={Model} />
               <Route path="/system" component={System} />
               <Route>
                 <Page title={t.notFound}>
@@ -82,6 +91,7 @@ function Side() {
       </nav>
       <div className="foot">
         <a href="/guide">{t.nav.guide}</a>
+        <Keys />
         <label className="small muted">
           {t.language}
           <select className="input" value={language} onChange={(event) => choose(event.target.value as typeof language)}>

@@ -175,9 +175,4 @@ export const dataEn = {
     resetZoom: "Charts: reset zoom",
     single: "Single keys are on",
   },
-  guide: {
-    title: "Guide",
-    missing: "The guide is not part of this build. What the API can do is described at",
-    contents: "Contents",
-  },
 };

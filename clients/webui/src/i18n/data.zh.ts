@@ -177,9 +177,4 @@ export const dataZh: typeof dataEn = {
     resetZoom: "图表：重置缩放",
     single: "启用单键快捷键",
   },
-  guide: {
-    title: "使用指南",
-    missing: "此版本不含使用指南。API 的说明见",
-    contents: "目录",
-  },
 };

@@ -1,7 +1,10 @@
+import { dataEn } from "./data.en";
+
 import { choicesEn, fieldsEn, unitsEn } from "./fields.en";
 import { trainEn } from "./train.en";
 
 export const en = {
+  ...dataEn,
   brand: "Tuneyard",
   nav: {
     train: "Model Training",

@@ -1,8 +1,10 @@
+import { dataZh } from "./data.zh";
 import type { Messages } from "./en";
 import { choicesZh, fieldsZh, unitsZh } from "./fields.zh";
 import { trainZh } from "./train.zh";
 
 export const zh: Messages = {
+  ...dataZh,
   brand: "Tuneyard",
   nav: {
     train: "模型训练",

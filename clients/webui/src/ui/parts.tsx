@@ -1,6 +1,7 @@
 /** The small parts that pages are made of. */
 
 import { useEffect, useId, useRef, useState, type ButtonHTMLAttributes, type ReactNode } from "react";
+import { Link } from "wouter";
 
 import { ApiError } from "../api/http";
 import { useT } from "../i18n";
@@ -104,6 +105,7 @@ export function Confirm({
   text,
   yes,
   no,
+  look = "danger",
   onYes,
   onClose,
 }: {
@@ -111,6 +113,8 @@ export function Confirm({
   text: string;
   yes: string;
   no: string;
+  /** "danger" where something is lost. */
+  look?: "danger" | "primary";
   onYes: () => void;
   onClose: () => void;
 }) {
@@ -124,7 +128,7 @@ export function Confirm({
         <p>{text}</p>
         <div className="row">
           <Button
-            look="danger"
+            look={look}
             onClick={() => {
               onYes();
               dialog.current?.close();
@@ -140,7 +144,18 @@ export function Confirm({
 }
 
 /** A page's frame: one heading, and the tab's title. */
-export function Page({ title, aside, children }: { title: string; aside?: ReactNode; children: ReactNode }) {
+export function Page({
+  title,
+  aside,
+  crumb,
+  children,
+}: {
+  title: string;
+  aside?: ReactNode;
+  /** The list that this page's thing is one of. */
+  crumb?: { href: string; label: string };
+  children: ReactNode;
+}) {
   const t = useT();
   useEffect(() => {
     document.title = `${title} · ${t.brand}`;
@@ -148,7 +163,16 @@ export function Page({ title, aside, children }: { title: string; aside?: ReactN
   return (
     <main className="page" id="content">
       <header>
-        <h1 className="grow">{title}</h1>
+        <div className="grow">
+          {crumb && (
+            <ol className="crumbs">
+              <li>
+                <Link href={crumb.href}>{crumb.label}</Link>
+              </li>
+            </ol>
+          )}
+          <h1 className="break">{title}</h1>
+        </div>
         {aside}
       </header>
       {children}
