@@ -159,7 +159,7 @@ def latent_scale(vae: nn.Module) -> int:
 
 def _stored_dtype(folder: Path) -> torch.dtype:
     """Of a part's first weight: loaded as it is stored, no copy is made."""
-    with safe_open(min(folder.glob("*.safetensors")), framework="pt") as file:
+    with _told(folder.name), safe_open(min(folder.glob("*.safetensors")), framework="pt") as file:
         kind = file.get_slice(min(file.keys())).get_dtype()
     return {"F16": torch.float16, "BF16": torch.bfloat16}.get(kind, torch.float32)
 
