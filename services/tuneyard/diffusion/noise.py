@@ -66,8 +66,7 @@ class Diffusion:
         if self.prediction not in ("epsilon", "v_prediction"):
             raise ValueError(f"a network that predicts {self.prediction} is not trained here")
         kept: Tensor = made.alphas_cumprod
-        self._alphas = kept.sqrt()
-        self._sigmas = (1.0 - kept).sqrt()
+        self._alphas, self._sigmas = _Table(kept.sqrt()), _Table((1.0 - kept).sqrt())
         self._gamma = min_snr_gamma
 
     @property
@@ -103,17 +102,14 @@ class Diffusion:
 
     def signal_to_noise(self, times: Tensor) -> Tensor:
         """(alpha / sigma) squared."""
-        chosen = times.cpu()
-        ratio = (self._alphas[chosen] / self._sigmas[chosen]) ** 2
-        return ratio.to(times.device)
+        return (self._alphas[times] / self._sigmas[times]) ** 2
 
     def told(self, times: Tensor) -> Tensor:
         """Their numbers."""
         return times
 
     def _at(self, times: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = times.cpu()
-        return _spread(self._alphas[chosen], like), _spread(self._sigmas[chosen], like)
+        return _spread(self._alphas[times], like), _spread(self._sigmas[times], like)
 
 
 class FlowMatching:
@@ -129,8 +125,7 @@ class FlowMatching:
         made: Any = FlowMatchEulerDiscreteScheduler.from_config(dict(scheduler))  # type: ignore[no-untyped-call]
         if made.config.use_dynamic_shifting:
             raise ValueError("a shift that depends on the resolution is not trained with here")
-        self._sigmas: Tensor = made.sigmas.float()
-        self._told: Tensor = made.timesteps.float()
+        self._sigmas, self._told = _Table(made.sigmas), _Table(made.timesteps)
 
     @property
     def steps(self) -> int:
@@ -144,7 +139,7 @@ class FlowMatching:
 
     def noisy(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """(1 - sigma) x + sigma noise."""
-        sigmas = _spread(self._sigmas[times.cpu()], latents)
+        sigmas = _spread(self._sigmas[times], latents)
         return (1.0 - sigmas) * latents + sigmas * noise
 
     def target(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
@@ -157,7 +152,7 @@ class FlowMatching:
 
     def told(self, times: Tensor) -> Tensor:
         """1000 sigma."""
-        return self._told[times.cpu()].to(times.device)
+        return self._told[times]
 
 
 def draw_noise(shape: tuple[int, ...], *, generator: torch.Generator, offset: float = 0.0) -> Tensor:
@@ -177,5 +172,21 @@ def even_times(process: NoiseProcess, count: int) -> list[int]:
     return [int((number + 0.5) * process.steps / count) for number in range(count)]
 
 
+class _Table:
+    """Numbers by time, kept on each device that asked for them, so that no step waits for a device."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values.to("cpu", torch.float32)
+        self._copies = {self._values.device: self._values}
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, times: Tensor) -> Tensor:
+        if times.device not in self._copies:
+            self._copies[times.device] = self._values.to(times.device)
+        return self._copies[times.device][times]
+
+
 def _spread(values: Tensor, like: Tensor) -> Tensor:
-    return values.to(like.device, torch.float32).reshape(-1, *([1] * (like.ndim - 1)))
+    return values.reshape(-1, *([1] * (like.ndim - 1)))
