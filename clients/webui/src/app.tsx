@@ -12,11 +12,13 @@ import { Loading, Page } from "./ui/parts";
 
 const Dataset = lazy(() => import("./pages/dataset"));
 const Datasets = lazy(() => import("./pages/datasets"));
+const Finetune = lazy(() => import("./pages/finetune"));
 const Job = lazy(() => import("./pages/job"));
 const Jobs = lazy(() => import("./pages/jobs"));
 const Model = lazy(() => import("./pages/model"));
 const Models = lazy(() => import("./pages/models"));
 const System = lazy(() => import("./pages/system"));
+const Train = lazy(() => import("./pages/train"));
 
 const PAGES = [
   { path: "/train", key: "train" },
@@ -49,6 +51,8 @@ export function App() {
               <Route path="/">
                 <Redirect to="/jobs" replace />
               </Route>
+              <Route path="/train" component={Train} />
+              <Route path="/finetune" component={Finetune} />
               <Route path="/jobs" component={Jobs} />
               <Route path="/jobs/:id/:tab?" component={Job} />
               <Route path="/datasets" component={Datasets} />

@@ -3,6 +3,7 @@ import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/parts.css";
 import "./styles/job.css";
+import "./styles/train.css";
 import "./styles/data.css";
 
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";

@@ -89,6 +89,7 @@ export const fieldsEn: Record<string, Word> = {
   bnb4bitComputeDtype: ["4-bit compute type", "The arithmetic on 4-bit weights."],
   bnb4bitQuantType: ["4-bit format", "NF4 suits weights best."],
   useNestedQuant: ["Nested quantization", "Quantises the constants too: a little less memory."],
+  method: ["Method", "Full, LoRA or QLoRA."],
   maxLength: ["Max length", "Longer samples are cut."],
   packing: ["Packing", "Several samples in one row: faster."],
   chatTemplate: ["Chat template", "The name of a built-in one; without a value, the tokenizer's own."],

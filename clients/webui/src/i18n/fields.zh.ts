@@ -86,6 +86,7 @@ export const fieldsZh: typeof fieldsEn = {
   bnb4bitComputeDtype: ["4 位计算类型", "对 4 位权重运算时的精度。"],
   bnb4bitQuantType: ["4 位格式", "NF4 最适合权重。"],
   useNestedQuant: ["嵌套量化", "量化常数也量化：内存略少。"],
+  method: ["微调方法", "全参数、LoRA 或 QLoRA。"],
   maxLength: ["最大长度", "更长的样本会被截断。"],
   packing: ["打包", "多个样本放入一行：更快。"],
   chatTemplate: ["对话模板", "内置模板的名称；留空则用分词器自带的模板。"],

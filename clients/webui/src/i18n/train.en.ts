@@ -15,6 +15,7 @@ export const trainEn = {
   off: "off",
   notANumber: "This is no number.",
   usual: (range: string) => `${range} is usual`,
+  fullStop: ".",
   atLeast: (value: string) => `at least ${value}`,
   atMost: (value: string) => `at most ${value}`,
   unusual: (range: string) => `Outside the usual range: ${range}.`,
@@ -48,10 +49,10 @@ export const trainEn = {
   methods: {
     FINE_TUNING_METHOD_FULL: { name: "Full fine-tuning", text: "Trains every weight." },
     FINE_TUNING_METHOD_LORA: { name: "LoRA", text: "Trains small adapters; the base stays as it is." },
-    FINE_TUNING_METHOD_QLORA: { name: "QLoRA", text: "LoRA on a base held in 4 bits: the least memory." },
+    FINE_TUNING_METHOD_QLORA: { name: "QLoRA", text: "Adapters on a base held in 4 bits: for little device memory." },
   },
   memoryLater: "memory is known once there is a dataset",
-  doesNotFit: "does not fit",
+  doesNotFit: (size: string) => `${size}, does not fit`,
   datasets: {
     drop: {
       DATASET_FORMAT_IMAGE_FOLDER: "Drop a ZIP with one folder for each class anywhere on this page",

@@ -15,6 +15,7 @@ export const trainZh: TrainMessages = {
   off: "关",
   notANumber: "这不是数字。",
   usual: (range) => `常用范围 ${range}`,
+  fullStop: "。",
   atLeast: (value) => `不小于 ${value}`,
   atMost: (value) => `不大于 ${value}`,
   unusual: (range) => `超出常用范围：${range}。`,
@@ -48,10 +49,10 @@ export const trainZh: TrainMessages = {
   methods: {
     FINE_TUNING_METHOD_FULL: { name: "全参数微调", text: "训练全部权重。" },
     FINE_TUNING_METHOD_LORA: { name: "LoRA", text: "只训练小型适配器，基础模型不变。" },
-    FINE_TUNING_METHOD_QLORA: { name: "QLoRA", text: "基础模型以 4 位保存的 LoRA，内存最省。" },
+    FINE_TUNING_METHOD_QLORA: { name: "QLoRA", text: "在以 4 位保存的基础模型上训练适配器：适合显存较小的设备。" },
   },
   memoryLater: "选定数据集后显示内存",
-  doesNotFit: "无法容纳",
+  doesNotFit: (size) => `${size}，无法容纳`,
   datasets: {
     drop: {
       DATASET_FORMAT_IMAGE_FOLDER: "将 ZIP（每个类别一个文件夹）拖到本页任意位置",

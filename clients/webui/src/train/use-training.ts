@@ -1,0 +1,111 @@
+/** What a form knows: the draft, what the server makes of it, and everything that is wrong with it. */
+
+import { useEffect, useMemo, useReducer, useState } from "react";
+
+import type { ApiError, FieldViolation } from "../api/http";
+import type { EstimateJson } from "../gen/tuneyard/v1/job_pb";
+import type { FineTuningMethodJson } from "../gen/tuneyard/v1/training_pb";
+import { useT } from "../i18n";
+import { keepDraft, recallDraft, reduce, specOf } from "./draft";
+import { useBaseModels, useDataset, useDevices, useEstimate, useFields, useRested, violationsOf } from "./queries";
+import { jsonPath } from "./schema";
+import { applies, METHOD, TASK_OF, type Task } from "./tasks";
+
+export function useTraining(page: string, first: Task) {
+  const t = useT();
+  const words = t.training;
+  const [draft, dispatch] = useReducer(reduce, undefined, () => recallDraft(page, first));
+  useEffect(() => keepDraft(page, draft), [page, draft]);
+  const { task } = draft;
+  const description = useFields(task);
+  const { models } = useBaseModels(task);
+  const dataset = useDataset(draft.dataset).data ?? undefined;
+  const devices = useDevices(TASK_OF[task].family);
+
+  // A base model is needed to say anything: the recommended one stands until another is chosen.
+  const baseModel = draft.baseModel || (models.find((model) => model.isRecommended)?.id ?? "");
+  const catalogued = models.find((model) => model.id === baseModel)?.recommended;
+  const bestMethod: FineTuningMethodJson = catalogued?.languageModel?.method ?? "FINE_TUNING_METHOD_LORA";
+  const typedMethod = draft.values[METHOD];
+  const method = task === "language_model" ? ((typedMethod ?? bestMethod) as FineTuningMethodJson) : undefined;
+  const fields = useMemo(
+    () => (description.fields ?? []).filter((field) => applies(field.path, method)),
+    [description.fields, method],
+  );
+  const made = useMemo(() => specOf({ ...draft, baseModel }, fields, words.notANumber), [draft, baseModel, fields, words]);
+  const bare = useMemo(
+    () => specOf({ ...draft, baseModel, values: typedMethod ? { [METHOD]: typedMethod } : {} }, fields, "").spec,
+    [draft, baseModel, typedMethod, fields],
+  );
+
+  const isReady = dataset?.state === "DATASET_STATE_READY";
+  // While the dataset is not ready, the server can still say which settings break their bounds.
+  const asked = useMemo(() => (isReady ? made.spec : { ...made.spec, dataset: undefined }), [isReady, made]);
+  const estimate = useEstimate(useRested(baseModel ? asked : undefined));
+  const plain = useEstimate(isReady && baseModel ? bare : undefined);
+  const figures = isReady ? estimate.data : undefined;
+  const recommended = (isReady ? plain.data?.resolvedSpec?.training : undefined) ?? catalogued;
+  const resolved = figures?.resolvedSpec?.training ?? recommended;
+
+  const [refused, setRefused] = useState<{ of: string; violations: FieldViolation[] } | null>(null);
+  const violations = useMemo(
+    () => [
+      ...made.violations,
+      ...fromServer(estimate.data, isReady),
+      ...(refused?.of === draft.requestId ? refused.violations : []),
+    ],
+    [made, estimate.data, isReady, refused, draft.requestId],
+  );
+  const missing = useMemo(
+    () => [
+      ...(baseModel ? [] : [{ field: "baseModel", description: words.start.modelNeeded }]),
+      ...datasetMissing(draft.dataset, dataset?.state, words.start),
+    ],
+    [baseModel, draft.dataset, dataset?.state, words],
+  );
+  const warnings = useMemo(
+    () => new Map((figures?.warnings ?? []).map((each) => [jsonPath(each.field ?? ""), each.description ?? ""])),
+    [figures],
+  );
+  return {
+    draft,
+    dispatch,
+    description,
+    fields,
+    baseModel,
+    method,
+    bestMethod,
+    dataset,
+    devices,
+    isReady,
+    spec: made.spec,
+    estimate,
+    figures,
+    recommended,
+    resolved,
+    violations,
+    missing,
+    warnings,
+    refuse: (error: ApiError) => setRefused({ of: draft.requestId, violations: violationsOf(error).map(named) }),
+  };
+}
+
+const named = (violation: { field?: string; description?: string }): FieldViolation => ({
+  field: jsonPath(violation.field ?? ""),
+  description: violation.description ?? "",
+});
+
+/** Without a dataset the server says that it is missing: that is told only on the start. */
+const fromServer = (estimate: EstimateJson | undefined, isReady: boolean): FieldViolation[] =>
+  (estimate?.violations ?? []).map(named).filter(({ field }) => isReady || field !== "dataset");
+
+function datasetMissing(
+  name: string,
+  state: string | undefined,
+  words: { datasetNeeded: string; uploadFirst: string; datasetInvalid: string },
+): FieldViolation[] {
+  if (!name) return [{ field: "dataset", description: words.datasetNeeded }];
+  if (state === "DATASET_STATE_UPLOADING") return [{ field: "dataset", description: words.uploadFirst }];
+  if (state === "DATASET_STATE_INVALID") return [{ field: "dataset", description: words.datasetInvalid }];
+  return [];
+}
