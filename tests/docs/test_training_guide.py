@@ -7,6 +7,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,18 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pool import Default
 
 from tests.support.guide_blocks import CHINESE, ENGLISH, blocks, tables
+from tuneyard.diffusion import recommended as diffusion_recommended
+from tuneyard.diffusion import workload as diffusion_workload
+from tuneyard.diffusion.known_facts import SD_1_5, SDXL
+from tuneyard.diffusion.pipeline_facts import PipelineFacts
 from tuneyard.llm.memory_table import rows
 from tuneyard.llm.recommended import PRESETS
 from tuneyard.trainer.run import AdviceKind
 from tuneyard.v1 import rules_pb2, training_pb2
+from tuneyard.vision import classifier_plan, detector_plan, detector_recommended
+from tuneyard.vision.architectures import architectures
+from tuneyard.vision.detector_sizes import detector_sizes
+from tuneyard.vision.recommended import recommended_spec
 from tuneyard.web import guide_page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,6 +131,33 @@ def test_the_memory_table_shows_what_the_formula_says(guide: Path) -> None:
         assert [
             [*figures(rule), *figures(ours)] for rule, ours in zip(told[1::2], told[2::2], strict=True)
         ] == (expected)
+
+
+@EDITIONS
+def test_the_hardware_table_shows_predicted_peaks(guide: Path) -> None:
+    [table] = [table for table in tables(guide) if "ResNet-50" in table[1][-1]]
+    classifier, detector, images, lora, qlora = (figures(row[-1]) for row in table[1:])
+    assert {f"{classifier_gib(16):.1f}", f"{classifier_gib(32):.1f}"} <= set(classifier)
+    assert f"{detector_gib():.1f}" in detector
+    assert {f"{images_gb(SD_1_5):.1f}", f"{images_gb(SDXL):.1f}"} <= set(images)
+    assert f"{next(rows()).lora:.1f}" in lora
+    assert f"{next(rows()).qlora:.1f}" in qlora
+
+
+def classifier_gib(batch_size: int) -> float:
+    work = classifier_plan.workload(recommended_spec("resnet50"), architectures()["resnet50"], 1000)
+    return replace(work, half_precision=True, batch_size=batch_size).device_bytes() / 2**30
+
+
+def detector_gib() -> float:
+    spec = detector_recommended.recommended_spec("yolov8n")
+    work = detector_plan.workload(spec, detector_sizes()["yolov8n"])
+    return replace(work, half_precision=True).device_bytes() / 2**30
+
+
+def images_gb(facts: PipelineFacts) -> float:
+    spec = diffusion_recommended.recommended_spec("", facts)
+    return diffusion_workload.workload(spec, facts, on_cpu=False).device_bytes() / 1e9
 
 
 @EDITIONS

@@ -1,10 +1,10 @@
 """Every command, request and file of the training guide, run in its order against real trainers.
 
 Run: all Python, all shell commands. Their base models are stand-ins of random weights, imported under the
-names that the guide uses (a small Llama as mistral-7b), and the classifier is trained for 2 epochs, not 15.
-Settings in JSON are estimated by the trainer in a request, those of text-to-image only turned into a typed
-spec; JSONL lines are checked as a dataset; the label lines and the data.yaml make the detector's dataset.
-Drawings of folders are not run.
+names that the guide uses (a small Llama as mistral-7b, a small pipeline as stable-diffusion-v1-5), and
+the classifier is trained for 1 epoch, not 15. Settings in JSON are estimated by the trainer as parts of
+a request; JSONL lines are checked as a dataset; the label lines and the data.yaml make the detector's
+dataset. Drawings of folders are not run.
 """
 
 import json
@@ -13,10 +13,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import httpx
 import pytest
+import requests
 import torch
 import torchvision
 from ultralytics.nn.tasks import DetectionModel
@@ -25,14 +27,13 @@ from tests.support.guide_blocks import ENGLISH, Block, blocks
 from tests.support.learnable_task import jsonl, learnable_task
 from tests.support.platform import Platform, platform
 from tests.support.shapes import draw_shapes
+from tests.support.tiny_diffusion import tiny_pipeline
 from tests.support.tiny_llm import tiny_llama
 from tuneyard.client import Client, ConnectionSettings
-from tuneyard.web.guide.bodies import StartTraining
-from tuneyard.web.guide.specs import training_spec
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
-SHORTER = {'"epochs": 15': '"epochs": 2'}
-TRAINERS = {"vision": "tuneyard.vision", "llm": "tuneyard.llm"}
+SHORTER = {'"epochs": 15': '"epochs": 1'}
+TRAINERS = {family: f"tuneyard.{family}" for family in ("vision", "diffusion", "llm")}
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +49,13 @@ def import_stand_ins(running: Platform, folder: Path) -> None:
     torch.save(torchvision.models.resnet50(weights=None).state_dict(), folder / "resnet50.pth")
     torch.save({"model": DetectionModel("yolov8n.yaml", verbose=False)}, folder / "yolov8n.pt")
     tiny_llama(folder / "llama")
+    tiny_pipeline(folder / "pipeline")
     with Client(ConnectionSettings(server=running.address)) as client:
         client.models.upload(folder / "resnet50.pth", family="vision", name="resnet50")
         client.models.upload(folder / "yolov8n.pt", family="vision", name="yolov8n")
         client.models.upload(folder / "llama", family="llm", name="mistral-7b")
-        for name in ("resnet50", "yolov8n", "mistral-7b"):
+        client.models.upload(folder / "pipeline", family="diffusion", name="stable-diffusion-v1-5")
+        for name in ("resnet50", "yolov8n", "mistral-7b", "stable-diffusion-v1-5"):
             client.models.wait_ready(name)
 
 
@@ -68,12 +71,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 next(drawn).save(folder / "my_images" / split / label / f"{number:03}.jpg")
         for kind in ("images", "labels"):
             (folder / "my_objects" / kind / split).mkdir(parents=True)
-        for number in range(count):
+        for number in range(2 * count):
             next(drawn).save(folder / "my_objects" / "images" / split / f"img{number:03}.jpg")
             labels = next(block.content for block in blocks(ENGLISH) if block.content.startswith("0 "))
             (folder / "my_objects" / "labels" / split / f"img{number:03}.txt").write_text(labels)
     (described,) = (block.content for block in blocks(ENGLISH) if block.language == "yaml")
     (folder / "my_objects" / "data.yaml").write_text(described)
+    (folder / "my_dog").mkdir()
+    for number in range(1, 7):
+        next(drawn).save(folder / "my_dog" / f"{number}.jpg")
+        (folder / "my_dog" / f"{number}.txt").write_text(f"a photo of sks dog number {number}")
     (folder / "tickets.jsonl").write_bytes(jsonl(learnable_task(80).train))
     next(drawn).save(folder / "photo.jpg")
     return folder
@@ -91,7 +98,7 @@ class Reader:
     def follow(self, block: Block) -> None:
         match block.language:
             case "python":
-                exec(compile(self.addressed(block), f"guide, line {block.line}", "exec"), self.names)
+                self.execute(compile(self.addressed(block), f"guide, line {block.line}", "exec"))
             case "sh":
                 self.run(self.addressed(block))
             case "json":
@@ -108,6 +115,12 @@ class Reader:
             text = text.replace(long, short)
         return text
 
+    def execute(self, code: CodeType) -> None:
+        try:
+            exec(code, self.names)
+        except requests.HTTPError as error:
+            pytest.fail(f"{error}: {error.response.text}")
+
     def run(self, commands: str) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         told = {"PATH": path, "TUNEYARD_SERVER": self.server, "TASK_ID": self.names.get("task_id", "")}
@@ -123,16 +136,13 @@ class Reader:
         assert ran.returncode == 0, f"{commands}\n{ran.stdout}\n{ran.stderr}"
 
     def estimate(self, settings: dict[str, Any]) -> None:
-        if "resolution" in settings:
-            body = StartTraining(
-                model_type="text_to_image",
-                base_model="stable-diffusion-v1-5",
-                dataset_path="pictures",
-                **settings,
-            )
-            training_spec(body.model_type, body.base_model, "datasets/pictures", body.settings())
-            return
-        asked = {"model_type": "llm", "base_model": "mistral-7b", "dataset_path": "tickets", **settings}
+        of_images = "resolution" in settings
+        asked = {
+            "model_type": "text_to_image" if of_images else "llm",
+            "base_model": "stable-diffusion-v1-5" if of_images else "mistral-7b",
+            "dataset_path": "my_dog" if of_images else "tickets",
+            **settings,
+        }
         answer = httpx.post(f"http://{self.web}/api/training/estimate", json=asked, timeout=60).json()
         assert answer["fits"], answer
         assert not answer.get("violations"), answer
@@ -149,7 +159,7 @@ def test_every_block_does_what_the_guide_says(
     for block in blocks(ENGLISH):
         reader.follow(block)
     assert reader.names["task"]["status"] == "completed"
-    assert {"adapter.zip", "classifier.zip"} <= {each.name for each in folder.iterdir()}
+    assert {"adapter.zip", "classifier.zip", "my_dog_lora.zip"} <= {each.name for each in folder.iterdir()}
     merged = running_model(running, "models/merged")
     assert merged.architecture == "LlamaForCausalLM"
 
