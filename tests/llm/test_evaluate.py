@@ -204,6 +204,16 @@ def test_held_out_rows_that_cannot_be_found_again_are_refused(files: DatasetFile
         evaluate(CONFIG, job.config, _run(tmp_path / "run", job, files))
 
 
+def test_a_validation_split_of_its_own_that_changed_is_measured_with_a_warning(tmp_path: Path) -> None:
+    job = finished_job(tmp_path / "job", held_out="0" * 64)
+    files = _dataset(tmp_path / "data", train=range(20), val=range(20, 28))
+    run = _run(tmp_path / "run", job, files)
+    evaluate(replace(CONFIG, compare_with_base=False), job.config, run)
+    assert _report(run)["split"]["samples"] == 8
+    assert "apart from what was trained on" in _report(run)["warnings"][0]
+    assert "moved_split" in [warning["code"] for warning in run.all_of("warning")]
+
+
 def test_a_fully_trained_model_whose_base_is_gone_is_measured_alone(
     files: DatasetFiles, tmp_path: Path
 ) -> None:

@@ -116,9 +116,34 @@ def test_a_split_that_is_no_longer_the_held_out_one_is_told(
     draw, start, evaluation: EvaluateConfig, manifest: dict[str, str], warns: bool
 ) -> None:
     run = start(draw())
-    text = warned(evaluation, manifest, run, digest="own")
+    text = warned(evaluation, manifest, run, digest="own", divided=False)
     assert [warning["code"] for warning in run.all_of("warning")] == ["moved_split"] * warns
-    assert ("held out" in text) is warns
+    assert ("apart from what was trained on" in text) is warns
+
+
+def test_a_share_that_is_divided_in_another_way_is_refused(draw, start) -> None:
+    with pytest.raises(RecipeError, match="divides the dataset in another way") as caught:
+        warned(config("val"), {"held_out": "another"}, start(draw()), digest="own", divided=True)
+    assert caught.value.reason == "DATASET_INVALID" and caught.value.remedies
+
+
+def test_only_a_share_of_the_training_data_is_divided(draw, configure, start) -> None:
+    files, brings, other = draw(splits=()), draw("brings"), draw("other", splits=())
+    found = [
+        measured(
+            config("val", **changes),
+            configure(),
+            start(each, root=files.dir.parent / f"run-{number}", **more),
+        )
+        for number, (each, changes, more) in enumerate(
+            [
+                (files, {}, {}),
+                (brings, {}, {}),
+                (files, {"validation_dataset": "datasets/other"}, {"validation_files": other}),
+            ]
+        )
+    ]
+    assert [each.divided for each in found] == [True, False, False]
 
 
 def test_the_digest_of_a_split_tells_its_images_and_their_dataset(draw, configure) -> None:

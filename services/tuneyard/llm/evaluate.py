@@ -47,8 +47,8 @@ def evaluate(config: EvaluateConfig, source: LanguageModelConfig, run: Run) -> R
     with run.stage("prepare_data"):
         chosen = measured_examples(config, source, manifest=stored.manifest, run=run)
         rows = _tokenized(chosen, source, model, run)
-    if chosen.warning:
-        run.warn("leaking_splits", chosen.warning)
+    for code, warning in chosen.warnings.items():
+        run.warn(code, warning)
     run.log(f"Measuring on {len(rows)} rows ({rows.trained_tokens} tokens): {chosen.origin}.")
 
     measuring = Measuring(run, source, model, rows, device=device, compares=not no_base)

@@ -4,7 +4,7 @@ The splits that the training made are made again by the same code, seed and sett
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.llm.evaluate_config import EvaluateConfig
 from tuneyard.llm.splits import Examples, make_splits
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.held_out import MOVED_SPLIT, moved_warning, require_unchanged, require_validation
 from tuneyard.trainer.run import DatasetFiles, Run
 
 
@@ -25,8 +26,13 @@ class MeasuredExamples:
     examples: Examples
     origin: str
     """Where the split comes from, for people."""
-    warning: str = ""
-    """What makes the numbers say less than they seem to; "" if nothing was found."""
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    """What makes the numbers say less than they seem to, by code."""
+
+    @property
+    def warning(self) -> str:
+        """All of them as one text; "" if nothing was found."""
+        return " ".join(self.warnings.values())
 
 
 def measured_examples(
@@ -35,7 +41,7 @@ def measured_examples(
     """The split that is asked for; `manifest` is the training's. Raises RecipeError DATASET_INVALID."""
     files = run.dataset()
     if config.is_own_dataset:
-        _require_unchanged(files, manifest, name=config.dataset)
+        require_unchanged(files, manifest, name=config.dataset)
     found = (
         _held_by_training(config, source, manifest, run)
         if config.is_own_dataset and config.split != "test"
@@ -53,35 +59,30 @@ def measured_examples(
 def _held_by_training(
     config: EvaluateConfig, source: LanguageModelConfig, manifest: Mapping[str, Any], run: Run
 ) -> MeasuredExamples:
-    validation = run.validation_dataset()
-    if config.validation_dataset and validation is None:
-        raise RecipeError(
-            f"{config.validation_dataset}, on which the training validated, is no longer there.",
-            reason="DATASET_INVALID",
-            remedies=("Name the dataset to measure on.",),
-        )
+    require_validation(config.validation_dataset, run.validation_dataset())
     splits = make_splits(source, run)
     if config.split == "train":
         warning = "These are the rows that the model was trained on: it may know them by heart."
-        return MeasuredExamples(splits.train, "the rows that the model was trained on", warning)
-    held_out = manifest.get("held_out")
-    if held_out and held_out != splits.validation.sha256:
-        raise RecipeError(
-            "The rows that the training held out cannot be told any more: this release divides the dataset"
-            " in another way.",
-            reason="DATASET_INVALID",
-            remedies=("Name a dataset that the model was not trained on.",),
+        return MeasuredExamples(
+            splits.train, "the rows that the model was trained on", {"trained_on": warning}
         )
-    warning = _leaks(splits.validation, splits.train)
-    return MeasuredExamples(splits.validation, _origin(config, source, splits.validation), warning)
+    held_out = splits.validation
+    divided = not (config.validation_dataset or _brings_validation(held_out))
+    moved = moved_warning(manifest, held_out.sha256, divided=divided)
+    warnings = ({MOVED_SPLIT: moved} if moved else {}) | _leaks(held_out, splits.train)
+    return MeasuredExamples(held_out, _origin(config, source, held_out), warnings)
 
 
 def _origin(config: EvaluateConfig, source: LanguageModelConfig, validation: Examples) -> str:
     if config.validation_dataset:
         return f"{config.validation_dataset}, on which the training validated"
-    if validation and validation[0].split == "val":
+    if _brings_validation(validation):
         return "the dataset's own val split, on which the training validated"
     return f"the {source.validation_fraction:.0%} of the rows that the training held out (seed {source.seed})"
+
+
+def _brings_validation(validation: Examples) -> bool:
+    return len(validation) > 0 and validation[0].split == "val"
 
 
 def _of_split(config: EvaluateConfig, files: DatasetFiles) -> MeasuredExamples:
@@ -102,25 +103,15 @@ def _of_split(config: EvaluateConfig, files: DatasetFiles) -> MeasuredExamples:
     origin = f"the dataset's own {config.split} split" if has_splits else "all of the dataset"
     chosen = of(config.split)
     trained_on = of("train") if config.is_own_dataset else None
-    return MeasuredExamples(chosen, origin, _leaks(chosen, trained_on) if trained_on is not None else "")
+    return MeasuredExamples(chosen, origin, _leaks(chosen, trained_on) if trained_on is not None else {})
 
 
-def _require_unchanged(files: DatasetFiles, manifest: Mapping[str, Any], *, name: str) -> None:
-    """Its splits could not be told apart any more, and rows that were trained on would pass for held out."""
-    trained_on = (manifest.get("dataset") or {}).get("sha256")
-    if trained_on and trained_on != files.sha256:
-        raise RecipeError(
-            f"{name} holds other data than when the model was trained: its splits cannot be told apart.",
-            reason="DATASET_INVALID",
-            remedies=("Upload the data to measure on as a dataset of another name, and name that one.",),
-        )
-
-
-def _leaks(measured: Examples, trained_on: Examples) -> str:
+def _leaks(measured: Examples, trained_on: Examples) -> dict[str, str]:
     leaked = int(np.isin(measured.digests, trained_on.digests).sum())
     if not leaked:
-        return ""
-    return (
+        return {}
+    told = (
         f"{leaked} of the {len(measured)} rows are in the training split too: what is measured on them says"
         " nothing about new ones."
     )
+    return {"leaking_splits": told}

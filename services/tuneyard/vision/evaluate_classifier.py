@@ -36,7 +36,7 @@ def evaluate(config: EvaluateConfig, source: ClassifierConfig, run: Run) -> Resu
             run=run,
         )
         base = base_or_reason(config, source, classes=stored.classes, run=run)
-    warning = warned(config, stored.manifest, run, digest=chosen.samples.digest)
+    warning = warned(config, stored.manifest, run, digest=chosen.samples.digest, divided=chosen.divided)
     run.log(f"Measuring on {len(pixels)} images: {chosen.origin}.")
 
     subjects = [stored.model, *([base.model] if isinstance(base, Base) else [])]

@@ -12,6 +12,7 @@ from torch import nn
 
 from tuneyard.recipes.precision import Precision
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.held_out import require_unchanged
 from tuneyard.trainer.run import Result, Run
 from tuneyard.vision.detector_batches import DetectionSamples, engine_settings
 from tuneyard.vision.detector_config import DetectorConfig
@@ -22,7 +23,7 @@ from tuneyard.vision.detector_pixels import scaled_images
 from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.evaluate_detector_inputs import base_or_reason, measured_split
 from tuneyard.vision.evaluate_detector_report import MeasuredDetector, save_report
-from tuneyard.vision.evaluate_samples import require_unchanged, warned
+from tuneyard.vision.evaluate_samples import warned
 from tuneyard.vision.pixels import decode_workers
 from tuneyard.vision.stored_classifier import MANIFEST
 
@@ -56,7 +57,7 @@ def evaluate(config: EvaluateConfig, source: DetectorConfig, run: Run) -> Result
             rectangular_batch=batch_size,
         )
         base = base_or_reason(config, source, classes=stored.classes, run=run)
-    warning = warned(config, manifest, run, digest=chosen.split.digest)
+    warning = warned(config, manifest, run, digest=chosen.split.digest, divided=chosen.divided)
     run.log(f"Measuring on {len(samples)} images: {chosen.origin}.")
 
     models = 1 if isinstance(base, str) else 2

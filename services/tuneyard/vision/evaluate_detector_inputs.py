@@ -7,6 +7,7 @@ from torch import nn
 
 from tuneyard.datasets import yolo
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.held_out import require_validation
 from tuneyard.trainer.run import DatasetFiles, Run
 from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_model import load_detector
@@ -14,7 +15,7 @@ from tuneyard.vision.detector_offline import ROOT, YAML
 from tuneyard.vision.detector_splits import DetectionSplit, make_splits, renumbered
 from tuneyard.vision.detector_weights import initial_detector
 from tuneyard.vision.evaluate_config import EvaluateConfig
-from tuneyard.vision.evaluate_samples import require_validation, split_origin, unknown_classes
+from tuneyard.vision.evaluate_samples import is_divided, split_origin, unknown_classes
 
 _PRETRAINED_ON = "coco.yaml"
 """The dataset of ultralytics' published detectors."""
@@ -27,24 +28,27 @@ class MeasuredSplit:
     split: DetectionSplit
     origin: str
     """Where the split comes from, for people."""
+    divided: bool = False
+    """Whether it is the share of a dataset that the training held out."""
 
 
 def measured_split(
     config: EvaluateConfig, source: DetectorConfig, *, classes: Sequence[str], run: Run
 ) -> MeasuredSplit:
     """The split that is asked for; `classes` are the model's. Raises RecipeError DATASET_INVALID."""
-    files = run.dataset()
+    files, divided = run.dataset(), False
     if not config.is_own_dataset or config.split == "test":
         names, found, origin = _of_split(files, config.split)
     else:
         validation = run.validation_dataset()
-        require_validation(config, validation)
+        require_validation(config.validation_dataset, validation)
         splits = make_splits(files, validation, source)
         names, found = splits.classes, splits.train if config.split == "train" else splits.validation
         brings_val = bool(yolo.index(files.dir, files.report).splits.get("val"))
         origin = split_origin(
             config, brings_val=brings_val, fraction=source.validation_fraction, seed=source.seed
         )
+        divided = is_divided(config, brings_val=brings_val)
     if not found.samples:
         raise RecipeError(
             f"The {config.split} split of {config.dataset} has no images.",
@@ -54,7 +58,7 @@ def measured_split(
     if unknown := [name for name in names if name not in classes]:
         raise unknown_classes(unknown, dataset=config.dataset)
     samples = renumbered(found.samples, names, classes)
-    return MeasuredSplit(DetectionSplit(found.root, found.dataset_sha256, samples), origin)
+    return MeasuredSplit(DetectionSplit(found.root, found.dataset_sha256, samples), origin, divided)
 
 
 def _of_split(files: DatasetFiles, split: str) -> tuple[tuple[str, ...], DetectionSplit, str]:

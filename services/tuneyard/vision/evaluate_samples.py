@@ -9,6 +9,7 @@ from typing import Any
 
 from tuneyard.datasets import Code, FolderSource, image_folder
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.held_out import MOVED_SPLIT, moved_warning, require_unchanged, require_validation
 from tuneyard.trainer.run import DatasetFiles, Run
 from tuneyard.vision.config import ClassifierConfig
 from tuneyard.vision.evaluate_config import EvaluateConfig
@@ -24,6 +25,8 @@ class MeasuredSamples:
     samples: Samples
     origin: str
     """Where the split comes from, for people."""
+    divided: bool = False
+    """Whether it is the share of a dataset that the training held out."""
 
 
 def measured_samples(
@@ -41,64 +44,35 @@ def measured_samples(
     files = run.dataset()
     if config.is_own_dataset:
         require_unchanged(files, manifest, name=config.dataset)
-        found = _own(config, source, files, run)
+        names, samples, origin, divided = _own(config, source, files, run)
     else:
-        found = _of_split(files, config.split)
-    names, samples, origin = found
+        names, samples, origin = _of_split(files, config.split)
+        divided = False
     if not samples.paths:
         raise RecipeError(
             f"The {config.split} split of {config.dataset} has no images.",
             reason="DATASET_INVALID",
             remedies=("Name another split, or a dataset that has one.",),
         )
-    return MeasuredSamples(_numbered(samples, names, classes, dataset=config.dataset), origin)
+    return MeasuredSamples(_numbered(samples, names, classes, dataset=config.dataset), origin, divided)
 
 
-def require_unchanged(files: DatasetFiles, manifest: Mapping[str, Any], *, name: str) -> None:
-    """Raises RecipeError DATASET_INVALID if the dataset is no longer the one that was trained on.
+def warned(
+    config: EvaluateConfig, manifest: Mapping[str, Any], run: Run, *, digest: str, divided: bool
+) -> str:
+    """Warns of what makes the numbers look too good, and returns it as one text; `digest` is the split's.
 
-    Its splits could not be told apart any more, and training samples would be taken for held-out ones.
+    Raises RecipeError DATASET_INVALID as `moved_warning` does.
     """
-    trained_on = (manifest.get("dataset") or {}).get("sha256")
-    if trained_on and trained_on != files.sha256:
-        raise RecipeError(
-            f"{name} holds other data than when the model was trained: its splits cannot be told apart.",
-            reason="DATASET_INVALID",
-            remedies=("Upload the data to measure on as a dataset of another name, and name that one.",),
-        )
-
-
-def require_validation(config: EvaluateConfig, validation: DatasetFiles | None) -> None:
-    """Raises RecipeError DATASET_INVALID if the training's own validation dataset is gone."""
-    if config.validation_dataset and validation is None:
-        raise RecipeError(
-            f"{config.validation_dataset}, on which the training validated, is no longer there.",
-            reason="DATASET_INVALID",
-            remedies=("Name the dataset to measure on.",),
-        )
-
-
-def warned(config: EvaluateConfig, manifest: Mapping[str, Any], run: Run, *, digest: str) -> str:
-    """Warns of what makes the numbers look too good, and returns it as one text; `digest` is the split's."""
+    validates = config.is_own_dataset and config.split == "val"
     found = {
         "leaking_splits": leak_warning(run.dataset()),
-        "moved_split": _moved_warning(config, manifest, digest),
+        MOVED_SPLIT: moved_warning(manifest, digest, divided=divided) if validates else "",
     }
     for code, text in found.items():
         if text:
             run.warn(code, text)
     return " ".join(text for text in found.values() if text)
-
-
-def _moved_warning(config: EvaluateConfig, manifest: Mapping[str, Any], digest: str) -> str:
-    """What to tell where the split made now is not the one that the training held out."""
-    held_out = manifest.get("held_out", digest)
-    if not config.is_own_dataset or config.split != "val" or held_out == digest:
-        return ""
-    return (
-        "The validation split is not the one that the training held out: the dataset that validated was"
-        " changed, or this release divides it in another way. The model may know some of these images."
-    )
 
 
 def leak_warning(files: DatasetFiles) -> str:
@@ -115,18 +89,25 @@ def leak_warning(files: DatasetFiles) -> str:
 _Found = tuple[tuple[str, ...], Samples, str]
 
 
-def _own(config: EvaluateConfig, source: ClassifierConfig, files: DatasetFiles, run: Run) -> _Found:
+def _own(
+    config: EvaluateConfig, source: ClassifierConfig, files: DatasetFiles, run: Run
+) -> tuple[tuple[str, ...], Samples, str, bool]:
     if config.split == "test":
-        return _of_split(files, "test")
+        return *_of_split(files, "test"), False
     validation = run.validation_dataset()
-    require_validation(config, validation)
+    require_validation(config.validation_dataset, validation)
     splits = make_splits(files, validation, source)
     brings_val = image_folder.index(FolderSource(files.dir)).has_val
     chosen = splits.train if config.split == "train" else splits.validation
     origin = split_origin(
         config, brings_val=brings_val, fraction=source.validation_fraction, seed=source.seed
     )
-    return splits.classes, chosen, origin
+    return splits.classes, chosen, origin, is_divided(config, brings_val=brings_val)
+
+
+def is_divided(config: EvaluateConfig, *, brings_val: bool) -> bool:
+    """Whether the training's own split that is asked for was made by dividing its dataset."""
+    return config.split == "val" and not (config.validation_dataset or brings_val)
 
 
 def split_origin(config: EvaluateConfig, *, brings_val: bool, fraction: float, seed: int) -> str:
