@@ -126,7 +126,19 @@ def load_finished(
 
     Raises RecipeError BASE_MODEL_UNAVAILABLE, also where the adapters do not fit.
     """
-    precision = precision or stored.precision(device)
+    chosen = precision or stored.precision(device)
+    return load_with(stored.parts, config, folder, device=device, precision=chosen)
+
+
+def load_with(
+    parts: Mapping[str, LoraPart],
+    config: TextToImageConfig,
+    folder: Path,
+    *,
+    device: torch.device,
+    precision: Precision,
+) -> FinishedPipeline:
+    """The pipeline in `folder` with these adapters, or with none. Raises as `load_finished`."""
     pipeline, dtype = open_pipeline(folder), DTYPES[precision]
     prediction: Prediction | None = None if config.prediction_type == "auto" else config.prediction_type
     denoiser = load_denoiser(
@@ -138,11 +150,11 @@ def load_finished(
     )
     text = load_text(pipeline, dtype=dtype, device=device)
     modules = {denoiser.part: denoiser.network, **text.modules}
-    if unknown := stored.parts.keys() - modules.keys():
+    if unknown := parts.keys() - modules.keys():
         raise _misfit(f"the base has no {sorted(unknown)[0]}")
-    for name, part in stored.parts.items():
+    for name, part in parts.items():
         attach(modules[name], part)
-    adapted = nn.ModuleDict({name: modules[name] for name in stored.parts})
+    adapted = nn.ModuleDict({name: modules[name] for name in parts})
     return FinishedPipeline(pipeline, denoiser, text, adapted.eval(), precision, prediction)
 
 

@@ -1,0 +1,80 @@
+"""Hands out a finished job's LoRA weights in one format: that of diffusers, or that of kohya's scripts.
+
+Nothing is computed: both were written when the training ended. A file that is gone is written anew from the
+other's numbers.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from tuneyard.diffusion.export_config import ExportConfig
+from tuneyard.diffusion.finished import StoredLora
+from tuneyard.diffusion.lora_files import WEIGHTS_NAME, save_kohya
+from tuneyard.trainer.run import ArtifactKind, Result, Run
+
+_CARD = "README.md"
+_LOADED_BY = {"diffusers": "diffusers loads them", "kohya": "ComfyUI, A1111 and kohya's scripts load them"}
+
+
+def export(config: ExportConfig, run: Run) -> Result:
+    """Stores the file and the card. Raises RecipeError and Stopped."""
+    with run.stage("load_model"):
+        artifacts = run.source_artifacts()
+        stored = StoredLora.read(artifacts)
+        path, name = weights_file(stored, config, run)
+
+    run.finalizing()
+    run.save_artifact(
+        path,
+        name=name,
+        kind=ArtifactKind.ADAPTER,
+        media_type="application/octet-stream",
+        description=f"The LoRA, as {_LOADED_BY[config.format]}",
+    )
+    if (artifacts / _CARD).is_file():
+        run.save_artifact(
+            artifacts / _CARD,
+            name=_CARD,
+            kind=ArtifactKind.ADAPTER,
+            media_type="text/markdown",
+            description="What it is, how it does, and how to load it",
+        )
+    size_bytes, tensors = path.stat().st_size, sum(len(part.weights) for part in stored.parts.values())
+    manifest = run.manifest(
+        source_job=config.source_job,
+        format=config.format,
+        base=asdict(stored.trained_on) if stored.trained_on else None,
+        parts=sorted(stored.parts),
+        tensors=tensors,
+        size_bytes=size_bytes,
+    )
+    told = run.work_dir / "manifest.json"
+    told.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    run.save_artifact(
+        told,
+        name="manifest.json",
+        kind=ArtifactKind.MANIFEST,
+        media_type="application/json",
+        description="Request, source and base model",
+    )
+    return Result(
+        metrics={"export/size_bytes": float(size_bytes)},
+        step=0,
+        summary=f"LoRA weights as {_LOADED_BY[config.format]}: {tensors} tensors, {size_bytes / 1e6:.1f} MB.",
+    )
+
+
+def weights_file(stored: StoredLora, config: ExportConfig, run: Run) -> tuple[Path, str]:
+    """The file to hand out, and the name that it has as an artifact."""
+    if config.format == "diffusers":
+        return stored.folder / WEIGHTS_NAME, WEIGHTS_NAME
+    name = str(stored.manifest.get("kohya") or "kohya/lora.safetensors")
+    kept = stored.folder / name
+    if kept.is_file():
+        return kept, name
+    path = run.work_dir / "kohya.safetensors"
+    base = stored.trained_on
+    told = {"ss_sd_model_name": base.id, "ss_sd_model_hash": base.sha256} if base else {}
+    single = stored.manifest.get("kind", "sd") == "sd"
+    return save_kohya(stored.parts, path, single_text_encoder=single, metadata=told), name
