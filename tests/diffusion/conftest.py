@@ -21,6 +21,12 @@ Configure = Callable[..., TextToImageConfig]
 Start = Callable[..., FakeRun]
 
 
+@pytest.fixture(autouse=True)
+def few_denoising_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn by random weights looks the same after two."""
+    monkeypatch.setattr("tuneyard.diffusion.sampling.STEPS_ON_CPU", 2)
+
+
 @pytest.fixture(scope="session")
 def tiny_pipelines(tmp_path_factory: pytest.TempPathFactory) -> TinyPipelines:
     """Folders by family, read-only: `tiny_pipelines("sdxl")`."""
