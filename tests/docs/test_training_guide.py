@@ -176,3 +176,30 @@ def test_presets_are_what_is_recommended() -> None:
     told = {(each["lora_r"], each["batch_size"], each["learning_rate"]) for each in shown if "epochs" in each}
     assert len(told) == 2
     assert told <= {(each.lora_r, each.batch_size, each.learning_rate) for each in PRESETS}
+
+
+@pytest.mark.parametrize(
+    ("guide", "names"),
+    [
+        (
+            ENGLISH,
+            "Model Training, LLM Fine-tuning, System, Image Classifier, Object Detector, Text-to-Image LoRA,"
+            " Start Training, Start Fine-tuning, Try on 200 samples first, Train again with these,"
+            " Export LoRA Adapter, Merge & Export Full Model",
+        ),
+        (
+            CHINESE,
+            "模型训练, 大模型微调, 系统, 图像分类, 目标检测, 文生图 LoRA, 开始训练, 开始微调, 先用 200 个样本试训,"
+            " 用这些参数再训练, 导出 LoRA 适配器, 合并并导出完整模型",
+        ),
+    ],
+    ids=("en", "zh"),
+)
+def test_pages_and_buttons_are_called_as_in_the_web_ui(guide: Path, names: str) -> None:
+    told = " ".join(guide.read_text(encoding="utf-8").split())
+    words = "".join(
+        file.read_text(encoding="utf-8") for file in (ROOT / "clients/webui/src/i18n").glob("*.ts")
+    )
+    for name in names.split(", "):
+        assert f"**{name}**" in told, name
+        assert f'"{name}"' in words, name
