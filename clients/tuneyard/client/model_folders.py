@@ -1,4 +1,4 @@
-"""What a folder with a model is, by its config.json: which family takes it, and which files it needs.
+"""What a folder with a model is, by its JSON files: which family takes it, and which files it needs.
 
 A first look before anything is sent; whether the files are sound is for the trainer to say.
 """
@@ -11,6 +11,9 @@ from tuneyard.v1 import training_pb2
 
 _CAUSAL: Final = ("ForCausalLM", "LMHeadModel")
 _IMAGES: Final = ("ForImageClassification",)
+_PIPELINE: Final = "model_index.json"
+_CHECKPOINT: Final = b'"model.diffusion_model.'
+"""How the header of a text-to-image checkpoint in one file names the weights of its network."""
 _MAX_CONFIG_BYTES: Final = 16 << 20
 _OTHER_WEIGHTS: Final = frozenset(
     {".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ot", ".tflite"}
@@ -27,7 +30,10 @@ def family_of(source: Path) -> "training_pb2.Family.ValueType":
     if source.suffix.lower() == ".gguf":
         raise NoModel(f"{source.name}: GGUF is for running models; import the folder with its safetensors")
     if not source.is_dir():
-        return training_pb2.FAMILY_VISION
+        is_drawing = source.suffix.lower() == ".safetensors" and _is_checkpoint(source)
+        return training_pb2.FAMILY_DIFFUSION if is_drawing else training_pb2.FAMILY_VISION
+    if (source / _PIPELINE).is_file() or any(map(_is_checkpoint, source.glob("*.safetensors"))):
+        return training_pb2.FAMILY_DIFFUSION
     if (source / "adapter_config.json").is_file() and not (source / "config.json").is_file():
         raise NoModel(f"{source}: this is an adapter; import the model that it belongs to")
     config = _config(source)
@@ -43,6 +49,21 @@ def family_of(source: Path) -> "training_pb2.Family.ValueType":
     return training_pb2.FAMILY_VISION
 
 
+def is_needed_of_pipeline(folder: Path, path: Path) -> bool:
+    """Whether a text-to-image model's folder is incomplete without a file: what is no safetensors stays
+    behind where its part has them, and so do whole checkpoints beside a pipeline and variants in fp16.
+    """
+    beside = [other.name for other in path.parent.glob("*.safetensors")]
+    if path.suffix.lower() in _OTHER_WEIGHTS:
+        return not beside
+    if path.suffix != ".safetensors":
+        return True
+    if path.parent == folder:
+        return not any(folder.glob("*/*.safetensors"))
+    is_variant = path.name.count(".") > 1
+    return not (is_variant and any(name.count(".") == 1 for name in beside))
+
+
 def is_needed(folder: Path, path: Path) -> bool:
     """Whether a language model's folder is incomplete without a file: doubled weights stay behind."""
     if path.parent != folder:
@@ -51,6 +72,15 @@ def is_needed(folder: Path, path: Path) -> bool:
     if path.suffix == ".safetensors":
         return not (has_safetensors and path.name.startswith("consolidated"))
     return not (has_safetensors and path.suffix.lower() in _OTHER_WEIGHTS)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            return length <= _MAX_CONFIG_BYTES and _CHECKPOINT in file.read(length)
+    except OSError:
+        return False
 
 
 def _config(folder: Path) -> dict[str, Any]:

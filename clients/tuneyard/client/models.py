@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from tuneyard.client import errors, names
 from tuneyard.client.connection import Connection
-from tuneyard.client.model_folders import is_needed
+from tuneyard.client.model_folders import is_needed, is_needed_of_pipeline
 from tuneyard.client.packing import as_file
 from tuneyard.client.pages import collect
 from tuneyard.client.transfer import CHUNK_BYTES, ProgressCallback, Transfer, sha256_of
@@ -19,6 +19,10 @@ from tuneyard.v1 import model_service_pb2, training_pb2
 from tuneyard.v1.model_service_pb2 import BaseModel, Model, ModelUploadHeader, UploadModelRequest
 
 _POLL_SECONDS = 0.5
+_NEEDED = {
+    training_pb2.FAMILY_LLM: is_needed,
+    training_pb2.FAMILY_DIFFUSION: is_needed_of_pipeline,
+}
 
 
 class AsyncModels:
@@ -84,10 +88,11 @@ class AsyncModels:
     ) -> Model:
         """Sends a model's file, or a folder with its files as a ZIP; it is then IMPORTING.
 
-        Of a language model's folder, other forms of the same weights are not sent.
+        Of a language or text-to-image model's folder, other forms of the same weights are not sent.
         """
         given, number = Path(file), value_of(family, FAMILIES)
-        wanted = partial(is_needed, given) if number == training_pb2.FAMILY_LLM else _everything
+        needed = _NEEDED.get(number)
+        wanted = partial(needed, given) if needed else _everything
         with ExitStack() as stack:
             path = await asyncio.to_thread(as_file, given, stack, wanted=wanted)
             header = ModelUploadHeader(
