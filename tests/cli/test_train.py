@@ -221,3 +221,52 @@ def test_an_estimate_of_what_cannot_be_is_1(gateway: FakeGateway, run: Run, wron
 def test_an_estimate_with_json_is_the_message(gateway: FakeGateway, run: Run) -> None:
     _answer(gateway, job_pb2.Estimate(fits=True, total_steps=90))
     assert run("estimate", *TASK[1:], "--json").document == {"fits": True, "totalSteps": "90"}
+
+
+LLM = ("estimate", "llm", "--dataset", "faq", "--base-model", "mistral-7b")
+
+
+def _predict(gateway: FakeGateway) -> None:
+    """Answers with memory by method, whatever else is asked for; an unset method is LoRA."""
+
+    def predicted(request: Any, _: Any) -> EstimateResponse:
+        resolved = training_pb2.TrainingSpec()
+        resolved.CopyFrom(request.spec)
+        method = resolved.language_model.method or training_pb2.FINE_TUNING_METHOD_LORA
+        resolved.language_model.method = method
+        memory = job_pb2.MemoryUse(device_bytes={1: 28 << 30, 2: 16 << 30, 3: 6 << 30}[method])
+        return EstimateResponse(
+            estimate=job_pb2.Estimate(
+                fits=method != training_pb2.FINE_TUNING_METHOD_FULL,
+                memory=memory,
+                resolved_spec=job_pb2.JobSpec(training=resolved),
+            )
+        )
+
+    gateway.on("Estimate", predicted)
+
+
+def test_an_estimate_of_a_fine_tuning_shows_every_method(gateway: FakeGateway, run: Run) -> None:
+    _predict(gateway)
+    ran = run(*LLM, "--lora-r", 16)
+    assert ran.code == 0
+    lines = [line.split() for line in ran.out.splitlines() if "GiB" in line and "×" in line]
+    assert [(line[0], line[1], line[-1]) for line in lines] == [
+        ("full", "28.0", "no"),
+        ("LoRA", "16.0", "yes"),
+        ("QLoRA", "6.0", "yes"),
+    ]
+    asked = [request.spec.language_model for request in gateway.requests["Estimate"]]
+    assert [each.lora.lora_r for each in asked] == [16, 0, 16]
+
+
+def test_an_estimate_with_json_asks_for_no_other_method(gateway: FakeGateway, run: Run) -> None:
+    _predict(gateway)
+    assert run(*LLM, "--json").document["fits"]
+    assert gateway.calls["Estimate"] == 1
+
+
+def test_an_estimate_without_a_prediction_compares_nothing(gateway: FakeGateway, run: Run) -> None:
+    _answer(gateway, job_pb2.Estimate(violations=[{"field": "spec.seed"}]))
+    assert run(*LLM).code == 1
+    assert gateway.calls["Estimate"] == 1

@@ -11,6 +11,7 @@ from tuneyard.cli.command import UsageFailure, command
 from tuneyard.cli.estimates import print_estimate
 from tuneyard.cli.follow import follow
 from tuneyard.cli.formats import plain
+from tuneyard.cli.methods import methods_table, of_each_method
 from tuneyard.cli.session import EXIT_FAILED, EXIT_OK, Session
 from tuneyard.cli.spec_options import TASK_FIELDS, TASK_FORMATS, build_spec, options_of
 from tuneyard.cli.transfers import shown_transfers
@@ -115,7 +116,11 @@ def _estimate(
     if session.json:
         session.document(estimate)
     else:
+        methods = of_each_method(spec, estimate, session.client.estimate) if task == "llm" else []
         print_estimate(session.out, estimate)
+        if len(methods) > 1:
+            session.out.print()
+            session.out.print(methods_table(methods, chosen=estimate))
     return EXIT_FAILED if estimate.violations or not estimate.fits else EXIT_OK
 
 
