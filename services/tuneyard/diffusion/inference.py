@@ -61,7 +61,7 @@ def base_folder(model: FinishedModel, stored: StoredLora, config: TextToImageCon
         trained_on = stored.trained_on
         revision = trained_on.revision if trained_on else config.base_model_revision
         # Of a run, only its cache is needed, which this model has too.
-        folder, _ = cached_base(config.base_model, revision, cast(Any, model))
+        folder, _ = cached_base(config.base_model, revision, cast(Any, model).cached)
     stored.require_base(model.base_sha256, name=config.base_model)
     stay_offline()
     return folder
