@@ -169,3 +169,19 @@ def test_sd3_does_without_its_largest_text_encoder(tmp_path: Path) -> None:
 def test_flow_matching_knows_no_min_snr(tiny_pipelines: TinyPipelines) -> None:
     with pytest.raises(RecipeError, match="min_snr_gamma"):
         noise_process(open_pipeline(tiny_pipelines("sd3")), min_snr_gamma=5.0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_network_in_bf16_gives_nearly_the_losses_of_fp32(
+    tiny_pipelines: TinyPipelines, family: Family
+) -> None:
+    pipeline = open_pipeline(tiny_pipelines(family))
+    losses = []
+    for dtype in (torch.float32, torch.bfloat16):
+        denoiser = load_denoiser(pipeline, dtype=dtype, device=CPU)
+        latents, noise, times = batch_for(denoiser)
+        with torch.no_grad():
+            text = load_text(pipeline, dtype=dtype, device=CPU).encode(CAPTIONS)
+            losses.append(sample_losses(denoiser, latents, noise, times, text=text, frames=[FRAME, FRAME]))
+    assert losses[1].dtype == torch.float32
+    torch.testing.assert_close(losses[1], losses[0], atol=0.02, rtol=0.02)
