@@ -151,6 +151,17 @@ def test_the_saved_files_name_the_base(tmp_path: Path, tiny_base: Path, configur
         assert file.metadata()["base_model_sha256"] == BASE.sha256
 
 
+def test_an_adapter_is_saved_to_the_same_bytes_each_time(
+    tmp_path: Path, tiny_base: Path, configure: Configure
+) -> None:
+    model, folders = adapted(tiny_base, configure()), [tmp_path / str(number) for number in range(4)]
+    for folder in folders:
+        folder.mkdir()
+        save_adapter(model, folder, base=BASE)
+    for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1
+
+
 def test_the_weights_are_saved_in_the_given_format(
     tmp_path: Path, tiny_base: Path, configure: Configure
 ) -> None:

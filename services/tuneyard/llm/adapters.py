@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -20,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.llm.quantization import is_quantized
 from tuneyard.llm.targets import chosen_layers, leaf
+from tuneyard.recipes.tensor_files import save_described
 from tuneyard.trainer.base_identity import BaseIdentity
 from tuneyard.trainer.errors import RecipeError
 
@@ -98,7 +98,7 @@ def save_adapter(
     state: Mapping[str, Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
     weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in state.items()}
     facts = {"base_model": base.id, "base_model_revision": base.revision, "base_model_sha256": base.sha256}
-    save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt", **facts})
+    save_described(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt", **facts})
     text = json.dumps(_saved_config(model, base), indent=2, sort_keys=True)
     (folder / ADAPTER_CONFIG).write_text(text + "\n", encoding="utf-8")
     return folder
