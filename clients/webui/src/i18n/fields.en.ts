@@ -67,7 +67,7 @@ export const fieldsEn: Record<string, Word> = {
   loraR: ["LoRA rank (lora_r)", "Size of the adapters: more learns more and needs more memory."],
   loraAlpha: ["LoRA alpha", "Scaling factor, usually twice the rank."],
   loraDropout: ["LoRA dropout", "Against overfitting."],
-  targetModules: ["Target modules", "Which layers are adapted: names, or all-linear."],
+  targetModules: ["Target modules", "Which layers are adapted: names, or all-linear. Without a value q_proj and v_proj, else the attention projections."],
   useDora: ["DoRA", "Splits weights into magnitude and direction."],
   useRslora: ["Rank-stabilised LoRA", "Scales by the square root of the rank; for high ranks."],
   trainTextEncoder: ["Train the text encoders", "Adapts them too; needs more memory."],

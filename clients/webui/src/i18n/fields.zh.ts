@@ -64,7 +64,7 @@ export const fieldsZh: typeof fieldsEn = {
   loraR: ["LoRA 秩（lora_r）", "适配器的大小：越大学得越多，也越占内存。"],
   loraAlpha: ["LoRA 缩放系数", "缩放因子，通常为秩的两倍。"],
   loraDropout: ["LoRA 随机丢弃", "防止过拟合。"],
-  targetModules: ["作用模块", "适配哪些层：填写名称，或 all-linear。"],
+  targetModules: ["作用模块", "适配哪些层：填写名称，或 all-linear。留空则为 q_proj 和 v_proj，否则为注意力投影层。"],
   useDora: ["DoRA", "将权重分解为大小与方向。"],
   useRslora: ["秩稳定 LoRA", "按秩的平方根缩放，适合较大的秩。"],
   trainTextEncoder: ["训练文本编码器", "同时适配文本编码器，更占内存。"],

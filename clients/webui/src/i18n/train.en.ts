@@ -14,7 +14,7 @@ export const trainEn = {
   on: "on",
   off: "off",
   notANumber: "This is no number.",
-  usual: (range: string) => `${range} is usual`,
+  usual: (range: string) => `${range.charAt(0).toUpperCase()}${range.slice(1)} is usual`,
   fullStop: ".",
   atLeast: (value: string) => `at least ${value}`,
   atMost: (value: string) => `at most ${value}`,
@@ -131,6 +131,7 @@ export const trainEn = {
       subset: "One pass over a small part: shows within minutes whether everything is set up.",
     },
     unset: "recommended",
+    needs: (figures: string) => `Then ${figures}.`,
   },
   estimate: {
     title: "Estimate",

@@ -131,6 +131,7 @@ export const trainZh: TrainMessages = {
       subset: "只对一小部分数据训练一轮，几分钟内即可确认设置是否正确。",
     },
     unset: "推荐值",
+    needs: (figures) => `应用后：${figures}。`,
   },
   estimate: {
     title: "预估",

@@ -27,7 +27,8 @@ export function BaseModels({ task, value, violation, onChange }: { task: Task; v
   const wanted = search.trim().toLowerCase();
   const shown = rows.filter((row) => `${row.name} ${row.id}`.toLowerCase().includes(wanted));
   const typed = search.trim();
-  const free = typed && !rows.some((row) => row.id === typed) && /^[\w.-]+(\/[\w.-]+)?$/.test(typed) ? typed : "";
+  const isFree = typed.includes("/") || shown.length === 0;
+  const free = isFree && typed.length > 2 && !rows.some((row) => row.id === typed) && /^[\w.-]+(\/[\w.-]+)?$/.test(typed) ? typed : "";
   const listed = rows.some((row) => row.id === value) || !value ? shown : [{ id: value, name: value, badge: "", facts: [] }, ...shown];
   const id = elementId("baseModel");
   return (
@@ -49,7 +50,7 @@ export function BaseModels({ task, value, violation, onChange }: { task: Task; v
       {found.data && listed.length === 0 && (
         <p className="muted">{found.models.length === 0 ? words.noneOfTask : words.none}</p>
       )}
-      {free && free.length > 2 && (
+      {free && (
         <p>
           <button
             type="button"

@@ -223,7 +223,7 @@ function Chosen({ name, onOther }: { name: string; onOther: () => void }) {
             </span>
           )}
         </span>
-        <button type="button" className="link" id={elementId("dataset")} onClick={onOther}>
+        <button type="button" className="textlink" id={elementId("dataset")} onClick={onOther}>
           {words.other}
         </button>
       </div>

@@ -105,6 +105,13 @@ describe("reduce", () => {
     expect(reduce(after, { type: "undo" }).values).toEqual(before.values);
   });
 
+  it("takes another base model from a way that fits, and undoes that too", () => {
+    const before = typed({ seed: "7" });
+    const after = reduce(before, { type: "apply", label: "smaller", changes: { baseModel: "resnet18" } });
+    expect(after).toMatchObject({ baseModel: "resnet18", values: { seed: "7" } });
+    expect(reduce(after, { type: "undo" }).baseModel).toBe("resnet50");
+  });
+
   it("asks under another request id once something changes", () => {
     const draft = typed({});
     expect(reduce(draft, { type: "name", text: "x" }).requestId).not.toBe(draft.requestId);

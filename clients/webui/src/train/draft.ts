@@ -16,7 +16,7 @@ export interface Draft {
   /** One for each draft, so that two clicks or a lost answer make one job. */
   requestId: string;
   /** What the values were before a preset, to go back to. */
-  before?: { label: string; values: Readonly<Record<string, string>> } | undefined;
+  before?: { label: string; values: Readonly<Record<string, string>>; baseModel: string } | undefined;
 }
 
 export type Action =
@@ -51,14 +51,23 @@ export function reduce(draft: Draft, action: Action): Draft {
     case "apply":
       return {
         ...fresh,
-        values: withValues(draft.values, action.changes),
-        before: { label: action.label, values: draft.values },
+        ...changed(draft, action.changes),
+        before: { label: action.label, values: draft.values, baseModel: draft.baseModel },
       };
-    case "undo":
-      return draft.before ? { ...fresh, values: draft.before.values, before: undefined } : draft;
+    case "undo": {
+      if (!draft.before) return draft;
+      const { values, baseModel } = draft.before;
+      return { ...fresh, values, baseModel, before: undefined };
+    }
     case "load":
       return action.draft;
   }
+}
+
+/** What a preset or another way that fits makes of a draft; the server may propose a smaller base model too. */
+export function changed(draft: Draft, changes: Readonly<Record<string, string>>): Pick<Draft, "values" | "baseModel"> {
+  const { baseModel, ...rest } = changes;
+  return { values: withValues(draft.values, rest), baseModel: baseModel ?? draft.baseModel };
 }
 
 /** The values with some set; an empty text takes one out. */

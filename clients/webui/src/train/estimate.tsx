@@ -1,19 +1,21 @@
 /** What a training would need, beside the devices that there are; what is unusual; and what would fit instead. */
 
 import { useSpeech, useT } from "../i18n";
-import { ApiError } from "../api/http";
+import type { Messages } from "../i18n/en";
+import { ApiError, type FieldViolation } from "../api/http";
 import { bytes, count, duration, seconds } from "../format";
 import type { AlternativeJson, EstimateJson, MemoryUseJson } from "../gen/tuneyard/v1/job_pb";
 import type { DeviceJson } from "../gen/tuneyard/v1/system_pb";
 import { Failure } from "../ui/parts";
 import { textOf } from "./draft";
 import { jsonPath } from "./schema";
-import { labelOf, valueText } from "./words";
+import { fieldName, labelOf, valueText } from "./words";
 
 interface Props {
   estimate: EstimateJson | undefined;
   /** The figures are those of an older spec. */
   isOld: boolean;
+  violations: readonly FieldViolation[];
   error: unknown;
   onRetry: () => void;
   /** Why there are no figures yet. */
@@ -24,9 +26,8 @@ interface Props {
   onGo: (path: string) => void;
 }
 
-export function EstimatePanel({ estimate, isOld, error, onRetry, waiting, devices, hasAdapter, onApply, onGo }: Props) {
-  const t = useT();
-  const words = t.training.estimate;
+export function EstimatePanel({ estimate, isOld, violations, error, onRetry, waiting, devices, hasAdapter, onApply, onGo }: Props) {
+  const words = useT().training.estimate;
   const known = estimate?.memory !== undefined;
   // Where the job fits, only what needs less is worth a choice.
   const better = (estimate?.alternatives ?? []).filter(
@@ -34,32 +35,53 @@ export function EstimatePanel({ estimate, isOld, error, onRetry, waiting, device
   );
   const isWaiting = error instanceof ApiError && error.problem.reason === "DATASET_NOT_READY";
   return (
-    <div className={`stack ${isOld ? "old" : ""}`} aria-busy={isOld}>
+    <div className="stack">
+      {violations.length > 0 && (
+        <Told
+          className="violation"
+          title={words.violations(violations.length)}
+          told={violations.map(({ field, description }) => [field, description])}
+          onGo={onGo}
+        />
+      )}
       {!known && <p className="muted">{waiting || (isWaiting ? words.needUpload : "")}</p>}
       {error !== null && !isWaiting && !known && <Failure error={error} retry={onRetry} />}
       {devices?.length === 0 && <p className="note warning">{words.noDevice}</p>}
       {known && (
-        <>
+        <div className={`stack ${isOld ? "old" : ""}`}>
           <Devices estimate={estimate} devices={devices ?? []} />
           <Facts estimate={estimate} hasAdapter={hasAdapter} />
-        </>
+        </div>
       )}
       {better.length > 0 && <Alternatives alternatives={better} onApply={onApply} />}
       {estimate?.warnings?.length ? (
-        <div className="stack tight">
-          <p className="small unusual">{words.warnings(estimate.warnings.length)}</p>
-          <ul className="stack tight small">
-            {estimate.warnings.map((warning) => (
-              <li key={`${warning.field} ${warning.description}`} className="break">
-                <button type="button" className="link" onClick={() => onGo(jsonPath(warning.field ?? ""))}>
-                  {labelOf(t, jsonPath(warning.field ?? ""))}
-                </button>
-                : {warning.description}
-              </li>
-            ))}
-          </ul>
-        </div>
+        <Told
+          className="unusual"
+          title={words.warnings(estimate.warnings.length)}
+          told={estimate.warnings.map(({ field, description }) => [jsonPath(field ?? ""), description ?? ""])}
+          onGo={onGo}
+        />
       ) : null}
+    </div>
+  );
+}
+
+/** What is told of fields, each with a way to it. */
+function Told({ className, title, told, onGo }: { className: string; title: string; told: readonly [path: string, text: string][]; onGo: Props["onGo"] }) {
+  const t = useT();
+  return (
+    <div className="stack tight small">
+      <p className={className}>{title}</p>
+      <ul className="stack tight">
+        {told.map(([path, text]) => (
+          <li key={`${path} ${text}`} className="break">
+            <button type="button" className="textlink" onClick={() => onGo(path)}>
+              {fieldName(t, path)}
+            </button>
+            : {text}
+          </li>
+        ))}
+      </ul>
     </div>
   );
 }
@@ -159,9 +181,8 @@ function Alternatives({ alternatives, onApply }: { alternatives: readonly Altern
 const changesOf = (alternative: AlternativeJson) =>
   Object.fromEntries(Object.entries(alternative.changes ?? {}).map(([path, literal]) => [jsonPath(path), textOf(JSON.parse(literal))]));
 
-/** "6.1 GB of 24 GB · about 12 min": the estimate in one line. */
-export function useSummary(estimate: EstimateJson | undefined, devices: readonly DeviceJson[]): string {
-  const t = useT();
+/** "6.1 GB of 24 GB · about 12 min": an estimate in one line. */
+export function summaryOf(t: Messages, estimate: EstimateJson | undefined, devices: readonly DeviceJson[] = []): string {
   const words = t.training.estimate;
   if (!estimate?.memory) return words.title;
   const device = largest([...devices], estimate.memory);

@@ -40,7 +40,7 @@ export const SettingField = memo(function SettingField({ field, text, resolved, 
           {text ? (
             <>
               {best && `${t.training.recommendedValue(best)} · `}
-              <button type="button" className="link" onClick={() => set("")}>
+              <button type="button" className="textlink" onClick={() => set("")}>
                 {t.training.reset}
                 <span className="visually-hidden"> {labelOf(t, field.path)}</span>
               </button>

@@ -8,17 +8,17 @@ import { Button, Failure, Loading, Page, Segmented } from "../ui/parts";
 import { BaseModels } from "./base-models";
 import { DatasetChoice } from "./dataset";
 import { emptyDraft, type Action, type Draft } from "./draft";
-import { EstimatePanel, useSummary } from "./estimate";
+import { EstimatePanel, summaryOf } from "./estimate";
 import { MethodChoice } from "./method";
 import { PresetBar } from "./preset-bar";
-import { canPreview, Preview } from "./preview";
+import { Preview, useHead } from "./preview";
 import { violationsOf } from "./queries";
 import { AdvancedSettings, BasicSettings } from "./settings";
 import { TASK_OF, type Task } from "./tasks";
 import { useAsked } from "./use-asked";
 import { useStart } from "./use-start";
 import { useTraining } from "./use-training";
-import { elementId, labelOf } from "./words";
+import { elementId, fieldName } from "./words";
 
 interface Props {
   page: "train" | "finetune";
@@ -29,15 +29,22 @@ export function TrainingForm({ page, tasks }: Props) {
   const t = useT();
   const words = t.training;
   const training = useTraining(page, tasks[0]);
-  const { draft, dispatch, fields, violations, missing, isReady } = training;
+  const { draft, dispatch, fields, violations, missing } = training;
   const { task } = draft;
   const taken = useAsked(tasks, dispatch);
   const [file, setFile] = useState<File | null>(null);
+  const head = useHead(draft.dataset, file);
   const [open, setOpen] = useState(false);
   const [summary, setSummary] = useState(0);
   const go = useGo(setOpen);
   const set = useCallback((path: string, text: string) => dispatch({ type: "set", path, text }), [dispatch]);
-  const chooseDataset = useCallback((text: string) => dispatch({ type: "dataset", text }), [dispatch]);
+  const chooseDataset = useCallback(
+    (text: string) => {
+      dispatch({ type: "dataset", text });
+      setSummary(0);
+    },
+    [dispatch],
+  );
   const chooseModel = useCallback((text: string) => dispatch({ type: "baseModel", text }), [dispatch]);
   const start = useStart(draft, training.spec, page, (error) => {
     training.refuse(error);
@@ -67,7 +74,7 @@ export function TrainingForm({ page, tasks }: Props) {
   return (
     <Page
       title={page === "finetune" ? t.nav.finetune : t.nav.train}
-      aside={!isEmpty(draft) && <Clear onClick={() => dispatch({ type: "load", draft: emptyDraft(tasks[0]) })} />}
+      aside={!isEmpty(draft) && <Clear onClick={() => dispatch({ type: "load", draft: emptyDraft(task) })} />}
     >
       {taken && <p className="note spaced">{words.from(taken)}</p>}
       {summary > 0 && <Summary key={summary} violations={[...missing, ...violations]} onGo={go} />}
@@ -91,7 +98,7 @@ export function TrainingForm({ page, tasks }: Props) {
               <MethodChoice
                 value={training.method}
                 recommended={training.bestMethod}
-                spec={isReady && training.baseModel ? training.spec : undefined}
+                spec={training.rested}
                 onChange={set}
               />
             </Section>
@@ -105,16 +112,14 @@ export function TrainingForm({ page, tasks }: Props) {
               onChange={chooseDataset}
               onFile={setFile}
             />
-            {isText && draft.dataset && file && canPreview(file) && (
-              <Preview file={file} all={draft.values["languageModel.trainOn"] === "TRAIN_ON_ALL"} />
-            )}
+            {isText && head && <Preview head={head} all={draft.values["languageModel.trainOn"] === "TRAIN_ON_ALL"} />}
           </Section>
           <Section title={words.settings}>
             {undescribed && !described && <Failure error={undescribed} retry={() => void refetch()} />}
             {!described && !undescribed && <Loading lines={6} />}
             {described && (
               <>
-                <PresetBar draft={draft} resolved={training.resolved} dispatch={dispatch} />
+                <PresetBar draft={draft} resolved={training.resolved} specWith={training.specWith} dispatch={dispatch} />
                 <BasicSettings {...settings} />
               </>
             )}
@@ -169,7 +174,7 @@ function Section({ title, children }: { title: string; children: ReactNode }) {
 function Clear({ onClick }: { onClick: () => void }) {
   const t = useT();
   return (
-    <button type="button" className="link" onClick={onClick}>
+    <button type="button" className="textlink" onClick={onClick}>
       {t.training.clear}
     </button>
   );
@@ -215,7 +220,7 @@ function Aside({
   const words = t.training;
   const { draft, dispatch, figures, estimate, isReady, devices, dataset } = training;
   const [unfolded, setUnfolded] = useState(false);
-  const inShort = useSummary(figures, devices ?? []);
+  const inShort = summaryOf(t, figures, devices ?? []);
   const hasAdapter = draft.task === "text_to_image_lora" || (page === "finetune" && training.method !== "FINE_TUNING_METHOD_FULL");
   return (
     <aside className={`estimate ${unfolded ? "open" : ""}`} aria-label={words.estimate.title}>
@@ -226,7 +231,8 @@ function Aside({
         <h2>{words.estimate.title}</h2>
         <EstimatePanel
           estimate={figures}
-          isOld={isReady && estimate.isPlaceholderData}
+          isOld={training.isOld}
+          violations={training.violations}
           error={isReady ? estimate.error : null}
           onRetry={() => void estimate.refetch()}
           waiting={isReady ? "" : draft.dataset ? words.estimate.needUpload : words.estimate.needDataset}
@@ -248,16 +254,14 @@ function Summary({ violations, onGo }: { violations: readonly FieldViolation[]; 
   const box = useRef<HTMLDivElement>(null);
   useEffect(() => box.current?.focus(), []);
   if (violations.length === 0) return null;
-  const name = (field: string) =>
-    field === "dataset" ? t.training.dataset : field === "baseModel" ? t.training.baseModel : labelOf(t, field);
   return (
     <div className="note danger stack tight spaced" role="alert" tabIndex={-1} ref={box}>
       <p>{t.training.estimate.violations(violations.length)}</p>
       <ul>
         {violations.map(({ field, description }) => (
           <li key={`${field} ${description}`} className="break">
-            <button type="button" className="link" onClick={() => onGo(field)}>
-              {name(field)}
+            <button type="button" className="textlink" onClick={() => onGo(field)}>
+              {fieldName(t, field)}
             </button>
             : {description}
           </li>

@@ -6,16 +6,20 @@ import type { TrainingSpecJson } from "../gen/tuneyard/v1/training_pb";
 import { useT } from "../i18n";
 import { Button } from "../ui/parts";
 import { valueAt, type Action, type Draft } from "./draft";
+import { summaryOf } from "./estimate";
 import { presetsOf, type Preset, type PresetId } from "./presets";
+import { useEstimate } from "./queries";
 import { labelOf, valueText } from "./words";
 
 interface Props {
   draft: Draft;
   resolved: TrainingSpecJson | undefined;
+  /** The spec with changes; undefined while nothing can be said of it. */
+  specWith: (changes: Preset["changes"]) => TrainingSpecJson | undefined;
   dispatch: (action: Action) => void;
 }
 
-export function PresetBar({ draft, resolved, dispatch }: Props) {
+export function PresetBar({ draft, resolved, specWith, dispatch }: Props) {
   const t = useT();
   const words = t.training.presets;
   const [open, setOpen] = useState<PresetId | null>(null);
@@ -42,6 +46,7 @@ export function PresetBar({ draft, resolved, dispatch }: Props) {
           preset={shown}
           draft={draft}
           resolved={resolved}
+          spec={specWith(shown.changes)}
           onApply={() => {
             dispatch({ type: "apply", label: words[shown.id], changes: shown.changes });
             setOpen(null);
@@ -58,9 +63,18 @@ export function PresetBar({ draft, resolved, dispatch }: Props) {
   );
 }
 
-function Changes({ preset, draft, resolved, onApply }: { preset: Preset; draft: Draft; resolved: TrainingSpecJson | undefined; onApply: () => void }) {
+interface ChangesProps {
+  preset: Preset;
+  draft: Draft;
+  resolved: TrainingSpecJson | undefined;
+  spec: TrainingSpecJson | undefined;
+  onApply: () => void;
+}
+
+function Changes({ preset, draft, resolved, spec, onApply }: ChangesProps) {
   const t = useT();
   const words = t.training.presets;
+  const { data: estimate } = useEstimate(spec);
   const changes = Object.entries(preset.changes).filter(([path, text]) => draft.values[path] !== text);
   const before = (path: string) => {
     const value = draft.values[path] ?? valueAt(resolved, path);
@@ -83,8 +97,9 @@ function Changes({ preset, draft, resolved, onApply }: { preset: Preset; draft: 
               </div>
             ))}
           </dl>
-          <p>
+          <p className="row">
             <Button onClick={onApply}>{words.apply}</Button>
+            {spec && estimate?.memory && <span className="small muted">{words.needs(summaryOf(t, estimate))}</span>}
           </p>
         </>
       )}

@@ -25,7 +25,7 @@ const ROLES: Record<string, Turn["role"]> = {
 };
 
 /** How much of a file is read for it. */
-export const HEAD_BYTES = 256 * 1024;
+export const HEAD_BYTES = 64 * 1024;
 
 export function rowsOf(text: string, options: { isWhole: boolean; most: number; all: boolean }): Rows {
   const lines = text.split("\n");

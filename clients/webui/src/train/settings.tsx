@@ -22,6 +22,10 @@ export interface SettingsProps {
   onChange: (path: string, text: string) => void;
 }
 
+/** The value that is taken; JSON leaves out a switch that is off. */
+const taken = (spec: TrainingSpecJson | undefined, field: Field) =>
+  valueAt(spec, field.path) ?? (spec && field.kind === "boolean" ? false : undefined);
+
 function Fields({ of, ...props }: SettingsProps & { of: readonly Field[] }) {
   return (
     <div className="settings">
@@ -30,8 +34,8 @@ function Fields({ of, ...props }: SettingsProps & { of: readonly Field[] }) {
           key={field.path}
           field={field}
           text={props.draft.values[field.path] ?? ""}
-          resolved={valueAt(props.resolved, field.path)}
-          recommended={valueAt(props.recommended, field.path)}
+          resolved={taken(props.resolved, field)}
+          recommended={taken(props.recommended, field)}
           violation={props.violations.get(field.path)}
           warning={props.warnings.get(field.path)}
           onChange={props.onChange}
@@ -66,7 +70,8 @@ export function AdvancedSettings({ open, onToggle, ...props }: AdvancedProps) {
   const shown = rest.filter((field) =>
     `${field.path} ${labelOf(t, field.path)} ${hintOf(t, field.path)}`.toLowerCase().includes(wanted),
   );
-  const groups = [...new Set(shown.map((field) => groupOf(field.path)))];
+  const found = [...new Set(shown.map((field) => groupOf(field.path)))];
+  const groups = [...found.filter((group) => group !== "other"), ...found.filter((group) => group === "other")];
   return (
     <details className="advanced" open={open} onToggle={(event) => onToggle(event.currentTarget.open)}>
       <summary>

@@ -6,7 +6,7 @@ import type { ApiError, FieldViolation } from "../api/http";
 import type { EstimateJson } from "../gen/tuneyard/v1/job_pb";
 import type { FineTuningMethodJson } from "../gen/tuneyard/v1/training_pb";
 import { useT } from "../i18n";
-import { keepDraft, recallDraft, reduce, specOf } from "./draft";
+import { changed, keepDraft, recallDraft, reduce, specOf } from "./draft";
 import { useBaseModels, useDataset, useDevices, useEstimate, useFields, useRested, violationsOf } from "./queries";
 import { jsonPath } from "./schema";
 import { applies, METHOD, TASK_OF, type Task } from "./tasks";
@@ -28,10 +28,8 @@ export function useTraining(page: string, first: Task) {
   const bestMethod: FineTuningMethodJson = catalogued?.languageModel?.method ?? "FINE_TUNING_METHOD_LORA";
   const typedMethod = draft.values[METHOD];
   const method = task === "language_model" ? ((typedMethod ?? bestMethod) as FineTuningMethodJson) : undefined;
-  const fields = useMemo(
-    () => (description.fields ?? []).filter((field) => applies(field.path, method)),
-    [description.fields, method],
-  );
+  const all = description.fields;
+  const fields = useMemo(() => (all ?? []).filter((field) => applies(field.path, method)), [all, method]);
   const made = useMemo(() => specOf({ ...draft, baseModel }, fields, words.notANumber), [draft, baseModel, fields, words]);
   const bare = useMemo(
     () => specOf({ ...draft, baseModel, values: typedMethod ? { [METHOD]: typedMethod } : {} }, fields, "").spec,
@@ -41,9 +39,13 @@ export function useTraining(page: string, first: Task) {
   const isReady = dataset?.state === "DATASET_STATE_READY";
   // While the dataset is not ready, the server can still say which settings break their bounds.
   const asked = useMemo(() => (isReady ? made.spec : { ...made.spec, dataset: undefined }), [isReady, made]);
-  const estimate = useEstimate(useRested(baseModel ? asked : undefined));
+  const rested = useRested(baseModel ? asked : undefined);
+  const estimate = useEstimate(rested);
   const plain = useEstimate(isReady && baseModel ? bare : undefined);
   const figures = isReady ? estimate.data : undefined;
+  // Figures of before stay, dimmed, while something typed breaks its bounds.
+  const [last, setLast] = useState<EstimateJson>();
+  if (figures?.memory && figures !== last) setLast(figures);
   const recommended = (isReady ? plain.data?.resolvedSpec?.training : undefined) ?? catalogued;
   const resolved = figures?.resolvedSpec?.training ?? recommended;
 
@@ -79,8 +81,18 @@ export function useTraining(page: string, first: Task) {
     devices,
     isReady,
     spec: made.spec,
+    /** The spec a moment after the last key; undefined until the dataset is ready. */
+    rested: isReady ? rested : undefined,
+    /** The spec with changes; undefined while nothing can be said of it. */
+    specWith: (changes: Readonly<Record<string, string>>) => {
+      if (!isReady || !baseModel) return undefined;
+      const other = changed({ ...draft, baseModel }, changes);
+      const by = other.values[METHOD] ?? method;
+      return specOf({ ...draft, ...other }, (all ?? []).filter((field) => applies(field.path, by)), "").spec;
+    },
     estimate,
-    figures,
+    figures: isReady && !figures?.memory ? last : figures,
+    isOld: isReady && (estimate.isPlaceholderData || !figures?.memory),
     recommended,
     resolved,
     violations,

@@ -9,6 +9,12 @@ const leaf = (path: string) => path.slice(path.lastIndexOf(".") + 1);
 export const labelOf = (t: Messages, path: string) => (t.fields[path] ?? t.fields[leaf(path)])?.[0] ?? path;
 export const hintOf = (t: Messages, path: string) => (t.fields[path] ?? t.fields[leaf(path)])?.[1] ?? "";
 
+/** Any field's name, the dataset's and the base model's too. */
+export function fieldName(t: Messages, path: string): string {
+  if (path === "dataset" || path === "baseModel") return t.training[path];
+  return labelOf(t, path);
+}
+
 /** A field's unit, where its name does not say it already. */
 export function unitOf(t: Messages, field: Field): string {
   const unit = field.unit && (t.units[field.unit] ?? field.unit);
