@@ -10,10 +10,10 @@ WORKERS ?= 2
 DEFAULT_TESTS := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock protos format lint check servers test soak demo up bench ui clean
+.PHONY: help install lock protos format lint check servers test e2e soak demo up bench ui clean
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 install:  ## Put the locked packages and Tuneyard into .venv
 	@scripts/install
@@ -39,6 +39,10 @@ servers: install  ## Get the servers that integration tests need: PostgreSQL, Mi
 test: servers  ## Default and integration tests (REQUIRE_SERVERS=1: a missing server is an error)
 	@$(if $(findstring integration,$(MARKS)),,$(DEFAULT_TESTS))
 	@$(PYTHON) -m pytest -q -m "integration and ($(MARKS))"
+
+e2e: install  ## Drive the web UI in a real browser; screenshots come into build/screenshots (some minutes)
+	@bash tests/e2e/install
+	@REQUIRE_SERVERS=1 $(PYTHON) -m pytest -q -m e2e tests/e2e
 
 soak: servers  ## The kill loops at length
 	@$(PYTHON) -m pytest -q -m soak --timeout 0

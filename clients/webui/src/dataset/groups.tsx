@@ -191,7 +191,8 @@ function Without({ dataset, group, filtered }: { dataset: DatasetJson; group: Gr
   const make = async () => {
     setError(null);
     try {
-      const body = { ...leaveOut(group, filtered), requestId: crypto.randomUUID() };
+      const displayName = t.datasets.versionName(dataset.displayName || idOf(dataset.name), titleOf(group.code, t.datasets.codes));
+      const body = { ...leaveOut(group, filtered), displayName: displayName.slice(0, 200), requestId: crypto.randomUUID() };
       const told = await post<CreateDatasetVersionResponseJson>(`/v1/${dataset.name}:createVersion`, body);
       go(`/datasets/${idOf(told.dataset?.name)}`);
     } catch (failed) {

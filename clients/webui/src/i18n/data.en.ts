@@ -83,6 +83,7 @@ export const dataEn = {
     without: (n: number) => (n === 1 ? "Use without this file" : `Use without these ${n} files`),
     withoutTitle: (n: number) => (n === 1 ? "Make a version without this file?" : `Make a version without these ${n} files?`),
     withoutText: "The dataset stays as it is. The version is checked by itself and shares its bytes.",
+    versionName: (of: string, without: string) => `${of}, without: ${without.toLowerCase()}`,
     withoutYes: "Make version",
     report: "Download report",
     look: (path: string) => `Look at ${path}`,

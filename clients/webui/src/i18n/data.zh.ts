@@ -85,6 +85,7 @@ export const dataZh: typeof dataEn = {
     without: (n) => `去掉这 ${n} 个文件后使用`,
     withoutTitle: (n) => `创建去掉这 ${n} 个文件的版本？`,
     withoutText: "原数据集保持不变。新版本单独检查，并共用原有数据。",
+    versionName: (of, without) => `${of}（去掉：${without}）`,
     withoutYes: "创建版本",
     report: "下载报告",
     look: (path) => `查看 ${path}`,

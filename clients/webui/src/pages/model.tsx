@@ -52,7 +52,7 @@ function Actions({ model }: { model: ModelJson }) {
     <div className="row">
       <ModelBadge model={model} />
       {model.state === "MODEL_STATE_READY" && (
-        <Link href={`${page}?baseModel=${encodeURIComponent(model.name ?? "")}`} className="button primary">
+        <Link href={`${page}?base=${encodeURIComponent(model.name ?? "")}`} className="button primary">
           {t.models.train}
         </Link>
       )}

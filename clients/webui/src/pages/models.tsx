@@ -253,7 +253,7 @@ function BaseRow({ model, devices }: { model: BaseModelJson; devices: DeviceJson
       </td>
       <td>
         {!away && (
-          <Link href={`${language ? "/finetune" : "/train"}?baseModel=${encodeURIComponent(model.id ?? "")}`} className="button">
+          <Link href={`${language ? "/finetune" : "/train"}?base=${encodeURIComponent(model.id ?? "")}`} className="button">
             {t.models.train}
           </Link>
         )}

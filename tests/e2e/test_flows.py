@@ -1,0 +1,161 @@
+"""What people do, clicked in a real browser: nothing is lost by reloads, restarts and second tabs."""
+
+import io
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.browser import PATIENCE_MS, Site, Visit
+from tests.support.platform import drawn_images
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+
+def shown_steps(page: Page, title: str = "loss") -> list[str]:
+    """The steps in the table below a chart."""
+    chart = page.locator("figure.chart").filter(has=page.get_by_role("heading", name=title, exact=True))
+    if not chart.locator("table").count():
+        chart.get_by_role("button", name="Table").click()
+    return chart.locator("table", has_text="train").first.locator("td:first-child").all_inner_texts()
+
+
+def wait_until_ended(page: Page, word: str = "Succeeded", *, within_ms: int = 90_000) -> None:
+    expect(page.locator("header .badge")).to_have_text(word, timeout=within_ms)
+
+
+def chart_label(page: Page) -> str:
+    return page.locator("figure.chart [role=img]").first.get_attribute("aria-label") or ""
+
+
+def wait_until_chart_moves(page: Page) -> None:
+    """The first chart says other values than it does now."""
+    page.wait_for_selector("figure.chart [role=img]", timeout=PATIENCE_MS)
+    page.wait_for_function(
+        "before => document.querySelector('figure.chart [role=img]').getAttribute('aria-label') !== before",
+        arg=chart_label(page),
+        timeout=PATIENCE_MS,
+    )
+
+
+def test_a_zip_is_uploaded_trained_on_and_its_model_downloaded(
+    vision: Site, vision_visit: Visit, tmp_path: Path
+) -> None:
+    upload = tmp_path / "drawings.zip"
+    upload.write_bytes(drawn_images(per_class=40, size=32))
+    page = vision_visit.open("/train")
+    page.locator("input[type=file]").first.set_input_files(upload)
+    page.get_by_role("searchbox").first.fill("resnet18")
+    page.get_by_role("radio", name="resnet18").first.check()
+    page.get_by_label("Epochs").first.fill("2")
+    page.get_by_label("Image size").first.fill("32")
+    page.get_by_text("Advanced settings").first.click()
+    # Weights of a hub cannot be fetched everywhere.
+    page.locator("#field-imageClassifier-pretrained").select_option("false")
+    page.get_by_role("button", name="Start Training").click()
+    page.wait_for_url(re.compile("/jobs/"))
+    wait_until_ended(page)
+    page.get_by_role("link", name="Artifacts").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download all (ZIP)").click()
+    names = zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())).namelist()
+    assert any(name.endswith("model.safetensors") for name in names)
+
+
+def test_a_reload_in_the_middle_shows_the_same_as_having_stayed(site: Site, visit: Visit) -> None:
+    job = site.train("steps=120,step_ms=40,save=40", name="reloaded")
+    page = visit.open(f"/jobs/{job}")
+    wait_until_chart_moves(page)
+    page.reload()
+    wait_until_chart_moves(page)
+    wait_until_ended(page)
+    assert shown_steps(page) == [str(step) for step in site.losses(job)]
+
+
+def test_a_gateways_restart_is_told_ridden_out_and_loses_no_point(site: Site, visit: Visit) -> None:
+    job = site.train("steps=200,step_ms=40,save=50", name="ridden-out")
+    page = visit.open(f"/jobs/{job}")
+    wait_until_chart_moves(page)
+    site.platform.gateway.kill()
+    expect(page.get_by_text("Reconnecting…").first).to_be_visible(timeout=PATIENCE_MS)
+    site.platform.gateway.start()
+    expect(page.get_by_text("Reconnecting…")).to_have_count(0, timeout=PATIENCE_MS)
+    wait_until_ended(page)
+    assert shown_steps(page) == [str(step) for step in site.losses(job)]
+
+
+def test_what_one_tab_does_the_other_shows(site: Site, visit: Visit) -> None:
+    job = site.train("steps=600,step_ms=30,save=20", name="two-tabs")
+    first, second = visit.open(f"/jobs/{job}"), visit.open("/jobs")
+    expect(first.locator("header .badge")).to_have_text("Running", timeout=PATIENCE_MS)
+    row = second.get_by_role("row").filter(has_text="two-tabs")
+    row.get_by_role("button", name="Pause").click()
+    expect(first.locator("header .badge")).to_have_text("Paused", timeout=PATIENCE_MS)
+    first.get_by_role("button", name="Resume").click()
+    expect(row.locator(".badge")).to_have_text("Running", timeout=PATIENCE_MS)
+    row.get_by_role("button", name="Cancel job").click()
+    second.get_by_role("dialog").get_by_role("button", name="Cancel job").click()
+    wait_until_ended(first, "Cancelled")
+
+
+def test_a_failed_job_says_why_and_what_to_do(site: Site, visit: Visit) -> None:
+    job = site.train("steps=60,step_ms=5,fail_at=30", name="failing")
+    page = visit.open(f"/jobs/{job}")
+    expect(page.get_by_role("alert")).to_contain_text("Failed", timeout=PATIENCE_MS)
+    expect(page.locator("header .badge")).to_have_text("Failed")
+
+
+def test_findings_are_looked_at_and_left_out_in_a_version(
+    site: Site, visit: Visit, defective_images: bytes
+) -> None:
+    site.upload("pets", defective_images, format="DATASET_FORMAT_IMAGE_FOLDER")
+    page = visit.open("/datasets")
+    page.get_by_role("link", name="pets", exact=True).click()
+    copies = page.locator("summary").get_by_text("Duplicate across splits", exact=True)
+    copies.click()
+    page.get_by_role("button", name="Look at val/cat/x-copy.png.").click()
+    pair = page.get_by_role("dialog").locator("img")
+    expect(pair).to_have_count(2)
+    page.wait_for_function(
+        "[...document.querySelectorAll('dialog img')].every(i => i.complete && i.naturalWidth)"
+    )
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Use without this file").click()
+    page.get_by_role("dialog").get_by_role("button", name="Make version").click()
+    expect(page.get_by_text(re.compile("files? (is|are) left out"))).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("link", name="pets", exact=True)).to_be_visible()
+    assert copies.count() == 0
+
+
+def test_keys_reach_every_page_and_leave_fields_alone(visit: Visit) -> None:
+    page = visit.open("/system")
+    page.get_by_role("heading", level=1).wait_for()
+    page.keyboard.press("g")
+    page.keyboard.press("d")
+    page.wait_for_url("**/datasets")
+    page.get_by_role("searchbox").wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type("gj?")
+    assert page.get_by_role("searchbox").input_value() == "gj?"
+    page.locator("h1").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("searchbox").blur()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_markup_in_names_is_text(site: Site, visit: Visit) -> None:
+    body = {
+        "datasetId": "markup",
+        "displayName": "<img src=x onerror=alert(1)><script>alert(2)</script>",
+        "format": "DATASET_FORMAT_JSONL",
+        "sizeBytes": "10",
+        "requestId": "markup",
+    }
+    site.http.post("/v1/datasets", json=body).raise_for_status()
+    page = visit.open("/datasets/markup")
+    expect(page.get_by_role("heading", level=1)).to_have_text(body["displayName"])
