@@ -58,7 +58,6 @@ def test_a_merged_pipeline_draws_in_plain_diffusers_what_base_and_lora_draw(fini
     assert np.abs(_drawn(_merged(run)) - expected).max() <= 1
     assert np.abs(_drawn(job.base) - expected).max() > 3
     assert result.metrics["merge/max_prediction_difference"] < 1e-3
-    assert result.metrics["merge/max_pixel_difference"] <= 1
 
 
 def test_dora_s_magnitudes_are_merged_too(finished: Finished) -> None:
@@ -75,13 +74,8 @@ def test_the_proof_is_in_the_manifest_and_its_pictures_are_shown(finished: Finis
     assert proof["max_prediction_difference"] < 1e-4 < proof["lora_effect"]["max_prediction_difference"]
     assert proof["max_latent_difference"] < proof["lora_effect"]["max_latent_difference"]
     assert manifest["merged_layers"] == 32
-    assert run.all_of("sample_image")[0]["name"] == "samples/proof.png"
-    names = (
-        {artifact.name for artifact in run.artifacts.values()}
-        if isinstance(run.artifacts, dict)
-        else {artifact.name for artifact in run.artifacts}
-    )
-    assert {"manifest.json", "model/model_index.json", "model/README.md"} <= names
+    assert run.all_of("sample")[0]["artifact"] == "samples/proof.png"
+    assert {"manifest.json", "model/model_index.json", "model/README.md"} <= run.artifacts.keys()
 
 
 def test_files_of_parts_without_adapters_are_the_base_s(finished: Finished) -> None:
@@ -107,7 +101,7 @@ def test_a_wrong_merge_is_not_stored(finished: Finished, monkeypatch: pytest.Mon
     with pytest.raises(RecipeError, match="rounding explains") as caught:
         merge(config, run)
     assert caught.value.reason == "RECIPE_FAILED"
-    assert not run.artifacts or all(not str(name).startswith("model/") for name in run.artifacts)
+    assert not run.artifacts
 
 
 def test_a_pipeline_that_is_merged_with_nothing_is_nearer_to_its_base(finished: Finished) -> None:

@@ -87,11 +87,11 @@ def make_splits(config: TextToImageConfig, run: Run) -> Splits:
     if config.max_train_samples is not None:
         count = min(config.max_train_samples, len(train))
         train = _picked(train, stratified_subset([0] * len(train), max_samples=count, seed=config.seed))
-    of_train = _samples(train, found.root, config)
-    of_validation = _samples(validation, validation_root, config)
+    of_train = make_samples(train, found.root, config)
+    of_validation = make_samples(validation, validation_root, config)
     return Splits(
         train=of_train,
-        class_images=_samples(_class_images(found, config, run), found.root, config),
+        class_images=make_samples(_class_images(found, config, run), found.root, config),
         validation=of_validation,
         train_sha256=samples_sha256(files.sha256, of_train),
         held_out_sha256=samples_sha256(held_out_of.sha256, of_validation),
@@ -173,7 +173,10 @@ def _class_images(found: CaptionedIndex, config: TextToImageConfig, run: Run) ->
     return ()
 
 
-def _samples(found: Sequence[CaptionedSample], root: Path, config: TextToImageConfig) -> tuple[Sample, ...]:
+def make_samples(
+    found: Sequence[CaptionedSample], root: Path, config: TextToImageConfig
+) -> tuple[Sample, ...]:
+    """Images of a dataset in the folder `root`, with the captions that the settings give them."""
     return tuple(
         Sample(
             path=root / each.path,

@@ -1,0 +1,198 @@
+"""Evaluates a finished text-to-image LoRA on held-out images: from its job's artifacts to a report.
+
+Interrupted, it begins anew: nothing is saved before everything is measured.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from tuneyard.diffusion.base_source import find_base
+from tuneyard.diffusion.buckets import bucket_of, make_buckets
+from tuneyard.diffusion.config import TextToImageConfig
+from tuneyard.diffusion.drawing import Artist, Wish
+from tuneyard.diffusion.evaluate_config import EvaluateConfig
+from tuneyard.diffusion.evaluate_report import Measured, MeasuredImage, save_report
+from tuneyard.diffusion.evaluate_samples import MeasuredSamples, measured_samples
+from tuneyard.diffusion.evaluation import TIMES, Evaluation, Evaluator
+from tuneyard.diffusion.finished import FinishedPipeline, StoredLora, base_gone, load_finished, require_same
+from tuneyard.diffusion.latents import keep_latents
+from tuneyard.diffusion.pixels import Framing, file_sha256
+from tuneyard.diffusion.sampling import STEPS_ON_ACCELERATOR, STEPS_ON_CPU
+from tuneyard.diffusion.training_data import OneByOne, Picture
+from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.oom import free_memory, is_out_of_memory
+from tuneyard.trainer.run import Result, Run
+
+_PICTURES = 4
+
+
+def evaluate(config: EvaluateConfig, source: TextToImageConfig, run: Run) -> Result:
+    """Measures the tuned model, and its base where that is wanted. Raises RecipeError and Stopped."""
+    device = torch.device(run.device)
+    torch.set_num_threads(run.cpu_threads)
+    stored = StoredLora.read(run.source_artifacts())
+    with run.stage("load_model"):
+        if source.base_model.startswith("models/") and run.model_files() is None:
+            raise base_gone(source)
+        base = find_base(source, run)
+        require_same(stored, base)
+        model = load_finished(stored, source, base.folder, device=device)
+    with run.stage("prepare_data"):
+        chosen = measured_samples(config, source, manifest=stored.manifest, run=run)
+        pictures = pictures_of(chosen, source)
+    if chosen.warning:
+        run.warn("leaking_splits", chosen.warning)
+    run.log(f"Measuring on {len(pictures)} images: {chosen.origin}.")
+
+    compares = config.compare_with_base
+    measuring = Measuring(run, source, model, pictures, device=device, models=2 if compares else 1)
+    with run.stage("evaluate", f"{len(pictures)} images"):
+        tuned = measuring.losses(1.0)
+        of_base = measuring.losses(0.0) if compares else None
+    prompts = [str(prompt) for prompt in stored.manifest.get("prompts") or ()][:_PICTURES]
+    with run.stage("draw", f"{len(prompts)} prompts"):
+        drawn = draw(model, prompts, source, run, device=device, compares=compares)
+
+    run.finalizing()
+    measured = Measured(
+        config=config,
+        base_model=source.base_model,
+        kind=model.pipeline.kind,
+        precision=model.precision,
+        origin=chosen.origin,
+        warning=chosen.warning,
+        tuned=_mean(tuned),
+        base=_mean(of_base) if of_base else None,
+        no_base="" if compares else "A comparison with the base model was not asked for.",
+        images=[
+            MeasuredImage(
+                picture.sample.name,
+                picture.sample.caption,
+                tuned[at],
+                of_base[at] if of_base else None,
+            )
+            for at, picture in enumerate(pictures)
+        ],
+        prompts=prompts if drawn else (),
+        pictures=drawn,
+    )
+    run.metrics(step=measuring.done, epoch=1, values=measured.metrics)
+    save_report(run, measured)
+    return Result(metrics=measured.metrics, step=measuring.done, summary=measured.summary)
+
+
+def pictures_of(chosen: MeasuredSamples, source: TextToImageConfig) -> list[Picture]:
+    """The images with what their latents are known by, in the buckets of the training."""
+    buckets = make_buckets(source.resolution)
+    return [
+        Picture(sample, file_sha256(sample.path), bucket_of(sample.size, buckets))
+        for sample in chosen.samples
+    ]
+
+
+class Measuring:
+    """Passes over the images with the tuned model and its base, and how far they are: in images."""
+
+    def __init__(
+        self,
+        run: Run,
+        source: TextToImageConfig,
+        model: FinishedPipeline,
+        pictures: Sequence[Picture],
+        *,
+        device: torch.device,
+        models: int,
+    ) -> None:
+        self._run = run
+        self._model = model
+        self._pictures = pictures
+        self._total = models * len(pictures)
+        framings = [Framing(picture.bucket) for picture in pictures]
+        keys = {
+            picture.key(framing): picture.reader(framing)
+            for picture, framing in zip(pictures, framings, strict=True)
+        }
+        self._latents = keep_latents(keys, model.pipeline, device=device, run=run)
+        self._batch_size = source.batch_size
+        self._device = device
+        self.done = 0
+        """Images that were measured so far, over all models."""
+
+    def losses(self, lora_scale: float) -> list[float]:
+        """Each image's loss, as the training's evaluations measure it. Raises Stopped."""
+        found = []
+        with self._model.scaled(lora_scale):
+            for picture in self._pictures:
+                evaluator = Evaluator(
+                    [picture],
+                    self._latents,
+                    OneByOne(self._model.text),
+                    batch_size=min(self._batch_size, TIMES),
+                    precision=self._model.precision,
+                    device=self._device,
+                )
+                measured = evaluator.evaluate(self._model.denoiser, should_stop=self._should_stop)
+                if measured is None:
+                    raise Stopped(self._run.stop_requested() or Stop.CANCEL, self.done)
+                found.append(measured.loss)
+                self._advance()
+        return found
+
+    def _should_stop(self) -> bool:
+        self._run.fault(f"step={self.done + 1}")
+        return self._run.stop_requested() is not None
+
+    def _advance(self) -> None:
+        self.done += 1
+        self._run.progress(
+            step=self.done,
+            total_steps=self._total,
+            epoch=self.done / self._total,
+            total_epochs=1,
+            unit="images",
+            count=1,
+        )
+
+
+def draw(
+    model: FinishedPipeline,
+    prompts: Sequence[str],
+    source: TextToImageConfig,
+    run: Run,
+    *,
+    device: torch.device,
+    compares: bool,
+) -> Path | None:
+    """The prompts, each drawn by the base and by the tuned model from one seed, as one picture.
+
+    None where there are no prompts, or memory does not suffice.
+    """
+    if not prompts:
+        return None
+    steps = STEPS_ON_CPU if device.type == "cpu" else STEPS_ON_ACCELERATOR
+    side = max(64, source.resolution // 64 * 64)
+    scales = (0.0, 1.0) if compares else (1.0,)
+    grid = Image.new("RGB", (side * len(scales), side * len(prompts)), "white")
+    try:
+        artist = Artist(model, device=device)
+        for row, prompt in enumerate(prompts):
+            for column, scale in enumerate(scales):
+                wish = Wish(prompt=prompt, steps=steps, width=side, height=side, lora_scale=scale)
+                picture = artist.draw(wish, seed=source.seed + row, check=run.check_stop)
+                grid.paste(picture, (column * side, row * side))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        free_memory()
+        run.warn("no_room_to_sample", "No pictures are drawn: memory does not suffice.")
+        return None
+    path = run.work_dir / "compared.png"
+    grid.save(path)
+    return path
+
+
+def _mean(losses: Sequence[float]) -> Evaluation:
+    return Evaluation(sum(losses) / len(losses), len(losses))
