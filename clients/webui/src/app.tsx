@@ -77,10 +77,9 @@ export function App() {
 const isAt = (location: string, path: string) => location === path || location.startsWith(`${path}/`);
 
 function Side() {
-  const { t, language, choose } = useSpeech();
+  const t = useT();
   const [location] = useLocation();
   const { jobs } = useJobs();
-  const [theme, setTheme] = useState<Theme>(currentTheme);
   const active = [...jobs.values()].filter((job) => !isEnded(job.state)).length;
   return (
     <div className="side">
@@ -96,51 +95,80 @@ function Side() {
       <div className="foot">
         <a href="/guide">{t.nav.guide}</a>
         <Keys />
-        <label className="small muted">
-          {t.language}
-          <select className="input" value={language} onChange={(event) => choose(event.target.value as typeof language)}>
-            {LANGUAGES.map(({ id, name }) => (
-              <option key={id} value={id}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label className="small muted">
-          {t.theme.label}
-          <select
-            className="input"
-            value={theme}
-            onChange={(event) => {
-              setTheme(event.target.value as Theme);
-              applyTheme(event.target.value as Theme);
-            }}
-          >
-            {(["system", "light", "dark"] as const).map((each) => (
-              <option key={each} value={each}>
-                {t.theme[each]}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Choices />
       </div>
     </div>
+  );
+}
+
+/** Language and theme, kept in this browser. */
+function Choices() {
+  const { t, language, choose } = useSpeech();
+  const [theme, setTheme] = useState<Theme>(currentTheme);
+  return (
+    <>
+      <label className="small muted">
+        {t.language}
+        <select className="input" value={language} onChange={(event) => choose(event.target.value as typeof language)}>
+          {LANGUAGES.map(({ id, name }) => (
+            <option key={id} value={id}>
+              {name}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label className="small muted">
+        {t.theme.label}
+        <select
+          className="input"
+          value={theme}
+          onChange={(event) => {
+            setTheme(event.target.value as Theme);
+            applyTheme(event.target.value as Theme);
+          }}
+        >
+          {(["system", "light", "dark"] as const).map((each) => (
+            <option key={each} value={each}>
+              {t.theme[each]}
+            </option>
+          ))}
+        </select>
+      </label>
+    </>
   );
 }
 
 function Bottom() {
   const t = useT();
   const [location] = useLocation();
+  const [more, setMore] = useState(false);
   return (
     <nav className="bottom" aria-label={t.nav.label}>
-      {PAGES.filter(({ key }) => key !== "models").map(({ path, key }) => (
+      {PAGES.filter(({ key }) => IN_BAR.includes(key)).map(({ path, key }) => (
         <Link key={path} href={path} aria-current={isAt(location, path) ? "page" : undefined}>
           {t.nav[key]}
         </Link>
       ))}
+      <button type="button" aria-expanded={more} onClick={() => setMore(!more)}>
+        {t.nav.more}
+      </button>
+      {more && (
+        <div className="more">
+          {PAGES.filter(({ key }) => !IN_BAR.includes(key)).map(({ path, key }) => (
+            <Link key={path} href={path} aria-current={isAt(location, path) ? "page" : undefined} onClick={() => setMore(false)}>
+              {t.nav[key]}
+            </Link>
+          ))}
+          <a href="/guide">{t.nav.guide}</a>
+          <Choices />
+        </div>
+      )}
     </nav>
   );
 }
+
+/** What the bar at the foot of a phone's page holds; the others are below "More". */
+const IN_BAR: readonly string[] = ["train", "jobs", "datasets"];
 
 /** Shown while the server is away; it goes by itself. */
 function Reconnecting() {

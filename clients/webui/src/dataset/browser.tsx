@@ -101,7 +101,9 @@ function LineBrowser({ dataset }: { dataset: DatasetJson }) {
       </div>
       {(files.isPending || lines.isLoading) && <Loading />}
       {(files.error ?? lines.error) && <Failure error={files.error ?? lines.error} />}
-      <ol className="lines">
+      {/* It scrolls, so that the keyboard must reach it. */}
+      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
+      <ol className="lines" tabIndex={0} aria-label={path}>
         {lines.data?.map((line) => (
           <li key={line.line}>
             <span className="muted">{line.line}</span>

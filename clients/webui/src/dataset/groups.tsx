@@ -173,7 +173,7 @@ function Row({ dataset, finding, onLook }: { dataset: DatasetJson; finding: Find
   );
   if (!finding.path) return <div className="finding">{told}</div>;
   return (
-    <button type="button" className="finding" aria-label={`${t.datasets.look(finding.path)}. ${shortMessage(finding)}`} onClick={onLook}>
+    <button type="button" className="finding" onClick={onLook}>
       <Thumb dataset={dataset} path={finding.path} />
       {other && <Thumb dataset={dataset} path={other} />}
       {told}

@@ -151,7 +151,9 @@ export function Lines({ dataset, path, line, message }: { dataset: DatasetJson; 
   const lines = useDatasetLines(dataset, path, Math.max(1, line - AROUND), line ? 2 * AROUND + 1 : 40);
   const told = Number(/character (\d+)/.exec(message)?.[1] ?? 0);
   return (
-    <ol className="lines">
+    // It scrolls, so that the keyboard must reach it.
+    // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex
+    <ol className="lines" tabIndex={0} aria-label={path}>
       {lines.data?.map((each) => {
         const text = each.text ?? "";
         const here = Number(each.line) === line;

@@ -86,7 +86,6 @@ export const dataEn = {
     versionName: (of: string, without: string) => `${of}, without: ${without.toLowerCase()}`,
     withoutYes: "Make version",
     report: "Download report",
-    look: (path: string) => `Look at ${path}`,
     broken: "no picture",
     line: (n: string) => `line ${n}`,
     cut: "… cut",

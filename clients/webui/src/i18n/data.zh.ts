@@ -88,7 +88,6 @@ export const dataZh: typeof dataEn = {
     versionName: (of, without) => `${of}（去掉：${without}）`,
     withoutYes: "创建版本",
     report: "下载报告",
-    look: (path) => `查看 ${path}`,
     broken: "无图片",
     line: (n) => `第 ${n} 行`,
     cut: "… 已截断",

@@ -80,7 +80,7 @@ function JobTable({ jobs }: { jobs: JobJson[] }) {
   const t = useT();
   return (
     <div className="panel">
-      <table>
+      <table className="folds">
         <thead>
           <tr>
             <th>{t.jobs.columns.job}</th>

@@ -31,10 +31,19 @@ export default function SystemPage() {
         {trainers.data?.trainers?.map((trainer) => <Trainer key={trainer.address} trainer={trainer} />)}
         {server.data && (
           <section className="panel stack">
-            <h2>{t.system.server}</h2>
+            <h3>{t.system.server}</h3>
             <dl className="facts">
               <dt>{t.system.version}</dt>
               <dd>{server.data.version}</dd>
+              <dt>{t.system.store}</dt>
+              <dd>
+                {t.system.kinds[server.data.storeKind ?? ""] ?? server.data.storeKind}
+                {Number(server.data.storeFreeBytes ?? 0) > 0 && ` · ${t.system.free(bytes(server.data.storeFreeBytes))}`}
+              </dd>
+              <dt>{t.system.database}</dt>
+              <dd>{t.system.kinds[server.data.databaseKind ?? ""] ?? server.data.databaseKind}</dd>
+              <dt>{t.system.access}</dt>
+              <dd>{server.data.authRequired ? t.system.token : t.system.open}</dd>
             </dl>
           </section>
         )}
@@ -49,12 +58,13 @@ function Trainer({ trainer }: { trainer: TrainerJson }) {
   return (
     <section className="panel stack">
       <div className="row">
-        <h3>{(trainer.family ?? "").replace("FAMILY_", "").toLowerCase()}</h3>
+        <h3>{t.models.families[trainer.family ?? "FAMILY_UNSPECIFIED"]}</h3>
         <span className={`badge ${ready ? "succeeded" : "failed"}`}>
           {t.system.health[trainer.health ?? ""] ?? trainer.health}
         </span>
         <span className="mono muted">{trainer.address}</span>
       </div>
+      {trainer.problem && <p className="note warning">{trainer.problem}</p>}
       {trainer.devices?.map((device) => (
         <div key={device.id} className="stack">
           <div className="row spread">
