@@ -111,7 +111,7 @@ class Conversions:
             _log.warning("conversion ended without an answer", code=code, stderr=told)
             raise TuneyardError("BASE_MODEL_UNAVAILABLE", "the files cannot be read as a model") from None
         if "reason" in answer:
-            # NOT_SUPPORTED says that nothing is converted here: about these files it is a refusal like others.
+            # NOT_SUPPORTED would say that nothing is converted here: about these files it is a refusal.
             reason = answer["reason"]
             if reason == "NOT_SUPPORTED":
                 reason = "BASE_MODEL_UNAVAILABLE"
