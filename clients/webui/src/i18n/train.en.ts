@@ -15,6 +15,7 @@ export const trainEn = {
   off: "off",
   notANumber: "This is no number.",
   usual: (range: string) => `${range.charAt(0).toUpperCase()}${range.slice(1)} is usual`,
+  colon: ": ",
   fullStop: ".",
   atLeast: (value: string) => `at least ${value}`,
   atMost: (value: string) => `at most ${value}`,
@@ -160,6 +161,7 @@ export const trainEn = {
   start: {
     train: "Start Training",
     finetune: "Start Fine-tuning",
+    failed: "The job was not started. Starting again cannot make two jobs.",
     uploadFirst: "The upload has not ended.",
     datasetNeeded: "Choose or upload a dataset.",
     datasetInvalid: "This dataset is not usable: its findings say why.",

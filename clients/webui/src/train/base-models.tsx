@@ -29,7 +29,9 @@ export function BaseModels({ task, value, violation, onChange }: { task: Task; v
   const typed = search.trim();
   const isFree = typed.includes("/") || shown.length === 0;
   const free = isFree && typed.length > 2 && !rows.some((row) => row.id === typed) && /^[\w.-]+(\/[\w.-]+)?$/.test(typed) ? typed : "";
-  const listed = rows.some((row) => row.id === value) || !value ? shown : [{ id: value, name: value, badge: "", facts: [] }, ...shown];
+  // What is chosen is always to be seen, whether the search or the catalogue has it or not.
+  const chosen = value && !shown.some((row) => row.id === value);
+  const listed = chosen ? [rows.find((row) => row.id === value) ?? { id: value, name: value, badge: "", facts: [] }, ...shown] : shown;
   const id = elementId("baseModel");
   return (
     <div className="stack tight">

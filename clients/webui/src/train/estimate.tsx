@@ -78,7 +78,8 @@ function Told({ className, title, told, onGo }: { className: string; title: stri
             <button type="button" className="textlink" onClick={() => onGo(path)}>
               {fieldName(t, path)}
             </button>
-            : {text}
+            {t.training.colon}
+            {text}
           </li>
         ))}
       </ul>

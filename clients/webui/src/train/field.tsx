@@ -59,7 +59,7 @@ export const SettingField = memo(function SettingField({ field, text, resolved, 
             {" "}
             <a href={`/guide#${field.guide}`}>
               {t.training.learnMore}
-              <span className="visually-hidden">: {labelOf(t, field.path)}</span>
+              <span className="visually-hidden"> {labelOf(t, field.path)}</span>
             </a>
           </>
         )}

@@ -2,7 +2,7 @@
 
 import { useCallback, useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 
-import type { FieldViolation } from "../api/http";
+import { ApiError, type FieldViolation } from "../api/http";
 import { useT } from "../i18n";
 import { Button, Failure, Loading, Page, Segmented } from "../ui/parts";
 import { BaseModels } from "./base-models";
@@ -128,7 +128,11 @@ export function TrainingForm({ page, tasks }: Props) {
           {described && <AdvancedSettings {...settings} open={open} onToggle={setOpen} />}
         </div>
         <Aside training={training} onGo={go} page={page}>
-          {start.error !== null && violationsOf(start.error).length === 0 && <Failure error={start.error} />}
+          {start.error !== null && violationsOf(start.error).length === 0 && (
+            <p className="note danger break" role="alert">
+              {words.start.failed} {start.error instanceof ApiError && start.error.problem.detail}
+            </p>
+          )}
           <Button look="primary" busy={start.busy} onClick={press}>
             {page === "finetune" ? words.start.finetune : words.start.train}
             {start.isSlow && <span className="spinner" aria-hidden="true" />}
@@ -263,7 +267,8 @@ function Summary({ violations, onGo }: { violations: readonly FieldViolation[]; 
             <button type="button" className="textlink" onClick={() => onGo(field)}>
               {fieldName(t, field)}
             </button>
-            : {description}
+            {t.training.colon}
+            {description}
           </li>
         ))}
       </ul>

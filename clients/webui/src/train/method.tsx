@@ -1,5 +1,7 @@
 /** How a language model is fine-tuned: each method with the memory that it would need here. */
 
+import { useState } from "react";
+
 import { bytes } from "../format";
 import type { EstimateJson } from "../gen/tuneyard/v1/job_pb";
 import type { FineTuningMethodJson, TrainingSpecJson } from "../gen/tuneyard/v1/training_pb";
@@ -42,7 +44,10 @@ export function MethodChoice({ value, recommended, spec, onChange }: Props) {
 function Memory({ method, spec }: { method: FineTuningMethodJson; spec: TrainingSpecJson | undefined }) {
   const t = useT();
   const { data } = useEstimate(spec && of(spec, method));
-  return <span className="small muted">{spec && data?.memory ? needed(data, t.training.doesNotFit) : t.training.memoryLater}</span>;
+  // The figure of before stays while something typed breaks its bounds.
+  const [last, setLast] = useState<EstimateJson>();
+  if (data?.memory && data !== last) setLast(data);
+  return <span className="small muted">{spec && last ? needed(last, t.training.doesNotFit) : t.training.memoryLater}</span>;
 }
 
 function needed(estimate: EstimateJson, tooMuch: (size: string) => string): string {

@@ -5,7 +5,7 @@ import { useState } from "react";
 import type { TrainingSpecJson } from "../gen/tuneyard/v1/training_pb";
 import { useT } from "../i18n";
 import { Button } from "../ui/parts";
-import { valueAt, type Action, type Draft } from "./draft";
+import { textOf, valueAt, type Action, type Draft } from "./draft";
 import { summaryOf } from "./estimate";
 import { presetsOf, type Preset, type PresetId } from "./presets";
 import { useEstimate } from "./queries";
@@ -75,7 +75,7 @@ function Changes({ preset, draft, resolved, spec, onApply }: ChangesProps) {
   const t = useT();
   const words = t.training.presets;
   const { data: estimate } = useEstimate(spec);
-  const changes = Object.entries(preset.changes).filter(([path, text]) => draft.values[path] !== text);
+  const changes = Object.entries(preset.changes).filter(([path, text]) => (draft.values[path] ?? textOf(valueAt(resolved, path))) !== text);
   const before = (path: string) => {
     const value = draft.values[path] ?? valueAt(resolved, path);
     return value === undefined ? words.unset : valueText(t, value);

@@ -87,6 +87,8 @@ export function useEstimate(spec: TrainingSpecJson | undefined) {
     enabled: text !== "",
     placeholderData: keepPreviousData,
     staleTime: 30_000,
+    // A browser that says it is offline still reaches a server on the same machine.
+    networkMode: "always",
   });
 }
 

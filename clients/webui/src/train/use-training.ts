@@ -53,10 +53,10 @@ export function useTraining(page: string, first: Task) {
   const violations = useMemo(
     () => [
       ...made.violations,
-      ...fromServer(estimate.data, isReady),
+      ...(estimate.isPlaceholderData ? [] : fromServer(estimate.data, isReady)),
       ...(refused?.of === draft.requestId ? refused.violations : []),
     ],
-    [made, estimate.data, isReady, refused, draft.requestId],
+    [made, estimate.data, estimate.isPlaceholderData, isReady, refused, draft.requestId],
   );
   const missing = useMemo(
     () => [
