@@ -57,6 +57,11 @@ def reference_seconds(plan: Plan, *, steps: int | None = None) -> float:
     return _START_SECONDS + passes * forward_seconds(plan.workload)
 
 
+def step_seconds(work: Workload) -> float:
+    """A training step's part of one image on the reference processor."""
+    return _PASSES[work.checkpointing] * forward_seconds(work)
+
+
 def forward_seconds(work: Workload) -> float:
     """The denoiser's forward pass over one image on the reference processor."""
     facts = work.facts
