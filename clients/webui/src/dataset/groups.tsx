@@ -46,7 +46,7 @@ export function Findings({ dataset }: { dataset: DatasetJson }) {
       <div className="row">
         {kinds.length > 1 && (
           <Choice
-            label={t.datasets.findings}
+            label={t.datasets.severityLabel}
             value={filter.severity}
             options={kinds.map((kind) => ({ value: SEVERITIES[kind], label: t.datasets.severities[kind](all[kind]) }))}
             onChange={(value) => set("severity", value)}

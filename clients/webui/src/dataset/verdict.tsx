@@ -35,7 +35,7 @@ export function Verdict({ dataset }: { dataset: DatasetJson }) {
   const words = (["error", "warning", "info"] as const)
     .filter((kind) => found[kind] > 0)
     .map((kind) => t.datasets.severities[kind](found[kind]))
-    .join(", ");
+    .join(t.datasets.comma);
   const invalid = dataset.state === "DATASET_STATE_INVALID";
   const look = invalid ? "danger" : found.warning ? "warning" : "success";
   return (

@@ -60,6 +60,8 @@ export const dataEn = {
       warning: (n: number) => (n === 1 ? "1 warning" : `${n} warnings`),
       info: (n: number) => (n === 1 ? "1 note" : `${n} notes`),
     },
+    comma: ", ",
+    severityLabel: "Severity",
     severity: { error: "Error", warning: "Warning", info: "Note" },
     all: "All",
     train: "Train with it",

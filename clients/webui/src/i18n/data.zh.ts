@@ -62,6 +62,8 @@ export const dataZh: typeof dataEn = {
       warning: (n) => `${n} 个警告`,
       info: (n) => `${n} 条提示`,
     },
+    comma: "，",
+    severityLabel: "级别",
     severity: { error: "错误", warning: "警告", info: "提示" },
     all: "全部",
     train: "用它训练",
