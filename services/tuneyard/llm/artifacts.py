@@ -14,17 +14,12 @@ from tuneyard.llm.adapters import ADAPTER_WEIGHTS, save_adapter
 from tuneyard.llm.base_source import FoundBase
 from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.llm.data import LanguageData
+from tuneyard.llm.folder_files import media_type
 from tuneyard.llm.learner import Learner
 from tuneyard.llm.model_card import CardFacts, model_card
 from tuneyard.llm.tokenizer_files import save_tokenizer
 from tuneyard.trainer.run import ArtifactKind, Run
 
-_MEDIA_TYPES = {
-    ".json": "application/json",
-    ".md": "text/markdown",
-    ".txt": "text/plain",
-    ".jinja": "text/plain",
-}
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 _SHARD_SIZE = "5GB"
 _LARGE_ADAPTER_BYTES = 100_000_000
@@ -99,7 +94,7 @@ def _save_weights(run: Run, outcome: Outcome) -> int:
             path,
             name=f"{name}/{inner}",
             kind=kind,
-            media_type=_MEDIA_TYPES.get(path.suffix, "application/octet-stream"),
+            media_type=media_type(path),
             description=_description(inner),
         )
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))

@@ -5,18 +5,16 @@ Where the folder comes from (the store, the hub) is not decided here.
 
 import ctypes
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging
 
 from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.llm.precision import Precision, base_dtype
 from tuneyard.llm.quantization import keep_weights_as_trained, loading_settings
+from tuneyard.llm.quiet import quiet_transformers
 from tuneyard.llm.safe_config import check_folder
 from tuneyard.llm.tokenizer_files import load_tokenizer
 from tuneyard.trainer.errors import RecipeError
@@ -59,7 +57,7 @@ def load_model(
     safetensors.
     """
     check_folder(folder)
-    with _quiet():
+    with quiet_transformers():
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 str(folder),
@@ -121,19 +119,3 @@ def _unloadable(error: Exception) -> RecipeError:
         "Import the model again, with its *.safetensors files and config.json.",
         reason="BASE_MODEL_UNAVAILABLE",
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Progress bars and reports of the library are not for the job's log."""
-    library: Any = logging
-    level = library.get_verbosity()
-    bars = library.is_progress_bar_enabled()
-    library.set_verbosity_error()
-    library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        library.set_verbosity(level)
-        if bars:
-            library.enable_progress_bar()

@@ -4,8 +4,6 @@ Called in a process of its own (see `tuneyard.trainer.convert_child`), because t
 is right already is linked, not copied; nothing but the wanted files is taken.
 """
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from tuneyard.llm.safe_config import check_folder
 from tuneyard.llm.tokenizer_files import load_tokenizer
 from tuneyard.llm.weights_index import INDEX, SINGLE, WeightsIndex, read_index
 from tuneyard.trainer.convert_child import Converted, ModelFiles
+from tuneyard.trainer.linking import link_or_copy
 from tuneyard.trainer.safe_json import refused
 
 _DTYPES = {"F64": (8, "float64"), "F32": (4, "float32"), "F16": (2, "float16"), "BF16": (2, "bfloat16")}
@@ -74,14 +73,8 @@ def _root(folder: Path) -> Path:
 
 
 def _link(source: Path, result: Path, name: str, *, to: str = "") -> None:
-    path = source / name
-    if not path.is_file():
-        return
-    target = result / (to or name)
-    try:
-        os.link(path.resolve(), target)
-    except OSError:
-        shutil.copyfile(path, target)
+    if (source / name).is_file():
+        link_or_copy(source / name, result / (to or name))
 
 
 def _weights(source: Path, result: Path) -> WeightsIndex:

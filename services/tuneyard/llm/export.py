@@ -11,10 +11,9 @@ from safetensors import SafetensorError, safe_open
 
 from tuneyard.llm.export_config import ExportConfig
 from tuneyard.llm.finished import StoredModel
+from tuneyard.llm.folder_files import media_type
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import ArtifactKind, Result, Run
-
-_MEDIA_TYPES = {".json": "application/json", ".md": "text/markdown", ".jinja": "text/plain"}
 
 
 def export(config: ExportConfig, run: Run) -> Result:
@@ -35,7 +34,7 @@ def export(config: ExportConfig, run: Run) -> Result:
             path,
             name=f"{folder}/{path.relative_to(stored.folder).as_posix()}",
             kind=kind,
-            media_type=_MEDIA_TYPES.get(path.suffix, "application/octet-stream"),
+            media_type=media_type(path),
         )
     size_bytes = sum(path.stat().st_size for path in files)
     manifest = run.manifest(

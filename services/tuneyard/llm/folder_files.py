@@ -1,7 +1,8 @@
-"""Which files of a language model's folder matter: by name alone, for imports and for fetching from a hub."""
+"""Which files of a language model's folder matter: by name alone, for imports, hubs and artifacts."""
 
 import re
 from collections.abc import Collection
+from pathlib import PurePath
 
 from tuneyard.llm.weights_index import INDEX, SINGLE
 
@@ -28,6 +29,12 @@ TOKENIZER_SOURCES = (
 """From which tokenizer.json can be made where it is not there."""
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
+_MEDIA_TYPES = {
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".txt": "text/plain",
+    ".jinja": "text/plain",
+}
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _PICKLE_SHARD = re.compile(r"pytorch_model-\d+-of-\d+\.bin")
 
@@ -49,3 +56,8 @@ def description_files(there: Collection[str]) -> list[str]:
     """Everything else that is wanted: configs, tokenizer, template."""
     wanted = (*SETTINGS, *TOKENIZER_FILES, *(() if TOKENIZER in there else TOKENIZER_SOURCES))
     return [name for name in wanted if name in there]
+
+
+def media_type(path: PurePath) -> str:
+    """Of a file of a model or an adapter, by its name."""
+    return _MEDIA_TYPES.get(path.suffix, "application/octet-stream")

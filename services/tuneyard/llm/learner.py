@@ -5,8 +5,6 @@ loss scale, every random state, the number of threads; the order of samples foll
 base is in no checkpoint.
 """
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from tuneyard.recipes.precision import Precision
 from tuneyard.recipes.random_states import random_states, set_random_states
 from tuneyard.recipes.trained_weights import adapter_state, load_adapter_state
 from tuneyard.trainer.curves import Curves
+from tuneyard.trainer.linking import link_or_copy
 
 _VERSION = 1
 _WEIGHTS, _BEST, _OPTIMIZER, _STATE = (
@@ -87,11 +86,11 @@ class Learner:
         counters = self.counters
         has_best = counters.best_value is not None
         if has_best and counters.best_step == counters.step:
-            _link(self._best, folder / _WEIGHTS)
+            link_or_copy(self._best, folder / _WEIGHTS)
         else:
             save_tensors(adapter_state(self.model), folder / _WEIGHTS)
             if has_best:
-                _link(self._best, folder / _BEST)
+                link_or_copy(self._best, folder / _BEST)
         # Apart: of a full fine-tuning it is twice as large as the model, and the rest is read before it.
         torch.save({"version": _VERSION, "optimizer": self.optimizer.state_dict()}, folder / _OPTIMIZER)
         torch.save(
@@ -131,12 +130,4 @@ class Learner:
     def _take_best(self, path: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._best.unlink(missing_ok=True)
-        _link(path, self._best)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        # Some file systems know no links.
-        shutil.copyfile(source, target)
+        link_or_copy(path, self._best)

@@ -5,7 +5,6 @@ memory tensor by tensor; nothing is stored before it has passed its proof. It co
 """
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from tuneyard.llm import meta_facts
 from tuneyard.llm.base_source import FoundBase, find_base
 from tuneyard.llm.finished import StoredModel, base_gone
-from tuneyard.llm.folder_files import SETTINGS, TEMPLATE, TOKENIZER, TOKENIZER_FILES
+from tuneyard.llm.folder_files import SETTINGS, TEMPLATE, TOKENIZER, TOKENIZER_FILES, media_type
 from tuneyard.llm.merge_as_trained import against_quantized
 from tuneyard.llm.merge_card import merge_card
 from tuneyard.llm.merge_config import MergeConfig
@@ -30,10 +29,9 @@ from tuneyard.llm.templates import chat_template
 from tuneyard.llm.tokenizer_files import load_tokenizer
 from tuneyard.trainer.base_identity import BaseIdentity
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.linking import link_or_copy
 from tuneyard.trainer.offline import stay_offline
 from tuneyard.trainer.run import ArtifactKind, Result, Run
-
-_MEDIA_TYPES = {".json": "application/json", ".md": "text/markdown", ".jinja": "text/plain"}
 
 _PROOF_PASSES = 3
 """Base and adapter, the base alone, the merged model."""
@@ -176,25 +174,16 @@ def write_files(source: StoredModel, base: Path, folder: Path) -> str:
 
     The tokenizer is the adapter's, which is the base's; a template that the training chose goes along.
     """
-    for name in SETTINGS:
-        _link(base / name, folder / name)
     tokenizers = source.folder if (source.folder / TOKENIZER).is_file() else base
-    for name in TOKENIZER_FILES:
-        _link(tokenizers / name, folder / name)
+    wanted = [*(base / name for name in SETTINGS), *(tokenizers / name for name in TOKENIZER_FILES)]
+    for path in wanted:
+        if path.is_file():
+            link_or_copy(path, folder / path.name)
     template = str(source.manifest.get("template", ""))
     tokenizer = load_tokenizer(folder)
     if template and not tokenizer.chat_template:
         (folder / TEMPLATE).write_text(chat_template(tokenizer, template).portable_source, encoding="utf-8")
     return template
-
-
-def _link(path: Path, target: Path) -> None:
-    if not path.is_file():
-        return
-    try:
-        os.link(path, target)
-    except OSError:
-        shutil.copyfile(path, target)
 
 
 def proved(
@@ -258,7 +247,7 @@ def save(
             path,
             name=f"model/{path.name}",
             kind=ArtifactKind.MODEL,
-            media_type=_MEDIA_TYPES.get(path.suffix, "application/octet-stream"),
+            media_type=media_type(path),
             description="Weights, as transformers loads them" if path.suffix == ".safetensors" else "",
         )
     manifest = run.manifest(

@@ -1,8 +1,6 @@
 """Models on the meta device, without their weights: whether stored ones fit, and exact facts of the sizes."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,9 +8,9 @@ from typing import Any, cast
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
-from transformers.utils import logging
 
 from tuneyard.llm.model_facts import Linears, ModelFacts
+from tuneyard.llm.quiet import quiet_transformers
 from tuneyard.llm.targets import leaf
 
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
@@ -47,7 +45,7 @@ class Fit:
 def fit(folder: Path) -> Fit:
     """Has transformers load the folder onto the meta device, for which it reads the files' headers only."""
     loader: Any = AutoModelForCausalLM
-    with _quiet():
+    with quiet_transformers():
         model, info = loader.from_pretrained(
             str(folder),
             dtype="auto",
@@ -118,17 +116,3 @@ def _linears(model: nn.Module, head: nn.Module | None) -> tuple[Linears, ...]:
 def _first(config: Any, names: tuple[str, ...]) -> int:
     found = (getattr(config, name, None) for name in names)
     return next((int(value) for value in found if isinstance(value, int)), 0)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    library: Any = logging
-    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
-    library.set_verbosity_error()
-    library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        library.set_verbosity(level)
-        if bars:
-            library.enable_progress_bar()

@@ -4,10 +4,10 @@ What is in it, and whether it is good, is the recipe's business. It costs the ro
 time: files are linked, not copied.
 """
 
-import os
 import shutil
 from pathlib import Path
 
+from tuneyard.trainer.linking import link_or_copy
 from tuneyard.trainer.run import LoadedCheckpoint
 
 
@@ -26,15 +26,11 @@ class LastGood:
         """Keeps a checkpoint that was just written, instead of the one before."""
         self._saves += 1
         target = self._folder / str(self._saves)
-        shutil.copytree(written, target, copy_function=_link)
+        shutil.copytree(written, target, copy_function=_linked)
         if self.dir is not None and self.dir.parent == self._folder:
             shutil.rmtree(self.dir, ignore_errors=True)
         self.step, self.dir = step, target
 
 
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        # Some file systems know no links.
-        shutil.copyfile(source, target)
+def _linked(source: str, target: str) -> None:
+    link_or_copy(Path(source), Path(target))
