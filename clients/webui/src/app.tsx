@@ -1,6 +1,6 @@
 /** The frame around every page: navigation, language, theme, and which page the address names. */
 
-import { Suspense, lazy, useState } from "react";
+import { Suspense, useState } from "react";
 import { Link, Redirect, Route, Switch, useLocation } from "wouter";
 
 import { useJobs } from "./api/jobs";
@@ -8,17 +8,18 @@ import { Keys } from "./keys";
 import { LANGUAGES, useSpeech, useT } from "./i18n";
 import { isEnded } from "./states";
 import { applyTheme, currentTheme, type Theme } from "./theme";
+import { Boundary, lazyPage } from "./ui/lazy-page";
 import { Loading, Page } from "./ui/parts";
 
-const Dataset = lazy(() => import("./pages/dataset"));
-const Datasets = lazy(() => import("./pages/datasets"));
-const Finetune = lazy(() => import("./pages/finetune"));
-const Job = lazy(() => import("./pages/job"));
-const Jobs = lazy(() => import("./pages/jobs"));
-const Model = lazy(() => import("./pages/model"));
-const Models = lazy(() => import("./pages/models"));
-const System = lazy(() => import("./pages/system"));
-const Train = lazy(() => import("./pages/train"));
+const Dataset = lazyPage(() => import("./pages/dataset"));
+const Datasets = lazyPage(() => import("./pages/datasets"));
+const Finetune = lazyPage(() => import("./pages/finetune"));
+const Job = lazyPage(() => import("./pages/job"));
+const Jobs = lazyPage(() => import("./pages/jobs"));
+const Model = lazyPage(() => import("./pages/model"));
+const Models = lazyPage(() => import("./pages/models"));
+const System = lazyPage(() => import("./pages/system"));
+const Train = lazyPage(() => import("./pages/train"));
 
 const PAGES = [
   { path: "/train", key: "train" },
@@ -31,6 +32,7 @@ const PAGES = [
 
 export function App() {
   const t = useT();
+  const [location] = useLocation();
   return (
     <>
       <a className="skip" href="#content">
@@ -40,33 +42,35 @@ export function App() {
         <Side />
         <div>
           <Reconnecting />
-          <Suspense
-            fallback={
-              <div className="page">
-                <Loading />
-              </div>
-            }
-          >
-            <Switch>
-              <Route path="/">
-                <Redirect to="/jobs" replace />
-              </Route>
-              <Route path="/train" component={Train} />
-              <Route path="/finetune" component={Finetune} />
-              <Route path="/jobs" component={Jobs} />
-              <Route path="/jobs/:id/:tab?" component={Job} />
-              <Route path="/datasets" component={Datasets} />
-              <Route path="/datasets/:id" component={Dataset} />
-              <Route path="/models" component={Models} />
-              <Route path="/models/:id" component={Model} />
-              <Route path="/system" component={System} />
-              <Route>
-                <Page title={t.notFound}>
-                  <Link href="/jobs">{t.nav.jobs}</Link>
-                </Page>
-              </Route>
-            </Switch>
-          </Suspense>
+          <Boundary place={location}>
+            <Suspense
+              fallback={
+                <div className="page">
+                  <Loading />
+                </div>
+              }
+            >
+              <Switch>
+                <Route path="/">
+                  <Redirect to="/jobs" replace />
+                </Route>
+                <Route path="/train" component={Train} />
+                <Route path="/finetune" component={Finetune} />
+                <Route path="/jobs" component={Jobs} />
+                <Route path="/jobs/:id/:tab?" component={Job} />
+                <Route path="/datasets" component={Datasets} />
+                <Route path="/datasets/:id" component={Dataset} />
+                <Route path="/models" component={Models} />
+                <Route path="/models/:id" component={Model} />
+                <Route path="/system" component={System} />
+                <Route>
+                  <Page title={t.notFound}>
+                    <Link href="/jobs">{t.nav.jobs}</Link>
+                  </Page>
+                </Route>
+              </Switch>
+            </Suspense>
+          </Boundary>
         </div>
       </div>
       <Bottom />

@@ -57,6 +57,11 @@ export const en = {
   reconnectingDetail: "What you see is as of the last answer. Training goes on.",
   failedToLoad: "This could not be loaded.",
   loading: "Loading",
+  broken: {
+    title: "This page could not be shown",
+    text: "It may be that the server was updated or does not answer. What runs goes on; what you typed is kept.",
+    reload: "Load it again",
+  },
   notFound: "There is nothing at this address.",
   jobs: {
     title: "Jobs",

@@ -161,7 +161,7 @@ export const trainEn = {
   start: {
     train: "Start Training",
     finetune: "Start Fine-tuning",
-    failed: "The job was not started. Starting again cannot make two jobs.",
+    failed: "The start was not confirmed. Pressing again makes no second job.",
     uploadFirst: "The upload has not ended.",
     datasetNeeded: "Choose or upload a dataset.",
     datasetInvalid: "This dataset is not usable: its findings say why.",

@@ -161,7 +161,7 @@ export const trainZh: TrainMessages = {
   start: {
     train: "开始训练",
     finetune: "开始微调",
-    failed: "任务未能开始。再次点击不会产生两个任务。",
+    failed: "未收到开始的确认。再次点击不会产生第二个任务。",
     uploadFirst: "上传尚未结束。",
     datasetNeeded: "请选择或上传数据集。",
     datasetInvalid: "此数据集不可用，原因见检查结果。",

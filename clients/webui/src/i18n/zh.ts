@@ -57,6 +57,11 @@ export const zh: Messages = {
   reconnectingDetail: "显示的是最后一次收到的内容，训练仍在进行。",
   failedToLoad: "无法加载。",
   loading: "加载中",
+  broken: {
+    title: "无法显示此页面",
+    text: "服务器可能已更新或没有响应。正在运行的任务会继续，已填写的内容会保留。",
+    reload: "重新加载",
+  },
   notFound: "此地址没有内容。",
   jobs: {
     title: "任务",
