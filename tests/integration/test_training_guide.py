@@ -123,7 +123,8 @@ class Reader:
 
     def run(self, commands: str) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        told = {"PATH": path, "TUNEYARD_SERVER": self.server, "TASK_ID": self.names.get("task_id", "")}
+        ids = {name.upper(): value for name, value in self.names.items() if name.endswith("task_id")}
+        told = {"PATH": path, "TUNEYARD_SERVER": self.server, **ids}
         ran = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", commands],
             cwd=self.folder,
