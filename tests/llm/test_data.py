@@ -14,7 +14,7 @@ import pytest
 from tests.support import chat_templates as shapes
 from tuneyard.datasets import Report
 from tuneyard.llm.config import LanguageModelConfig
-from tuneyard.llm.data import prepare_data
+from tuneyard.llm.data import job_template, prepare_data
 from tuneyard.llm.splits import make_splits
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.fake_run import FakeRun
@@ -221,6 +221,13 @@ def test_ordinary_data_causes_no_warning(files: Files, start: Start, template: s
     run = start(files(train=rows(40)))
     prepare_data(CONFIG, run, tokenizer(template))
     assert warnings(run) == {}
+
+
+def test_a_known_base_without_a_template_gets_the_recommended_one(files: Files, start: Start) -> None:
+    run = start(files(train=rows(2)))
+    known = replace(CONFIG, base_model="llama-2-7b")
+    assert job_template(known, tokenizer(None), run).name == "llama-2"
+    assert "chat_template_missing" in warnings(run)
 
 
 def test_the_token_report_is_stored(files: Files, start: Start) -> None:
