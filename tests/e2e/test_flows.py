@@ -47,6 +47,7 @@ def test_a_zip_is_uploaded_trained_on_and_its_model_downloaded(
     upload.write_bytes(drawn_images(per_class=40, size=32))
     page = vision_visit.open("/train")
     page.locator("input[type=file]").first.set_input_files(upload)
+    expect(page.get_by_text("80 samples")).to_be_visible(timeout=PATIENCE_MS)
     page.get_by_role("searchbox").first.fill("resnet18")
     page.get_by_role("radio", name="resnet18").first.check()
     page.get_by_label("Epochs").first.fill("2")
