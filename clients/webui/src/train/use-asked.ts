@@ -4,6 +4,8 @@ import { useEffect, useState } from "react";
 import { useSearchParams } from "wouter";
 
 import { get } from "../api/http";
+import type { GetDatasetResponseJson } from "../gen/tuneyard/v1/dataset_service_pb";
+import type { GetModelResponseJson, ListBaseModelsResponseJson } from "../gen/tuneyard/v1/model_service_pb";
 import type { GetJobResponseJson } from "../gen/tuneyard/v1/training_service_pb";
 import { jobTitle } from "../job";
 import { emptyDraft, taskOf, valuesOf, type Action } from "./draft";
@@ -11,19 +13,45 @@ import { useDescription } from "./queries";
 import { fieldsOf } from "./schema";
 import { TASK_OF, type Task } from "./tasks";
 
+interface Wanted {
+  kind: string;
+  dataset: string;
+  base: string;
+}
+
+/** What can be trained with what is asked for. */
+async function kindsOf({ kind, dataset, base }: Wanted, signal: AbortSignal): Promise<string[]> {
+  if (kind) return [kind];
+  if (dataset) {
+    const found = await get<GetDatasetResponseJson>(`/v1/datasets/${encodeURIComponent(dataset)}`, signal);
+    return Object.values(TASK_OF).filter(({ format }) => format === found.dataset?.format).map((facts) => facts.kind);
+  }
+  if (base.startsWith("models/")) return (await get<GetModelResponseJson>(`/v1/${base}`, signal)).model?.tasks ?? [];
+  const { baseModels } = await get<ListBaseModelsResponseJson>("/v1/baseModels?pageSize=1000", signal);
+  return baseModels?.find((model) => model.id === base)?.tasks ?? [];
+}
+
 /** Takes it up once, and takes it out of the address; says whose settings were taken. */
 export function useAsked(tasks: readonly Task[], dispatch: (action: Action) => void): string {
   const [search, setSearch] = useSearchParams();
   const [taken, setTaken] = useState("");
   const { data: description } = useDescription();
-  const [from, dataset, base, kind] = ["from", "dataset", "base", "task"].map((name) => search.get(name) ?? "");
+  const asked = (name: string) => search.get(name) ?? "";
+  const [from, dataset, base, kind] = [asked("from"), asked("dataset"), asked("base"), asked("task")] as const;
   useEffect(() => {
     if (from || !(dataset || base || kind)) return;
-    const task = tasks.find((each) => each === kind || TASK_OF[each].kind === kind);
-    if (task) dispatch({ type: "task", task });
-    if (dataset) dispatch({ type: "dataset", text: dataset.startsWith("datasets/") ? dataset : `datasets/${dataset}` });
-    if (base) dispatch({ type: "baseModel", text: base });
-    setSearch({}, { replace: true });
+    const stop = new AbortController();
+    void kindsOf({ kind, dataset, base }, stop.signal)
+      .catch((): string[] => [])
+      .then((kinds) => {
+        if (stop.signal.aborted) return;
+        const task = tasks.find((each) => kinds.includes(TASK_OF[each].kind));
+        if (task) dispatch({ type: "task", task });
+        if (dataset) dispatch({ type: "dataset", text: `datasets/${dataset}` });
+        if (base) dispatch({ type: "baseModel", text: base });
+        setSearch({}, { replace: true });
+      });
+    return () => stop.abort();
   }, [from, dataset, base, kind, tasks, dispatch, setSearch]);
   useEffect(() => {
     if (!from || !description) return;
