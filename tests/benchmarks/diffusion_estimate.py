@@ -51,7 +51,8 @@ class Configuration:
         task.train_text_encoder = self.text_encoder
         task.validation_prompts.append("a picture")
         hyper.batch_size, hyper.gradient_accumulation_steps = self.batch_size, 1
-        hyper.max_steps = STEPS
+        # Nothing but a step is to come between two reports.
+        hyper.max_steps = hyper.eval_steps = task.sample_steps = STEPS
         hyper.precision = training_pb2.Precision.Value(f"PRECISION_{self.precision.upper()}")
         spec.resources.cpu_threads = 2
         return spec
