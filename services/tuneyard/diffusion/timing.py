@@ -4,9 +4,9 @@
     training      images x the denoiser's operations x (1 forward + 1 backward, 1 more with checkpointing) / F
     evaluation    forward passes at a few fixed times over the validation images, and sample pictures
 
-The backward pass through frozen weights costs about one forward pass. In bf16, F is what steps of a network of
-Stable Diffusion 1.5's size took at 256 and 512 px on a reference processor with two threads; in fp32 it is
-a guess from the speed of products. Small networks are slower than that. Of other machines, and of
+The backward pass through frozen weights costs about one forward pass. In bf16, F is what steps of a network
+of Stable Diffusion 1.5's size took at 256 and 512 px on a reference processor with two threads; in fp32 it
+is a guess from the speed of products. Small networks are slower than that. Of other machines, and of
 accelerators, only the ratio of measured to predicted time is kept (`trainer.speeds`), which each finished run
 brings up to date; before there is one, nothing is predicted for an accelerator. Imports no torch.
 """
