@@ -5,7 +5,8 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-# Words that are single tokens of the tiny tokenizer: a model that has read for half a minute knows words, not spelling.
+# Words that are single tokens of the tiny tokenizer: a model that has read for half a minute knows words, not
+# spelling.
 FIRST: Mapping[str, tuple[str, ...]] = {
     "text": ("string", "line", "name", "message", "keyword", "format"),
     "object": ("list", "dictionary", "tuple", "set", "instance", "class"),

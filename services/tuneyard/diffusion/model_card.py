@@ -168,8 +168,8 @@ def _use(facts: CardFacts) -> list[str]:
         f"image = pipeline({prompt}).images[0]",
         "```",
         "",
-        f"`{facts.kohya_name}` holds the same weights for ComfyUI, A1111 and the like: it goes into their folder"
-        " of LoRAs.",
+        f"`{facts.kohya_name}` holds the same weights for ComfyUI, A1111 and the like: it goes into their"
+        " folder of LoRAs.",
         "",
         "The LoRA belongs to this base and its kin: on another one it draws something else.",
     ]
