@@ -199,6 +199,20 @@ class Datasets:
             )
         )
 
+    def files(self, name: str, *, prefix: str = "") -> Sequence[dataset_service_pb2.DatasetFile]:
+        """The files of a dataset whose bytes are there, by path."""
+        return self._portal.run(self._datasets.files(name, prefix=prefix))
+
+    def stream_file(self, name: str, path: str) -> Generator[bytes, None, None]:
+        """Yields the bytes of one file of a dataset."""
+        yield from self._portal.iterate(self._datasets.stream_file(name, path))
+
+    def read_lines(
+        self, name: str, path: str = "", *, first: int = 1, count: int = 20
+    ) -> Sequence[dataset_service_pb2.DatasetLine]:
+        """Some lines of a text file of a dataset, from line `first` on; long ones are cut."""
+        return self._portal.run(self._datasets.read_lines(name, path, first=first, count=count))
+
     def get(self, name: str) -> dataset_pb2.Dataset:
         """One dataset with its report."""
         return self._portal.run(self._datasets.get(name))

@@ -1,8 +1,8 @@
 """Datasets: bringing them to the server and waiting until they are checked."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, aclosing
 from datetime import timedelta
 from pathlib import Path
 
@@ -139,6 +139,35 @@ class AsyncDatasets:
         )
         method = self._connection.datasets.CreateDatasetVersion
         return (await self._connection.unary(method, request)).dataset
+
+    async def files(self, name: str, *, prefix: str = "") -> Sequence[dataset_service_pb2.DatasetFile]:
+        """The files of a dataset whose bytes are there, by path."""
+
+        async def fetch(size: int, token: str) -> tuple[Iterable[dataset_service_pb2.DatasetFile], str]:
+            request = dataset_service_pb2.ListDatasetFilesRequest(
+                parent=names.dataset(name), prefix=prefix, page_size=size, page_token=token
+            )
+            page = await self._connection.unary(self._connection.datasets.ListDatasetFiles, request)
+            return page.files, page.next_page_token
+
+        return await collect(fetch)
+
+    async def stream_file(self, name: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Yields the bytes of one file of a dataset. Close the generator."""
+        request = dataset_service_pb2.DownloadDatasetFileRequest(name=names.dataset(name), path=path)
+        call = self._connection.stream(self._connection.datasets.DownloadDatasetFile, request)
+        async with aclosing(call) as responses:
+            async for response in responses:
+                yield response.chunk
+
+    async def read_lines(
+        self, name: str, path: str = "", *, first: int = 1, count: int = 20
+    ) -> Sequence[dataset_service_pb2.DatasetLine]:
+        """Some lines of a text file of a dataset, from line `first` on; long ones are cut."""
+        request = dataset_service_pb2.ReadDatasetLinesRequest(
+            name=names.dataset(name), path=path, first_line=first, max_lines=count
+        )
+        return (await self._connection.unary(self._connection.datasets.ReadDatasetLines, request)).lines
 
     async def get(self, name: str) -> Dataset:
         """One dataset with its report."""

@@ -11,12 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tuneyard.client import AsyncClient, errors
-from tuneyard.v1.dataset_service_pb2 import (
-    DESCRIPTOR,
-    DownloadDatasetFileRequest,
-    DownloadDatasetFileResponse,
-    UploadDatasetResponse,
-)
+from tuneyard.v1.dataset_service_pb2 import UploadDatasetResponse
 from tuneyard.web import problems
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})?/(\d{1,18}|\*)")
@@ -43,7 +38,6 @@ _OF_EXTENSION: Final = {
     "jsonl": "text/plain",
     "json": "application/json",
 }
-_DOWNLOAD_FILE: Final = DESCRIPTOR.services_by_name["DatasetService"].methods_by_name["DownloadDatasetFile"]
 
 
 class Transfers:
@@ -84,8 +78,7 @@ class Transfers:
     async def get_dataset_file(self, request: Request) -> Response:
         """GET /v1/datasets/{dataset}/files/{path}:download: a file as it lies in the uploaded bytes."""
         path = request.path_params["path"]
-        asked = DownloadDatasetFileRequest(name=f"datasets/{request.path_params['dataset']}", path=path)
-        chunks = self._dataset_chunks(asked)
+        chunks = self._client.datasets.stream_file(request.path_params["dataset"], path)
         try:
             first = await _first(chunks)
         except errors.TuneyardError as error:
@@ -96,12 +89,6 @@ class Transfers:
         if media_type not in _SHOWN:
             headers |= _saved_as(path.rpartition("/")[2])
         return StreamingResponse(_rest(first, chunks), media_type=media_type, headers=headers)
-
-    async def _dataset_chunks(self, request: DownloadDatasetFileRequest) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._client.raw.stream(_DOWNLOAD_FILE, request)) as responses:
-            async for response in responses:
-                assert isinstance(response, DownloadDatasetFileResponse)
-                yield response.chunk
 
     async def _folder(self, job: str, path: str) -> Response:
         chunks = self._client.artifacts.stream(job, path)
