@@ -53,7 +53,16 @@ def test_short_samples_are_computed_together_and_long_ones_alone() -> None:
 def test_a_mask_lets_a_token_see_its_own_sample_up_to_itself() -> None:
     ((group,),) = Segments(((1, 2),)).groups
     assert group.mask is not None
-    assert group.mask[0, 0].int().tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+    assert group.mask[0, 0, :3, :3].int().tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+def test_groups_have_few_widths_and_what_fills_them_up_is_seen_by_no_sample() -> None:
+    (groups,) = Segments(((30, 40, 300, 128),)).groups
+    assert [group.tokens + group.padding for group in groups] == [128, 320, 128]
+    mask = groups[0].mask
+    assert mask is not None
+    assert not mask[0, 0, :70, 70:].any()
+    assert not mask[0, 0, 70:, :70].any()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -25,6 +26,10 @@ _GROUP_TOKENS = 256
 """Neighbouring short samples are computed together, under a mask: below this many tokens, a kernel's start
 and end cost more than what the mask throws away.
 """
+
+
+_USUAL = 64
+"""Groups are filled up to a multiple of it."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,19 @@ class Group:
         """Of all samples together."""
         return sum(self.lengths)
 
+    @property
+    def padding(self) -> int:
+        """Tokens that fill the group up, so that few widths occur: oneDNN keeps memory for every shape."""
+        return -self.tokens % _USUAL
+
     @cached_property
     def mask(self) -> Tensor | None:
         """Which token attends to which, bool, for the processor; None: each to all before it."""
         if len(self.lengths) == 1:
+            # What fills up comes last: no token of the sample attends to it.
             return None
-        sample = torch.repeat_interleave(torch.arange(len(self.lengths)), torch.tensor(self.lengths))
+        lengths = [*self.lengths, self.padding]
+        sample = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
         same: Tensor = sample.unsqueeze(1) == sample
         return same.tril()[None, None]
 
@@ -125,12 +137,17 @@ def _row(module: torch.nn.Module, row: Sequence[Tensor], groups: Sequence[Group]
     sizes = [group.tokens for group in groups]
     pieces = zip(*(torch.split(each, sizes, dim=2) for each in row), strict=True)
     return torch.cat(
-        [
-            _sdpa(module, *piece, group.mask, **settings)[0]
-            for piece, group in zip(pieces, groups, strict=True)
-        ],
+        [_group(module, piece, group, **settings) for piece, group in zip(pieces, groups, strict=True)],
         dim=1,
     )
+
+
+def _group(module: torch.nn.Module, piece: Sequence[Tensor], group: Group, **settings: Any) -> Tensor:
+    """One group's attention, computed at one of few widths."""
+    if not group.padding:
+        return _sdpa(module, *piece, group.mask, **settings)[0]
+    filled = [functional.pad(each, (0, 0, 0, group.padding)) for each in piece]
+    return _sdpa(module, *filled, group.mask, **settings)[0][:, : group.tokens]
 
 
 def _sdpa(*inputs: Any, **settings: Any) -> tuple[Tensor, None]:

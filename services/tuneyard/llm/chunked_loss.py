@@ -14,6 +14,8 @@ from torch.nn import functional
 _CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
 """Of fp32 logits: on the processor what its caches hold, on an accelerator what keeps it busy."""
 _MIN_CHUNK = 16
+_USUAL = 64
+"""Chunks are filled up to a multiple of it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def chunked_loss(
     and of one length. The products are computed in `dtype`, everything else in fp32.
     """
     chunk = chunk_tokens or default_chunk(head.weight.shape[0], hidden.device)
-    plan = _Plan(torch.split(index, chunk), torch.split(targets, chunk), head.course, dtype)
+    plan = _Plan(torch.split(index, chunk), torch.split(targets, chunk), chunk, head.course, dtype)
     loss, correct = _ChunkedLoss.apply(hidden, head.weight, head.bias, plan)
     return loss, correct
 
@@ -79,6 +81,8 @@ def default_chunk(vocabulary: int, device: torch.device) -> int:
 class _Plan:
     index: tuple[Tensor, ...]
     targets: tuple[Tensor, ...]
+    chunk: int
+    """Tokens of all but the last."""
     course: LogitCourse
     dtype: torch.dtype
 
@@ -98,8 +102,10 @@ class _ChunkedLoss(torch.autograd.Function):
             factor = weight.to(plan.dtype)
             offset = None if bias is None else bias.to(plan.dtype)
             for places, wanted in zip(plan.index, plan.targets, strict=True):
-                rows = hidden.index_select(0, places).to(plan.dtype)
-                logits = plan.course.apply(functional.linear(rows, factor, offset).float())
+                rows = _of_usual_length(hidden.index_select(0, places).to(plan.dtype), at_most=plan.chunk)
+                filled = functional.linear(rows, factor, offset).float()
+                filled[len(places) :] = 0
+                logits = plan.course.apply(filled[: len(places)])
                 chunk_loss, chunk_correct, gradient = _cross_entropy(
                     logits, wanted.unsqueeze(1), plan.course, differentiate=any(ctx.needs_input_grad)
                 )
@@ -107,9 +113,11 @@ class _ChunkedLoss(torch.autograd.Function):
                 correct += chunk_correct
                 if d_bias is not None:
                     d_bias += gradient.sum(0)
-                gradient = gradient.to(plan.dtype)
+                # The gradient took the logits' place; what fills up is zero.
+                gradient = filled.to(plan.dtype)
                 if d_hidden is not None:
-                    d_hidden.index_copy_(0, places, (gradient @ factor).to(d_hidden.dtype))
+                    product = (gradient @ factor)[: len(places)]
+                    d_hidden.index_copy_(0, places, product.to(d_hidden.dtype))
                 if d_weight is not None:
                     d_weight += gradient.T @ rows
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
@@ -128,6 +136,12 @@ class _ChunkedLoss(torch.autograd.Function):
             None if d_bias is None else (d_bias * scale).to(bias_dtype),
             None,
         )
+
+
+def _of_usual_length(rows: Tensor, *, at_most: int) -> Tensor:
+    """The rows, filled up with zeros: oneDNN keeps memory for every shape that it has met."""
+    missing = min(-len(rows) % _USUAL, max(0, at_most - len(rows)))
+    return functional.pad(rows, (0, 0, 0, missing)) if missing else rows
 
 
 def _cross_entropy(
