@@ -98,7 +98,6 @@ def test_the_guides_calls_train_stop_and_tell(fakes: Platform, http: httpx.Clien
         "model_type": "image_classifier",
         "base_model": "fake:steps=2000,step_ms=10",
         "dataset_path": "/datasets/tiny",
-        "epochs": 3,
     }
     task_id = http.post("/api/training/start", json=body).json()["task_id"]
     told = eventually(
