@@ -67,4 +67,5 @@ async def test_a_file_is_cut_while_it_grows(tmp_path: Path) -> None:
                 while log.stat().st_size > 1000:
                     await asyncio.sleep(0.005)
     keeper.cancel()
+    assert log.read_text().startswith(DROPPED)
     assert log.read_text().endswith("word\n")

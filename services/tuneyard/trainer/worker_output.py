@@ -51,6 +51,7 @@ def cut(path: Path, *, limit_bytes: int = LIMIT_BYTES, keep_bytes: int = KEEP_BY
         file.seek(size_bytes - keep_bytes)
         kept = file.read(keep_bytes)
         _, newline, lines = kept.partition(b"\n")
-        os.truncate(path, 0)
-        with path.open("ab", buffering=0) as end:
-            end.write(DROPPED.encode() + (lines if newline else kept))
+        # The beginning is overwritten before the rest is cut off: a reader never finds an empty file.
+        file.seek(0)
+        file.write(DROPPED.encode() + (lines if newline else kept))
+        file.truncate()
