@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from tuneyard.diffusion import derived, timing
-from tuneyard.diffusion.plan import Plan, gigabytes, offers, plan_for
+from tuneyard.diffusion.plan import Plan, offers, plan_for
 from tuneyard.trainer import speeds as speeds_file
 from tuneyard.trainer.estimates import (
     Refused,
@@ -23,6 +23,7 @@ from tuneyard.trainer.estimates import (
     told,
     violation,
 )
+from tuneyard.trainer.fitting import gigabytes
 from tuneyard.trainer.hub_places import HubPlaces
 from tuneyard.v1 import errors_pb2, job_pb2, system_pb2
 

@@ -1,6 +1,5 @@
 """From resolved settings to the work whose memory is predicted, and to the devices that a pipeline wants."""
 
-from collections.abc import Iterator
 from math import ceil
 
 from tuneyard.diffusion.memory import (
@@ -12,12 +11,11 @@ from tuneyard.diffusion.memory import (
 )
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
 from tuneyard.diffusion.recommended import recommended_spec
+from tuneyard.trainer.fitting import ACCELERATOR_SHARE
 from tuneyard.trainer.processor import cpu_multiplies_bf16
 from tuneyard.v1 import training_pb2
 
 GIB = 1 << 30
-ACCELERATOR_SHARE, HOST_SHARE = 0.95, 0.9
-"""What a job may use of a device: memory is fragmented, and a host has other programs."""
 GUIDE_MEMORY = (8 * GIB, 12 * GIB)
 """The guide's cards for text-to-image LoRA: the smallest sensible one and the recommended one."""
 _OPTIMIZERS: dict[int, OptimizerKind] = {
@@ -54,11 +52,6 @@ def workload(resolved: training_pb2.TrainingSpec, facts: PipelineFacts, *, on_cp
     )
 
 
-def usable_bytes(memory_bytes: int, *, on_cpu: bool) -> int:
-    """What a job may need of a device with so much memory; 0 where that is not known."""
-    return round(memory_bytes * (HOST_SHARE if on_cpu else ACCELERATOR_SHARE))
-
-
 def sensible_devices(facts: PipelineFacts) -> tuple[int, int]:
     """Memory of the smallest sensible accelerator and of the recommended one, in whole GiB.
 
@@ -75,13 +68,6 @@ def sensible_devices(facts: PipelineFacts) -> tuple[int, int]:
         for least, need in zip(GUIDE_MEMORY, needs, strict=True)
     )
     return minimum, max(minimum, recommended)
-
-
-def halves(size: int) -> Iterator[int]:
-    """The size, half of it, and so on down to 1."""
-    while size:
-        yield size
-        size //= 2
 
 
 def _is_half(precision: "training_pb2.Precision.ValueType", *, on_cpu: bool) -> bool:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from tuneyard.llm import derived, timing
-from tuneyard.llm.plan import Plan, gigabytes, offers, other_methods, plan_for, qlora_advice
+from tuneyard.llm.plan import Plan, offers, other_methods, plan_for, qlora_advice
 from tuneyard.trainer import speeds as speeds_file
 from tuneyard.trainer.estimates import (
     Refused,
@@ -23,6 +23,7 @@ from tuneyard.trainer.estimates import (
     told,
     violation,
 )
+from tuneyard.trainer.fitting import gigabytes
 from tuneyard.trainer.hub_places import HubPlaces
 from tuneyard.v1 import errors_pb2, job_pb2, system_pb2
 

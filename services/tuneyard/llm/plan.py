@@ -13,7 +13,7 @@ from tuneyard.llm.hints import warnings
 from tuneyard.llm.memory import Workload
 from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.llm.recommended import resolve
-from tuneyard.llm.workload import halves, usable_bytes, workload
+from tuneyard.llm.workload import workload
 from tuneyard.trainer.estimates import (
     Offer,
     Refused,
@@ -24,6 +24,7 @@ from tuneyard.trainer.estimates import (
     smaller_batch,
     violation,
 )
+from tuneyard.trainer.fitting import fitted, gigabytes, halves, usable_bytes
 from tuneyard.v1 import errors_pb2, system_pb2, training_pb2
 
 _SHORTEST = 128
@@ -102,7 +103,7 @@ def plan_for(request: Request, devices: Sequence[system_pb2.Device]) -> Plan:
     if wrong := wrong_format(request.dataset.format):
         raise Refused(errors_pb2.ERROR_REASON_INVALID_FIELD, wrong)
     device = largest_device(given, devices)
-    resolved, work, told = fitted(given, model, device)
+    resolved, work, told = _fitted(given, model, device)
     if known and not resolved.base_model_revision:
         resolved.base_model_revision = known.revision
     data = data_facts(resolved, request.dataset)
@@ -132,52 +133,15 @@ def model_facts(request: Request) -> ModelFacts | None:
     return known.facts if known else None
 
 
-def fitted(
+def _fitted(
     given: training_pb2.TrainingSpec, model: ModelFacts, device: system_pb2.Device
-) -> tuple[training_pb2.TrainingSpec, Workload, list[Violation]]:
-    """The resolved settings, their work, and a warning where they were made to fit.
-
-    Where the caller left the batch to the recommendation and that does not fit, the effective batch is kept:
-    with smaller micro-batches, and where these do not suffice, with gradient checkpointing.
-    """
-    resolved, on_cpu = resolve(given, model), device.id == "cpu"
-    work = workload(resolved, model, on_cpu=on_cpu)
-    limit = usable_bytes(device.memory_total_bytes, on_cpu=on_cpu)
-    hyper = given.hyperparameters
-    is_given = hyper.HasField("batch_size") or hyper.HasField("gradient_accumulation_steps")
-    if is_given or not limit or work.need(on_cpu=on_cpu) <= limit:
-        return resolved, work, []
-    tried = list(_smaller(work, may_checkpoint=not given.language_model.HasField("gradient_checkpointing")))
-    # Where nothing fits, what is told is how near the smallest comes.
-    best = next((smaller for smaller in tried if smaller.need(on_cpu=on_cpu) <= limit), tried[-1])
-    told = _make_smaller(resolved, work, best, device)
-    return resolved, best, [told] if best.need(on_cpu=on_cpu) <= limit else []
-
-
-def _smaller(work: Workload, *, may_checkpoint: bool) -> Iterator[Workload]:
-    for size in halves(work.batch_size):
-        yield replace(work, batch_size=size, accumulates=True)
-    if may_checkpoint and not work.checkpointing:
-        for size in halves(work.batch_size):
-            yield replace(work, batch_size=size, accumulates=True, checkpointing=True)
-
-
-def _make_smaller(
-    resolved: training_pb2.TrainingSpec, wanted: Workload, smaller: Workload, device: system_pb2.Device
-) -> Violation:
-    """Gives the settings the smaller work's batch, and says so."""
-    hyper, on_cpu = resolved.hyperparameters, device.id == "cpu"
-    effective = hyper.batch_size * hyper.gradient_accumulation_steps
-    hyper.batch_size = smaller.batch_size
-    hyper.gradient_accumulation_steps = effective // smaller.batch_size
-    resolved.language_model.gradient_checkpointing = smaller.checkpointing
-    how = " and gradient checkpointing" if smaller.checkpointing and not wanted.checkpointing else ""
-    before, after = (gigabytes(work.need(on_cpu=on_cpu)) for work in (wanted, smaller))
-    return violation(
-        "hyperparameters.batch_size",
-        f"The recommended batch of {wanted.batch_size} needs about {before}, more than {device.id} has to"
-        f" spare: with batch {smaller.batch_size} x accumulation {effective // smaller.batch_size}{how} the"
-        f" effective batch stays {effective}, in about {after}.",
+) -> tuple[training_pb2.TrainingSpec, Workload, Sequence[Violation]]:
+    """The resolved settings, their work, and a warning where they were made to fit."""
+    return fitted(
+        given,
+        resolve(given, model),
+        device,
+        work_of=lambda spec: workload(spec, model, on_cpu=device.id == "cpu"),
     )
 
 
@@ -245,7 +209,7 @@ def _changed(plan: Plan, description: str, changes: Mapping[str, object]) -> Off
         setattr(target, name, field.values_by_name[str(value)].number if field else value)
     if given.language_model.method == training_pb2.FINE_TUNING_METHOD_FULL:
         given.language_model.ClearField("lora")
-    _, work, _ = fitted(given, plan.model, plan.device)
+    _, work, _ = _fitted(given, plan.model, plan.device)
     return Offer(description, changes, work)
 
 
@@ -253,12 +217,7 @@ def _smaller_model(plan: Plan) -> Iterator[Offer[Workload]]:
     """The largest known model, smaller than this one, that fits with the same settings."""
     smaller = [known for known in KNOWN if known.facts.parameters < 0.9 * plan.model.parameters]
     for known in sorted(smaller, key=lambda known: -known.facts.parameters):
-        _, work, _ = fitted(plan.given, known.facts, plan.device)
+        _, work, _ = _fitted(plan.given, known.facts, plan.device)
         if work.need(on_cpu=plan.on_cpu) <= plan.limit:
             yield Offer(known.id, {"base_model": known.id}, work)
             return
-
-
-def gigabytes(count: int) -> str:
-    """As the guide and the makers of cards count: 10^9 bytes."""
-    return f"{count / 1e9:.1f} GB"

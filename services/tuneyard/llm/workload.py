@@ -1,18 +1,16 @@
 """From resolved settings to the work whose memory is predicted, and to the devices that a model wants."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil
 
 from tuneyard.llm.memory import OptimizerKind, Workload, adapters_of
 from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.llm.recommended import DEFAULT_MAX_LENGTH, preset_for
+from tuneyard.trainer.fitting import ACCELERATOR_SHARE
 from tuneyard.trainer.processor import cpu_multiplies_bf16
 from tuneyard.v1 import training_pb2
 
 GIB = 1 << 30
-ACCELERATOR_SHARE, HOST_SHARE = 0.95, 0.9
-"""What a job may use of a device: memory is fragmented, and a host has other programs."""
 GUIDE_MEMORY = {"lora": (16 * GIB, 24 * GIB), "qlora": (8 * GIB, 12 * GIB)}
 """The guide's cards for 7B models: the smallest sensible one and the recommended one."""
 _OPTIMIZERS: dict[int, OptimizerKind] = {
@@ -51,11 +49,6 @@ def workload(resolved: training_pb2.TrainingSpec, facts: ModelFacts, *, on_cpu: 
     )
 
 
-def usable_bytes(memory_bytes: int, *, on_cpu: bool) -> int:
-    """What a job may need of a device with so much memory; 0 where that is not known."""
-    return round(memory_bytes * (HOST_SHARE if on_cpu else ACCELERATOR_SHARE))
-
-
 def sensible_devices(facts: ModelFacts) -> tuple[int, int]:
     """Memory of the smallest sensible accelerator for LoRA, and of the recommended one, in whole GiB.
 
@@ -80,13 +73,6 @@ def sensible_devices(facts: ModelFacts) -> tuple[int, int]:
         for least, need in zip(guide, needs, strict=True)
     )
     return minimum, recommended
-
-
-def halves(size: int) -> Iterator[int]:
-    """The size, half of it, and so on down to 1."""
-    while size:
-        yield size
-        size //= 2
 
 
 def _is_half(precision: "training_pb2.Precision.ValueType", *, on_cpu: bool) -> bool:
