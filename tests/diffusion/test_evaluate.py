@@ -14,10 +14,10 @@ from tests.support.finished_diffusion import finished_training
 from tuneyard.datasets import check
 from tuneyard.diffusion.config import Lora, TextToImageConfig
 from tuneyard.diffusion.evaluate import evaluate
-from tuneyard.diffusion.evaluate_config import EvaluateConfig
 from tuneyard.diffusion.samples import make_splits
 from tuneyard.diffusion.text_to_image_lora import train
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.run import DatasetFiles
 

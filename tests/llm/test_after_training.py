@@ -12,8 +12,8 @@ from tests.support.tiny_llm import tiny_llama
 from tuneyard.datasets import check
 from tuneyard.llm import evaluate, finetune
 from tuneyard.llm.config import LanguageModelConfig, Lora, Quantization
-from tuneyard.llm.evaluate_config import EvaluateConfig
 from tuneyard.llm.inference import open_model
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.finished_model import FinishedModel
 from tuneyard.trainer.run import DatasetFiles

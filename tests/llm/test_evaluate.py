@@ -13,9 +13,9 @@ import torch
 from tests.support.finished_llm import FinishedJob, finished_job
 from tuneyard.datasets import check
 from tuneyard.llm.evaluate import evaluate
-from tuneyard.llm.evaluate_config import EvaluateConfig
 from tuneyard.llm.splits import make_splits
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.run import ArtifactKind, DatasetFiles
 

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from tuneyard.llm import run_times
 from tuneyard.llm.estimate import estimate
-from tuneyard.trainer import speeds
+from tuneyard.llm.run_times import predicted
+from tuneyard.trainer import run_times, speeds
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.run import Result
 from tuneyard.v1 import dataset_pb2, system_pb2, trainer_service_pb2, training_pb2
@@ -67,7 +67,7 @@ def test_a_finished_run_corrects_the_next_prediction(tmp_path: Path, monkeypatch
     monkeypatch.setattr(run_times.time, "monotonic", lambda: next(moments))
     asked = request(max_steps=100)
     started = trainer_service_pb2.StartRunRequest(spec=asked.spec, dataset=asked.dataset)
-    with run_times.measured(started, run) as timed:
+    with run_times.measured(started, run, predict=predicted) as timed:
         timed.result = Result({}, 100)
     file = run.cache_dir / speeds.SPEEDS_FILE
     assert seconds(request(max_steps=100), GPU, file) == pytest.approx(60, abs=1)
@@ -76,6 +76,6 @@ def test_a_finished_run_corrects_the_next_prediction(tmp_path: Path, monkeypatch
 
 def test_a_run_without_a_result_tells_nothing(tmp_path: Path) -> None:
     run = FakeRun(root=tmp_path)
-    with run_times.measured(trainer_service_pb2.StartRunRequest(), run):
+    with run_times.measured(trainer_service_pb2.StartRunRequest(), run, predict=predicted):
         pass
     assert not (run.cache_dir / speeds.SPEEDS_FILE).exists()

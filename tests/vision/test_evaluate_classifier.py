@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.vision import evaluate_classifier, networks
 from tuneyard.vision.classifier import train
 from tuneyard.vision.config import ClassifierConfig
 from tuneyard.vision.evaluate_classifier import evaluate
-from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.weights import preprocessing, write_json
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.vision.detector import train
 from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_model import build, save_detector
 from tuneyard.vision.detector_splits import make_splits
-from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.evaluate_detector import evaluate
 from tuneyard.vision.evaluate_detector_inputs import measured_split
 

@@ -5,7 +5,7 @@ import pytest
 
 from tuneyard.datasets import Report
 from tuneyard.trainer.errors import RecipeError
-from tuneyard.vision.evaluate_config import EvaluateConfig
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.vision.evaluate_samples import leak_warning, measured_samples, warned
 from tuneyard.vision.splits import make_splits
 

@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from tuneyard.trainer import run_times
 from tuneyard.trainer import speeds as speeds_file
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.run import Result
 from tuneyard.v1 import dataset_pb2, system_pb2, trainer_service_pb2, training_pb2
-from tuneyard.vision import run_times
 from tuneyard.vision.estimate import estimate
+from tuneyard.vision.run_times import predicted
 
 CPU = system_pb2.Device(id="cpu")
 GPU = system_pb2.Device(id="cuda:0", memory_total_bytes=80 << 30)
@@ -58,7 +59,7 @@ def finish(run: FakeRun, monkeypatch: pytest.MonkeyPatch, *, took: float) -> Non
     monkeypatch.setattr(run_times.time, "monotonic", lambda: next(moments))
     asked = request(max_steps=100)
     started = trainer_service_pb2.StartRunRequest(spec=asked.spec, dataset=asked.dataset)
-    with run_times.measured(started, run) as timed:
+    with run_times.measured(started, run, predict=predicted) as timed:
         timed.result = Result(metrics={}, step=100)
 
 

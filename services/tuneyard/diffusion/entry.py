@@ -1,13 +1,14 @@
 """Where a worker enters the family. torch is only named here, for the warm server; the recipe imports it."""
 
-from tuneyard.diffusion import run_times
 from tuneyard.diffusion.config import text_to_image_config
-from tuneyard.diffusion.evaluate_config import evaluate_config, training_request
 from tuneyard.diffusion.export_config import export_config
 from tuneyard.diffusion.merge_config import merge_config
+from tuneyard.diffusion.run_times import predicted
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.evaluate_config import evaluate_config, training_request
 from tuneyard.trainer.finished_model import Answerer, FinishedModel
 from tuneyard.trainer.run import Result, Run
+from tuneyard.trainer.run_times import measured
 from tuneyard.v1 import trainer_service_pb2
 
 PRELOAD = (
@@ -34,7 +35,7 @@ def execute(request: trainer_service_pb2.StartRunRequest, run: Run) -> Result:
         case "training", "text_to_image_lora":
             from tuneyard.diffusion import text_to_image_lora
 
-            with run_times.measured(request, run) as timed:
+            with measured(request, run, predict=predicted) as timed:
                 timed.result = text_to_image_lora.train(text_to_image_config(request), run)
             return timed.result
         case "evaluate", "text_to_image_lora":

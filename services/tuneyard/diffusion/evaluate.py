@@ -13,7 +13,6 @@ from tuneyard.diffusion.base_source import find_base
 from tuneyard.diffusion.buckets import bucket_of, make_buckets
 from tuneyard.diffusion.config import TextToImageConfig
 from tuneyard.diffusion.drawing import Artist, Wish
-from tuneyard.diffusion.evaluate_config import EvaluateConfig
 from tuneyard.diffusion.evaluate_report import Measured, MeasuredImage, save_report
 from tuneyard.diffusion.evaluate_samples import MeasuredSamples, measured_samples
 from tuneyard.diffusion.evaluation import TIMES, Evaluation, Evaluator
@@ -23,6 +22,7 @@ from tuneyard.diffusion.pixels import Framing, file_sha256
 from tuneyard.diffusion.sampling import STEPS_ON_ACCELERATOR, STEPS_ON_CPU
 from tuneyard.diffusion.training_data import OneByOne, Picture
 from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.trainer.run import Result, Run
 

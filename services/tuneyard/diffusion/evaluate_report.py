@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneyard.diffusion.evaluate_config import EvaluateConfig
 from tuneyard.diffusion.evaluation import Evaluation
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.report_html import Facts, Picture, Section, Table, write_page
 from tuneyard.trainer.run import ArtifactKind, Run
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from tuneyard.datasets.captioned import index
 from tuneyard.diffusion.config import TextToImageConfig
-from tuneyard.diffusion.evaluate_config import EvaluateConfig
 from tuneyard.diffusion.samples import Sample, make_samples, make_splits
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.run import DatasetFiles, Run
 
 

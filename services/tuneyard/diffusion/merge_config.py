@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tuneyard.diffusion.config import TextToImageConfig, text_to_image_config
-from tuneyard.diffusion.evaluate_config import training_request
+from tuneyard.trainer.evaluate_config import training_request
 from tuneyard.v1 import trainer_service_pb2
 
 

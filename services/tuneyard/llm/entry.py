@@ -1,13 +1,14 @@
 """Where a worker enters the family. torch is only named here, for the warm server; the recipe imports it."""
 
-from tuneyard.llm import run_times
 from tuneyard.llm.config import language_model_config
-from tuneyard.llm.evaluate_config import evaluate_config, training_request
 from tuneyard.llm.export_config import export_config
 from tuneyard.llm.merge_config import merge_config
+from tuneyard.llm.run_times import predicted
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.evaluate_config import evaluate_config, training_request
 from tuneyard.trainer.finished_model import Answerer, FinishedModel
 from tuneyard.trainer.run import Result, Run
+from tuneyard.trainer.run_times import measured
 from tuneyard.v1 import trainer_service_pb2
 
 PRELOAD = (
@@ -35,7 +36,7 @@ def execute(request: trainer_service_pb2.StartRunRequest, run: Run) -> Result:
         case "training", "language_model":
             from tuneyard.llm import finetune
 
-            with run_times.measured(request, run) as timed:
+            with measured(request, run, predict=predicted) as timed:
                 timed.result = finetune.train(language_model_config(request), run)
             return timed.result
         case "evaluate", "language_model":

@@ -11,7 +11,6 @@ from torch import nn
 
 from tuneyard.datasets.jsonl import Example
 from tuneyard.llm.config import LanguageModelConfig
-from tuneyard.llm.evaluate_config import EvaluateConfig
 from tuneyard.llm.evaluate_report import Answered, Measured, save_report
 from tuneyard.llm.evaluate_samples import MeasuredExamples, measured_examples
 from tuneyard.llm.evaluation import Evaluation, Evaluator
@@ -21,6 +20,7 @@ from tuneyard.llm.text_scores import score_text
 from tuneyard.llm.token_cache import TokenizedSplit
 from tuneyard.llm.tokenizing import fingerprint, tokenize_split
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.offline import stay_offline
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.trainer.run import Result, Run

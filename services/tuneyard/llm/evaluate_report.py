@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tuneyard.datasets.jsonl_rules import Message
-from tuneyard.llm.evaluate_config import EvaluateConfig
 from tuneyard.llm.evaluation import Evaluation
 from tuneyard.llm.text_scores import TextScore, mean
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.report_html import Facts, Section, Table, write_page
 from tuneyard.trainer.run import ArtifactKind, Run
 

@@ -12,9 +12,9 @@ import numpy as np
 from tuneyard.datasets.jsonl import index
 from tuneyard.datasets.jsonl_lines import FileUnusable
 from tuneyard.llm.config import LanguageModelConfig
-from tuneyard.llm.evaluate_config import EvaluateConfig
 from tuneyard.llm.splits import Examples, make_splits
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.held_out import MOVED_SPLIT, moved_warning, require_unchanged, require_validation
 from tuneyard.trainer.run import DatasetFiles, Run
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tuneyard.llm.config import LanguageModelConfig, language_model_config
-from tuneyard.llm.evaluate_config import training_request
+from tuneyard.trainer.evaluate_config import training_request
 from tuneyard.v1 import trainer_service_pb2
 
 _LARGEST_DATASET_BYTES = 4 << 30

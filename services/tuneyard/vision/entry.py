@@ -1,15 +1,16 @@
 """Where a worker enters the family. torch is only named here, for the warm server; the recipe imports it."""
 
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.evaluate_config import evaluate_config, training_request
 from tuneyard.trainer.finished_model import Answerer, FinishedModel
 from tuneyard.trainer.run import Result, Run
+from tuneyard.trainer.run_times import measured
 from tuneyard.v1 import trainer_service_pb2
-from tuneyard.vision import run_times
 from tuneyard.vision.config import classifier_config
 from tuneyard.vision.detector_architectures import HAS_DETECTORS
 from tuneyard.vision.detector_config import detector_config
-from tuneyard.vision.evaluate_config import evaluate_config, training_request
 from tuneyard.vision.export_config import export_config
+from tuneyard.vision.run_times import predicted
 
 PRELOAD = (
     "numpy",
@@ -33,7 +34,7 @@ def execute(request: trainer_service_pb2.StartRunRequest, run: Run) -> Result:
     """Runs the recipe for the request's task. Raises RecipeError and Stopped."""
     if request.spec.WhichOneof("kind") != "training":
         return _execute(request, run)
-    with run_times.measured(request, run) as timed:
+    with measured(request, run, predict=predicted) as timed:
         timed.result = _execute(request, run)
     return timed.result
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.run import Run
 from tuneyard.vision import networks
 from tuneyard.vision.config import ClassifierConfig
-from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.weights import initial_model
 
 

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from tuneyard.recipes.precision import autocast
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.trainer.run import Result, Run
 from tuneyard.vision.config import ClassifierConfig
 from tuneyard.vision.evaluate_base import Base, base_or_reason
-from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.evaluate_report import Measured, save_report
 from tuneyard.vision.evaluate_samples import measured_samples, warned
 from tuneyard.vision.evaluate_scores import Predictions, answers, joined, score

@@ -12,6 +12,7 @@ from torch import nn
 
 from tuneyard.recipes.precision import Precision
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.held_out import require_unchanged
 from tuneyard.trainer.run import Result, Run
 from tuneyard.vision.detector_batches import DetectionSamples, engine_settings
@@ -20,7 +21,6 @@ from tuneyard.vision.detector_evaluation import DetectionEvaluation, DetectionEv
 from tuneyard.vision.detector_loss import DetectorLoss
 from tuneyard.vision.detector_model import LoadedDetector, load_detector
 from tuneyard.vision.detector_pixels import scaled_images
-from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.evaluate_detector_inputs import base_or_reason, measured_split
 from tuneyard.vision.evaluate_detector_report import MeasuredDetector, save_report
 from tuneyard.vision.evaluate_samples import warned

@@ -7,6 +7,7 @@ from torch import nn
 
 from tuneyard.datasets import yolo
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.held_out import require_validation
 from tuneyard.trainer.run import DatasetFiles, Run
 from tuneyard.vision.detector_config import DetectorConfig
@@ -14,7 +15,6 @@ from tuneyard.vision.detector_model import load_detector
 from tuneyard.vision.detector_offline import ROOT, YAML
 from tuneyard.vision.detector_splits import DetectionSplit, make_splits, renumbered
 from tuneyard.vision.detector_weights import initial_detector
-from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.evaluate_samples import is_divided, split_origin, unknown_classes
 
 _PRETRAINED_ON = "coco.yaml"

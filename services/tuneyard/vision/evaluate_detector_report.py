@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.report_html import Facts, Picture, Section, Table, write_page
 from tuneyard.trainer.run import ArtifactKind, Run
 from tuneyard.vision import detector_pictures, report_pictures
 from tuneyard.vision.detector_batches import DetectionSamples, Draw, Sample
 from tuneyard.vision.detector_evaluation import DetectionEvaluation, DetectionEvaluator, hits, true_boxes
 from tuneyard.vision.detector_model import LoadedDetector
-from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.export_check import spread
 from tuneyard.vision.lettering import shown_names
 from tuneyard.vision.weights import write_json

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.report_html import Facts, Picture, Section, Table, write_page
 from tuneyard.trainer.run import ArtifactKind, Run
 from tuneyard.vision import report_pictures
-from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.evaluate_scores import Predictions, Scores, most_confused
 from tuneyard.vision.pictures import draw_grid
 from tuneyard.vision.pixels import Pixels

@@ -9,10 +9,10 @@ from typing import Any
 
 from tuneyard.datasets import Code, FolderSource, image_folder
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.held_out import MOVED_SPLIT, moved_warning, require_unchanged, require_validation
 from tuneyard.trainer.run import DatasetFiles, Run
 from tuneyard.vision.config import ClassifierConfig
-from tuneyard.vision.evaluate_config import EvaluateConfig
 from tuneyard.vision.splits import Samples, make_splits
 
 _NAMED = 5
