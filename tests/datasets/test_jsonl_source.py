@@ -25,15 +25,15 @@ def tarred(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (gzip.compress(LINES)[:-9], Code.ARCHIVE_CORRUPT),
-        (gzip.compress(LINES)[:2000] + b"?" * 99, Code.ARCHIVE_CORRUPT),
-        (gzip.compress(LINES) + b"trailing", Code.ARCHIVE_CORRUPT),
-        (b"\x1f\x8bnothing", Code.ARCHIVE_CORRUPT),
-        (b"\x1f\x8b", Code.ARCHIVE_CORRUPT),
-        (gzip.compress(tarred(b"{}")), Code.ARCHIVE_NESTED),
-        (gzip.compress(b"a" * (17 << 20)), Code.ARCHIVE_BOMB),
-        (b"\x28\xb5\x2f\xfd....", Code.ARCHIVE_COMPRESSION_UNSUPPORTED),
-        (b"7z\xbc\xaf\x27\x1c....", Code.ARCHIVE_COMPRESSION_UNSUPPORTED),
+        pytest.param(gzip.compress(LINES)[:-9], Code.ARCHIVE_CORRUPT, id="cut"),
+        pytest.param(gzip.compress(LINES)[:2000] + b"?" * 99, Code.ARCHIVE_CORRUPT, id="damaged"),
+        pytest.param(gzip.compress(LINES) + b"trailing", Code.ARCHIVE_CORRUPT, id="trailing"),
+        pytest.param(b"\x1f\x8bnothing", Code.ARCHIVE_CORRUPT, id="nothing"),
+        pytest.param(b"\x1f\x8b", Code.ARCHIVE_CORRUPT, id="mark alone"),
+        pytest.param(gzip.compress(tarred(b"{}")), Code.ARCHIVE_NESTED, id="tar"),
+        pytest.param(gzip.compress(b"a" * (17 << 20)), Code.ARCHIVE_BOMB, id="bomb"),
+        pytest.param(b"\x28\xb5\x2f\xfd....", Code.ARCHIVE_COMPRESSION_UNSUPPORTED, id="zstd"),
+        pytest.param(b"7z\xbc\xaf\x27\x1c....", Code.ARCHIVE_COMPRESSION_UNSUPPORTED, id="7z"),
     ],
 )
 def test_what_cannot_be_inflated_is_refused_with_its_code(data: bytes, code: Code, tmp_path: Path) -> None:
