@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.model_trainer import ModelTrainer
 from tests.support.played_trainer import MakeTrainer, PlayedTrainer
 from tests.support.worker_folder import MakeFolder, WorkerFolder
 
@@ -31,3 +32,11 @@ async def make_trainer(tmp_path: Path) -> AsyncIterator[MakeTrainer]:
     yield make
     for trainer in made:
         trainer.crash()
+
+
+@pytest.fixture
+async def trainer(tmp_path: Path) -> AsyncIterator[ModelTrainer]:
+    """A trainer's loaded models, with one device; the worker is a thread."""
+    trainer = ModelTrainer(tmp_path)
+    yield trainer
+    await trainer.models.close()
