@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.support.defects_images import picture
 from tuneyard.datasets import Code, check, content_groups, image_folder, open_source, stratified_split
-from tuneyard.datasets.duplicates import Placed, likeness_groups, note_near_duplicates, splittable
+from tuneyard.datasets.duplicates import NearCopies, Placed, likeness_groups, note_near_duplicates, splittable
 from tuneyard.datasets.report import FindingLog
 
 
@@ -41,10 +41,10 @@ def test_a_chain_of_near_copies_is_told_beside_what_each_was_compared_with() -> 
         Placed(name, content, split, "x")
         for content, (name, split) in enumerate((("a", "train"), ("b", "train"), ("c", "val")))
     ]
-    note_near_duplicates(log, placed, [("a", "b"), ("b", "c")])
+    note_near_duplicates(log, placed, [NearCopies("a", "b", mirrored=True), NearCopies("b", "c")])
     assert [(finding.code, finding.message) for finding in log.findings()] == [
         (Code.NEAR_DUPLICATE_ACROSS_SPLITS, "'c' looks almost like 'b': one is in val, one in train."),
-        (Code.NEAR_DUPLICATE_IMAGE, "'b' looks almost like 'a'."),
+        (Code.NEAR_DUPLICATE_IMAGE, "'b' looks almost like the mirror image of 'a'."),
     ]
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from sklearn.datasets import load_sample_image
 
 from tests.support.defects_images import encoded, picture
 from tuneyard.datasets import near_duplicates
 from tuneyard.datasets.appearance import Appearance, measure
-from tuneyard.datasets.near_duplicates import Pictures
+from tuneyard.datasets.near_duplicates import Pair, Pictures
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,10 @@ def photograph() -> Image.Image:
 
 
 def search(pictures: list[Appearance]) -> list[tuple[int, int]]:
+    return [(pair.one, pair.other) for pair in pairs(pictures)]
+
+
+def pairs(pictures: list[Appearance]) -> list[Pair]:
     found = Pictures()
     for each in pictures:
         found.add(each)
@@ -48,6 +52,29 @@ def _file(image: Image.Image, **options: object) -> io.BytesIO:
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_of_a_photograph_is_found(photograph: Image.Image, change: str) -> None:
     assert search([measure(photograph), measure(CHANGES[change](photograph))]) == [(0, 1)]
+
+
+@pytest.mark.parametrize("change", ["saved as a coarse JPEG", "half the size", "brighter", "shifted by 1 %"])
+def test_a_mirrored_copy_of_a_photograph_is_found_and_told_as_such(
+    photograph: Image.Image, change: str
+) -> None:
+    changed = CHANGES[change](ImageOps.mirror(photograph))
+    assert pairs([measure(photograph), measure(changed)]) == [Pair(0, 1, mirrored=True)]
+    assert pairs([measure(changed), measure(photograph)]) == [Pair(0, 1, mirrored=True)]
+
+
+def test_a_picture_that_is_its_own_mirror_image_is_no_copy(photograph: Image.Image) -> None:
+    half = photograph.crop((0, 0, photograph.width // 2, photograph.height))
+    both = Image.new("RGB", photograph.size)
+    both.paste(half, (0, 0))
+    both.paste(ImageOps.mirror(half), (half.width, 0))
+    assert pairs([measure(both)]) == []
+
+
+def test_drawings_may_be_mirror_images_of_each_other() -> None:
+    drawing = Image.new("RGB", (96, 96), "white")
+    drawing.paste("#c80000", (20, 30, 60, 70))
+    assert search([measure(drawing), measure(ImageOps.mirror(drawing))]) == []
 
 
 def test_another_part_of_the_same_photograph_is_no_copy(photograph: Image.Image) -> None:
@@ -112,7 +139,7 @@ def test_a_hundred_thousand_pictures_are_compared_in_seconds() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**63, 100_000, dtype=np.uint64)
     pictures = Pictures()
     for value in hashes.tolist():
-        pictures.add(one._replace(hash=value))
+        pictures.add(one._replace(hash=value, mirrored_hash=value ^ 0x5555555555555555))
     started = time.perf_counter()
     pictures.alike()
     assert time.perf_counter() - started < 10
@@ -122,5 +149,5 @@ def test_thousands_of_frames_of_one_scene_are_one_group() -> None:
     one = measure(picture(1))
     pictures = Pictures()
     for value in np.random.default_rng(0).integers(0, 16, 5_000, dtype=np.uint64).tolist():
-        pictures.add(one._replace(hash=value))
+        pictures.add(one._replace(hash=value, mirrored_hash=value))
     assert len(pictures.alike()) == 4_999

@@ -21,6 +21,8 @@ _JUDGED_SIDE = 256
 _LEAST_JUDGED_SIDE = 64
 _HASHED_SIDE = 32
 _TEXTURE_LEVELS = 3
+RICH_TEXTURE = 0.4
+"""From here on a picture is as full of detail as a photograph: no other one looks like it by accident."""
 
 
 class Appearance(NamedTuple):
@@ -28,6 +30,8 @@ class Appearance(NamedTuple):
 
     hash: int
     """64 bits of its coarse structure (`imagehash.phash`); near copies differ in few of them."""
+    mirrored_hash: int | None
+    """The same of its mirror image (left to right); None where the picture is not rich in texture."""
     thumb: bytes
     """Its brightness, 16 × 16 bytes."""
     tint: bytes
@@ -55,14 +59,20 @@ def measure(image: Image.Image) -> Appearance:
     spans = coloured.reduce(max(1, min(coloured.size) // 64)).getextrema()
     is_judged = min(image.size) >= _LEAST_JUDGED_SIDE
     sharpness, texture = _sharpness_and_texture(grey) if is_judged else (float("nan"), 0.0)
+    is_rich = texture >= RICH_TEXTURE
     return Appearance(
-        hash=int.from_bytes(np.packbits(imagehash.phash(hashed).hash).tobytes()),
+        hash=_hash(hashed),
+        mirrored_hash=_hash(hashed.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) if is_rich else None,
         thumb=hashed.resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX).tobytes(),
         tint=_tint(coloured),
         span=max(int(high) - int(low) for low, high in spans),  # type: ignore[misc]
         sharpness=sharpness,
         texture=texture,
     )
+
+
+def _hash(image: Image.Image) -> int:
+    return int.from_bytes(np.packbits(imagehash.phash(image).hash).tobytes())
 
 
 def _reduced(image: Image.Image) -> Image.Image:

@@ -30,6 +30,15 @@ class Placed:
     label: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class NearCopies:
+    """Names of two images that are nearly alike; `mirrored`: one is like the mirror image of the other."""
+
+    one: str
+    other: str
+    mirrored: bool = False
+
+
 @dataclass(frozen=True)
 class Copies:
     """What was found of copies."""
@@ -117,15 +126,18 @@ def note_duplicates(log: FindingLog, placed: Iterable[Placed], *, total: int) ->
     return copies
 
 
-def note_near_duplicates(log: FindingLog, placed: Iterable[Placed], near: Iterable[tuple[str, str]]) -> None:
+def note_near_duplicates(log: FindingLog, placed: Iterable[Placed], near: Iterable[NearCopies]) -> None:
     """Adds a finding for each image that is nearly like an earlier one, beside the nearest to name.
 
     That is one that it was compared with, else the first of the group that both belong to.
     """
     beside: dict[str, list[str]] = {}
-    for one, other in near:
-        beside.setdefault(one, []).append(other)
-        beside.setdefault(other, []).append(one)
+    mirrored = set[tuple[str, str]]()
+    for each in near:
+        for pair in ((each.one, each.other), (each.other, each.one)):
+            beside.setdefault(pair[0], []).append(pair[1])
+            if each.mirrored:
+                mirrored.add(pair)
     places = {item.name: item for item in placed if item.name in beside}
     for group in _connected(beside):
         found = sorted((places[name] for name in group if name in places), key=_order)
@@ -134,7 +146,8 @@ def note_near_duplicates(log: FindingLog, placed: Iterable[Placed], near: Iterab
             earlier = min(
                 (each for each in compared if _order(each) < _order(item)), default=found[0], key=_order
             )
-            seen = f"{item.name!r} looks almost like {earlier.name!r}"
+            how = "the mirror image of " if (item.name, earlier.name) in mirrored else ""
+            seen = f"{item.name!r} looks almost like {how}{earlier.name!r}"
             if item.split != earlier.split:
                 text = f"{seen}: {_splits(item, earlier)}."
                 log.add(Code.NEAR_DUPLICATE_ACROSS_SPLITS, text, path=item.name)

@@ -10,7 +10,13 @@ from typing import Self
 
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.contents import Contents
-from tuneyard.datasets.duplicates import Copies, Placed, note_duplicates, note_near_duplicates
+from tuneyard.datasets.duplicates import (
+    Copies,
+    NearCopies,
+    Placed,
+    note_duplicates,
+    note_near_duplicates,
+)
 from tuneyard.datasets.images import (
     DEFAULT_IMAGE_LIMITS,
     ImageFacts,
@@ -122,9 +128,13 @@ class ImageSet:
                 progress(Progress(stage="comparing images", done=done, total=total))
 
         numbers = self._pictured
-        pairs = [(numbers[one], numbers[other]) for one, other in self._pictures.alike(told)]
-        near = [(self._names[one], self._names[other]) for one, other in pairs]
-        nearly_alike = {name for pair in near for name in pair}
+        alike = self._pictures.alike(told)
+        pairs = [(numbers[pair.one], numbers[pair.other]) for pair in alike]
+        near = [
+            NearCopies(self._names[one], self._names[other], mirrored=pair.mirrored)
+            for (one, other), pair in zip(pairs, alike, strict=True)
+        ]
+        nearly_alike = {name for each in near for name in (each.one, each.other)}
         total, looked_at = 0, list[Placed]()
         for item in placed:
             total += 1

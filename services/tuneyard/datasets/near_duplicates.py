@@ -1,18 +1,19 @@
-"""Finds pictures that are nearly alike: re-encoded, scaled, brightened or slightly cropped copies.
+"""Finds pictures that are nearly alike: re-encoded, scaled, brightened, slightly cropped or mirrored copies.
 
 Hashes find candidates, thumbnails decide. The thresholds were chosen so that scans of different digits and
-drawings of equal shapes at different places are not taken for copies.
+drawings of equal shapes at different places are not taken for copies. Mirrored copies are looked for among
+photographs only: drawings and digits are each other's mirror images by nature.
 """
 
 from array import array
 from collections.abc import Callable, Iterator
 from tempfile import TemporaryFile
-from typing import IO, Final, Literal
+from typing import IO, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuneyard.datasets.appearance import THUMB_SIDE, TINT_SIDE, Appearance
+from tuneyard.datasets.appearance import RICH_TEXTURE, THUMB_SIDE, TINT_SIDE, Appearance
 
 _MAX_DISTANCE: Final = 7
 """Bits of the hash. Four chunks of it cannot all differ in two bits then, which the search relies on."""
@@ -21,7 +22,6 @@ _MIN_CORRELATION: Final = 0.985
 _MIN_RICH_CORRELATION: Final = 0.95
 """The same of pictures that are full of detail: different photographs stay below 0.86, and one that was
 shifted by 2 % or turned by a degree reaches 0.96 to 0.97."""
-_RICH_TEXTURE: Final = 0.4
 _MIN_DETAIL: Final = 2.0
 """Levels of brightness: below, rounding decides what the detail is."""
 _MAX_CONTRAST_RATIO: Final = 1.5
@@ -34,15 +34,26 @@ _CHUNK_BITS: Final = 16
 _WINDOW: Final = 128
 """Of pictures that share a chunk, no more than these are compared with each, so that a hundred thousand of
 one hash take seconds."""
+_PORTIONS: Final = _CHUNKS * (_CHUNK_BITS + 1)
 _BLOCK_PAIRS: Final = 4096
 
 _WAITING_BYTES: Final = 1 << 20
 """Of thumbnails, until they are written to the file."""
 _LOOK: Final = np.dtype(
-    [("thumb", np.uint8, (THUMB_SIDE, THUMB_SIDE)), ("tint", np.int8, (2 * TINT_SIDE * TINT_SIDE,))]
+    [("thumb", np.uint8, (THUMB_SIDE, THUMB_SIDE)), ("tint", np.int8, (TINT_SIDE, TINT_SIDE, 2))]
 )
 
 _Numbers = NDArray[np.int32]
+_Portions = Iterator[Iterator[tuple[_Numbers, _Numbers]]]
+
+
+class Pair(NamedTuple):
+    """Numbers of two pictures that are nearly alike, the smaller one first."""
+
+    one: int
+    other: int
+    mirrored: bool = False
+    """Whether one looks like the mirror image of the other."""
 
 
 class Pictures:
@@ -55,6 +66,8 @@ class Pictures:
     def __init__(self) -> None:
         self._hashes = array("Q")
         self._textures = array("f")
+        self._mirrored = array("i")
+        self._mirrored_hashes = array("Q")
         self._looks = _Looks()
 
     def __len__(self) -> int:
@@ -62,36 +75,59 @@ class Pictures:
 
     def add(self, picture: Appearance) -> None:
         """Adds one more."""
+        if picture.mirrored_hash is not None:
+            self._mirrored.append(len(self))
+            self._mirrored_hashes.append(picture.mirrored_hash)
         self._hashes.append(picture.hash)
         self._textures.append(picture.texture)
         self._looks.add(picture.thumb + picture.tint)
 
-    def alike(self, told: Callable[[int, int], None] = lambda done, total: None) -> list[tuple[int, int]]:
-        """Pairs of numbers of pictures that are nearly alike, the smaller one first, ascending.
+    def alike(self, told: Callable[[int, int], None] = lambda done, total: None) -> list[Pair]:
+        """Pairs of pictures that are nearly alike, ascending.
 
         They are a forest: of a group of pictures not every pair is among them, but what joins all of them.
         `told` hears how many of the search's steps are done.
         """
         hashes = np.frombuffer(self._hashes, dtype=np.uint64)
         looks = self._looks.read()
-        textures = np.frombuffer(self._textures, dtype=np.float32)
         forest = _Forest(len(hashes))
-        steps = _CHUNKS * (_CHUNK_BITS + 1)
-        for done, candidates in enumerate(_candidates(hashes)):
-            for left, right in candidates:
-                near = np.bitwise_count(hashes[left] ^ hashes[right]) <= _MAX_DISTANCE
-                one, other = forest.apart(left[near], right[near])
-                for start in range(0, len(one), _BLOCK_PAIRS):
-                    a, b = forest.apart(
-                        one[start : start + _BLOCK_PAIRS], other[start : start + _BLOCK_PAIRS]
-                    )
-                    rich = np.minimum(textures[a], textures[b]) >= _RICH_TEXTURE
-                    one_look, other_look = looks[a], looks[b]
-                    same = _same_detail(one_look["thumb"], other_look["thumb"], rich)
-                    same &= _same_colour(one_look["tint"], other_look["tint"])
-                    forest.join(a[same], b[same])
-            told(done + 1, steps)
+        searches = (
+            (False, hashes, _candidates(hashes)),
+            (True, *self._mirror_images(hashes)),
+        )
+        steps = len(searches) * _PORTIONS
+        done = 0
+        for mirrored, sought, portions in searches:
+            for candidates in portions:
+                for left, right in candidates:
+                    near = np.bitwise_count(sought[left] ^ hashes[right]) <= _MAX_DISTANCE
+                    self._judge(forest, looks, left[near], right[near], mirrored=mirrored)
+                done += 1
+                told(done, steps)
         return sorted(forest.edges)
+
+    def _mirror_images(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], _Portions]:
+        """By number the mirror images' hashes, and candidates: a mirror image, and what may look like it."""
+        numbers = np.frombuffer(self._mirrored, dtype=np.int32)
+        mirror_images = np.zeros_like(hashes)
+        mirror_images[numbers] = np.frombuffer(self._mirrored_hashes, dtype=np.uint64)
+        return mirror_images, _mirrored_candidates(hashes, numbers, mirror_images[numbers])
+
+    def _judge(
+        self, forest: "_Forest", looks: NDArray[np.void], left: _Numbers, right: _Numbers, *, mirrored: bool
+    ) -> None:
+        """Joins those candidates whose thumbnails agree."""
+        textures = np.frombuffer(self._textures, dtype=np.float32)
+        left, right = forest.apart(left, right)
+        for start in range(0, len(left), _BLOCK_PAIRS):
+            a, b = forest.apart(left[start : start + _BLOCK_PAIRS], right[start : start + _BLOCK_PAIRS])
+            rich = np.minimum(textures[a], textures[b]) >= RICH_TEXTURE
+            one, other = looks[a], looks[b]
+            thumb, tint = one["thumb"], one["tint"]
+            if mirrored:
+                thumb, tint = thumb[:, :, ::-1], tint[:, :, ::-1]
+            same = _same_detail(thumb, other["thumb"], rich) & _same_colour(tint, other["tint"])
+            forest.join(a[same], b[same], mirrored=mirrored)
 
 
 class _Looks:
@@ -140,21 +176,21 @@ class _Forest:
 
     def __init__(self, count: int) -> None:
         self._parents = np.arange(count, dtype=np.int32)
-        self.edges: list[tuple[int, int]] = []
+        self.edges: list[Pair] = []
 
     def apart(self, one: _Numbers, other: _Numbers) -> tuple[_Numbers, _Numbers]:
         """Those pairs that are not joined yet."""
         apart = self._parents[one] != self._parents[other]
         return one[apart], other[apart]
 
-    def join(self, one: _Numbers, other: _Numbers) -> None:
+    def join(self, one: _Numbers, other: _Numbers, *, mirrored: bool) -> None:
         """Joins pairs that are alike."""
         parents = self._parents
         for a, b in zip(one.tolist(), other.tolist(), strict=True):
             first, second = sorted((_root(parents, a), _root(parents, b)))
             if first != second:
                 parents[second] = first
-                self.edges.append((min(a, b), max(a, b)))
+                self.edges.append(Pair(min(a, b), max(a, b), mirrored))
         while len(one) and (self._parents != (above := self._parents[self._parents])).any():
             self._parents = above
 
@@ -165,21 +201,41 @@ def _root(parents: _Numbers, number: int) -> int:
     return number
 
 
-def _candidates(hashes: NDArray[np.uint64]) -> Iterator[Iterator[tuple[_Numbers, _Numbers]]]:
-    """Pairs whose hashes have an equal chunk, or one that differs in a single bit, in 68 portions."""
+def _candidates(hashes: NDArray[np.uint64]) -> _Portions:
+    """Pairs whose hashes have an equal chunk, or one that differs in a single bit, in `_PORTIONS`."""
     for chunk in range(_CHUNKS):
-        keys = (hashes >> np.uint64(chunk * _CHUNK_BITS)).astype(np.uint16)
+        keys = _chunk(hashes, chunk)
         # Equal hashes lie side by side, where a window is too small for all that share the chunk.
         order = np.lexsort((hashes, keys)).astype(np.int32)
         ordered = keys[order]
         places = np.arange(len(order), dtype=np.int32)
-        yield _windows(order, places, places + np.int32(1), _ends(ordered, ordered, "right"))
+        yield _windows(order, order, places + np.int32(1), _ends(ordered, ordered, "right"))
         for bit in range(_CHUNK_BITS):
             other = ordered | np.uint16(1 << bit)
             # Each pair is met once: from the key without the bit to the one with it.
             without = places[ordered != other]
             wanted = other[without]
-            yield _windows(order, without, _ends(ordered, wanted, "left"), _ends(ordered, wanted, "right"))
+            yield _windows(
+                order, order[without], _ends(ordered, wanted, "left"), _ends(ordered, wanted, "right")
+            )
+
+
+def _mirrored_candidates(
+    hashes: NDArray[np.uint64], numbers: _Numbers, mirror_images: NDArray[np.uint64]
+) -> _Portions:
+    """The same for the mirror images of some pictures beside all pictures, themselves left out later."""
+    for chunk in range(_CHUNKS):
+        keys = _chunk(hashes, chunk)
+        order = np.lexsort((hashes, keys)).astype(np.int32)
+        ordered = keys[order]
+        sought = _chunk(mirror_images, chunk)
+        for changed in (0, *(1 << bit for bit in range(_CHUNK_BITS))):
+            wanted = sought ^ np.uint16(changed)
+            yield _windows(order, numbers, _ends(ordered, wanted, "left"), _ends(ordered, wanted, "right"))
+
+
+def _chunk(hashes: NDArray[np.uint64], chunk: int) -> NDArray[np.uint16]:
+    return (hashes >> np.uint64(chunk * _CHUNK_BITS)).astype(np.uint16)
 
 
 def _ends(
@@ -189,15 +245,15 @@ def _ends(
 
 
 def _windows(
-    order: _Numbers, places: _Numbers, start: _Numbers, end: _Numbers
+    order: _Numbers, numbers: _Numbers, start: _Numbers, end: _Numbers
 ) -> Iterator[tuple[_Numbers, _Numbers]]:
-    """Each place with the first one of its range, then with the second one, and so on."""
+    """Each number with the first one of its range in `order`, then with the second one, and so on."""
     for offset in range(_WINDOW):
         inside = start + offset < end
         if not inside.any():
             return
-        places, start, end = places[inside], start[inside], end[inside]
-        yield order[places], order[start + offset]
+        numbers, start, end = numbers[inside], start[inside], end[inside]
+        yield numbers, order[start + offset]
 
 
 def _same_detail(
@@ -231,7 +287,7 @@ def _detail(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def _same_colour(one: NDArray[np.int8], other: NDArray[np.int8]) -> NDArray[np.bool_]:
     """Whether the colours are close, or one of the two is the other one in grey."""
     a, b = one.astype(np.int16), other.astype(np.int16)
-    close = np.abs(a - b).max(axis=1) <= _MAX_TINT_DIFFERENCE
-    grey_a, grey_b = (np.abs(each).max(axis=1) <= _GREY_TINT for each in (a, b))
+    close = np.abs(a - b).max(axis=(1, 2, 3)) <= _MAX_TINT_DIFFERENCE
+    grey_a, grey_b = (np.abs(each).max(axis=(1, 2, 3)) <= _GREY_TINT for each in (a, b))
     same: NDArray[np.bool_] = close | (grey_a != grey_b)
     return same
