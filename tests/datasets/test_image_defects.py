@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.defects_images import IMAGE_DEFECTS, SET_DEFECTS, Defect, clean_set, flat_set
+from tests.support.defects_image_sets import SET_DEFECTS
+from tests.support.defects_images import IMAGE_DEFECTS, Defect, clean_set, flat_set
 from tuneyard.datasets import Report, check
 
 

@@ -71,6 +71,11 @@ def test_a_picture_that_is_its_own_mirror_image_is_no_copy(photograph: Image.Ima
     assert pairs([measure(both)]) == []
 
 
+def test_a_mirrored_copy_of_a_soft_photograph_is_found() -> None:
+    soft = Image.fromarray(load_sample_image("flower.jpg"))
+    assert pairs([measure(soft), measure(ImageOps.mirror(soft))]) == [Pair(0, 1, mirrored=True)]
+
+
 def test_drawings_may_be_mirror_images_of_each_other() -> None:
     drawing = Image.new("RGB", (96, 96), "white")
     drawing.paste("#c80000", (20, 30, 60, 70))

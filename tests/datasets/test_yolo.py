@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.defects_yolo import YAML, clean_files
 from tests.support.shapes import write_shapes
+from tests.support.yolo_set import YAML, clean_files
 from tuneyard.datasets import Report, check, yolo
 from tuneyard.datasets.yolo import Box, YoloIndex, YoloSample
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.defects_yolo import DEFECTS, YAML, Defect, Files, clean_files, data_yaml, renamed
+from tests.support.defects_yolo import DEFECTS, Defect
+from tests.support.yolo_set import YAML, Files, clean_files, data_yaml, renamed
 from tuneyard.datasets import Code, Exclusion, Report, Severity, check, open_source, prepare, yolo, yolo_check
 
 Write = Callable[..., Path]

@@ -1,14 +1,14 @@
-"""Image folders with planted defects: what is planted, and where its finding has to be.
+"""Image folders with a planted defect in one file: what is planted, and where its finding has to be.
 
-Everything is drawn from seeds; the clean set has nothing to find.
+Everything is drawn from seeds, and the clean set has nothing to find. Whole sets: `defects_image_sets`.
 """
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from tuneyard.datasets import Code
 
@@ -16,7 +16,8 @@ Files = dict[str, bytes]
 Place = tuple[Code, str | None]
 
 SIDE = 72
-_NEVER_DRAWN = 10_000
+NEVER_DRAWN = 10_000
+"""Seeds from here on are not those of the clean set."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,6 @@ def _one(name: str, code: Code, path: str, data: Callable[[], bytes], *others: P
     return Defect(name, plant, frozenset({(code, path), *others}))
 
 
-def _changed(name: str, plant: Callable[[Files], None], *places: Place) -> Defect:
-    return Defect(name, plant, frozenset(places))
-
-
 _SKIPPED: Place = (Code.IMAGES_SKIPPED, None)
 
 
@@ -82,7 +79,7 @@ def _flipped(data: bytes) -> bytes:
 
 
 def _bomb() -> bytes:
-    header = bytearray(encoded(picture(_NEVER_DRAWN), "BMP"))
+    header = bytearray(encoded(picture(NEVER_DRAWN), "BMP"))
     header[18:26] = (60_000).to_bytes(4, "little") * 2
     return bytes(header)
 
@@ -90,22 +87,22 @@ def _bomb() -> bytes:
 def _turned() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
-    return encoded(picture(_NEVER_DRAWN + 1), "JPEG", exif=exif)
+    return encoded(picture(NEVER_DRAWN + 1), "JPEG", exif=exif)
 
 
 def _transparent() -> Image.Image:
-    image = picture(_NEVER_DRAWN + 2)
+    image = picture(NEVER_DRAWN + 2)
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     return image
 
 
 def _transparent_palette() -> bytes:
-    return encoded(picture(_NEVER_DRAWN + 3).quantize(32), "GIF", transparency=3)
+    return encoded(picture(NEVER_DRAWN + 3).quantize(32), "GIF", transparency=3)
 
 
 def _frames(format: str, seed: int) -> bytes:
-    more = [picture(_NEVER_DRAWN + seed + number) for number in (1, 2)]
-    return encoded(picture(_NEVER_DRAWN + seed), format, save_all=True, append_images=more)
+    more = [picture(NEVER_DRAWN + seed + number) for number in (1, 2)]
+    return encoded(picture(NEVER_DRAWN + seed), format, save_all=True, append_images=more)
 
 
 def _nearly_black() -> bytes:
@@ -114,7 +111,7 @@ def _nearly_black() -> bytes:
 
 
 def _blurred() -> bytes:
-    image = picture(_NEVER_DRAWN + 40, size=(256, 256))
+    image = picture(NEVER_DRAWN + 40, size=(256, 256))
     return encoded(image.filter(ImageFilter.GaussianBlur(10)), "JPEG")
 
 
@@ -125,21 +122,21 @@ IMAGE_DEFECTS: tuple[Defect, ...] = (
         "JPEG cut off",
         Code.IMAGE_TRUNCATED,
         "train/cat/cut.jpg",
-        lambda: encoded(picture(_NEVER_DRAWN + 50), "JPEG")[:-300],
+        lambda: encoded(picture(NEVER_DRAWN + 50), "JPEG")[:-300],
         _SKIPPED,
     ),
     _one(
         "PNG cut off",
         Code.IMAGE_TRUNCATED,
         "val/dog/cut.png",
-        lambda: encoded(picture(_NEVER_DRAWN + 51))[:2000],
+        lambda: encoded(picture(NEVER_DRAWN + 51))[:2000],
         _SKIPPED,
     ),
     _one(
         "flipped byte",
         Code.IMAGE_UNREADABLE,
         "train/dog/flipped.png",
-        lambda: _flipped(encoded(picture(_NEVER_DRAWN + 52))),
+        lambda: _flipped(encoded(picture(NEVER_DRAWN + 52))),
         _SKIPPED,
     ),
     _one("bomb", Code.IMAGE_TOO_LARGE, "train/cat/bomb.bmp", _bomb, _SKIPPED),
@@ -147,13 +144,13 @@ IMAGE_DEFECTS: tuple[Defect, ...] = (
         "JPEG called PNG",
         Code.IMAGE_WRONG_EXTENSION,
         "train/cat/photo.png",
-        lambda: encoded(picture(_NEVER_DRAWN + 53), "JPEG"),
+        lambda: encoded(picture(NEVER_DRAWN + 53), "JPEG"),
     ),
     _one(
         "image of another extension",
         Code.IMAGE_WRONG_EXTENSION,
         "train/cat/photo.dat",
-        lambda: encoded(picture(_NEVER_DRAWN + 54)),
+        lambda: encoded(picture(NEVER_DRAWN + 54)),
     ),
     _one("turned by EXIF", Code.IMAGE_ROTATED, "train/cat/turned.jpg", _turned),
     _one(
@@ -166,25 +163,25 @@ IMAGE_DEFECTS: tuple[Defect, ...] = (
         "huge",
         Code.IMAGE_VERY_LARGE,
         "train/dog/huge.jpg",
-        lambda: encoded(picture(_NEVER_DRAWN + 55, size=(8200, 500)), "JPEG"),
+        lambda: encoded(picture(NEVER_DRAWN + 55, size=(8200, 500)), "JPEG"),
     ),
     _one(
         "long and thin",
         Code.IMAGE_EXTREME_SHAPE,
         "train/dog/line.png",
-        lambda: encoded(picture(_NEVER_DRAWN + 56, size=(400, 10))),
+        lambda: encoded(picture(NEVER_DRAWN + 56, size=(400, 10))),
     ),
     _one(
         "grey among coloured ones",
         Code.IMAGE_COLOUR_UNLIKE_OTHERS,
         "val/cat/grey.jpg",
-        lambda: encoded(picture(_NEVER_DRAWN + 57).convert("L"), "JPEG"),
+        lambda: encoded(picture(NEVER_DRAWN + 57).convert("L"), "JPEG"),
     ),
     _one(
         "colours of a printer",
         Code.IMAGE_CMYK,
         "train/cat/print.jpg",
-        lambda: encoded(picture(_NEVER_DRAWN + 58).convert("CMYK"), "JPEG"),
+        lambda: encoded(picture(NEVER_DRAWN + 58).convert("CMYK"), "JPEG"),
     ),
     _one(
         "transparent pixels",
@@ -240,166 +237,17 @@ IMAGE_DEFECTS: tuple[Defect, ...] = (
         lambda: encoded(picture(11).point(lambda value: value * 1.08)),
     ),
     _one(
+        "mirrored into another split",
+        Code.NEAR_DUPLICATE_ACROSS_SPLITS,
+        "val/dog/x-mirrored.jpg",
+        lambda: encoded(ImageOps.mirror(picture(101)), "JPEG", quality=80),
+    ),
+    _one(
         "image outside of classes",
         Code.IMAGE_OUTSIDE_CLASS,
         "train/stray.png",
-        lambda: encoded(picture(_NEVER_DRAWN + 80)),
+        lambda: encoded(picture(NEVER_DRAWN + 80)),
     ),
     _one("notes", Code.FILE_NOT_AN_IMAGE, "train/cat/notes.txt", lambda: b"notes"),
 )
 """Defects of single files: all of them may be planted into one clean set together."""
-
-
-def _keep(files: Files, wanted: Callable[[str], bool]) -> None:
-    for name in [name for name in files if not wanted(name)]:
-        del files[name]
-
-
-def _more(files: Files, folder: str, count: int, *, first: int) -> None:
-    for number in range(count):
-        files[f"{folder}/more-{number:03}.png"] = encoded(picture(_NEVER_DRAWN + first + number))
-
-
-def _empty_val(files: Files) -> None:
-    _keep(files, lambda name: name.startswith("train/"))
-    files["val/"] = b""
-
-
-def _many_cats(files: Files) -> None:
-    _more(files, "train/cat", 410, first=1000)
-    _more(files, "val/cat", 60, first=1500)
-
-
-def _contradict(files: Files) -> None:
-    for number in range(1, 40, 2):
-        files[f"train/dog/x-{number}.png"] = files[f"train/cat/{number:03}.png"]
-
-
-def _break_many(files: Files) -> None:
-    for number in range(1, 30, 2):
-        files[f"train/cat/{number:03}.png"] = b""
-
-
-def _of_one_picture(files: Files) -> None:
-    for quality in range(60, 96, 3):
-        files[f"train/fox/{quality}.jpg"] = encoded(picture(_NEVER_DRAWN + 900), "JPEG", quality=quality)
-    _keep(files, lambda name: not name.startswith("val/"))
-
-
-def _copies_alone(files: Files) -> None:
-    data = encoded(picture(_NEVER_DRAWN + 901))
-    files |= {f"train/fox/{number:03}.png": data for number in range(2)}
-    _keep(files, lambda name: not name.startswith("val/"))
-
-
-def _near_fox(places: Iterable[int]) -> set[Place]:
-    return {(Code.NEAR_DUPLICATE_IMAGE, f"train/fox/{quality}.jpg") for quality in places}
-
-
-_FOX_IS_SMALL: tuple[Place, ...] = ((Code.CLASS_SMALL, None), (Code.CLASS_IMBALANCE, None))
-_BROKEN_CATS = {(Code.IMAGE_EMPTY, f"train/cat/{number:03}.png") for number in range(1, 30, 2)}
-_CONTRADICTING = {(Code.DUPLICATE_IN_CLASSES, f"train/dog/x-{number}.png") for number in range(1, 40, 2)}
-
-SET_DEFECTS: tuple[Defect, ...] = (
-    _changed("no images", lambda files: files.clear(), (Code.NO_IMAGES, None)),
-    _changed(
-        "no train folder",
-        lambda files: _keep(files, lambda name: name.startswith("val/")),
-        (Code.SPLIT_TRAIN_MISSING, None),
-    ),
-    _changed(
-        "empty val folder",
-        _empty_val,
-        (Code.SPLIT_EMPTY, "val"),
-    ),
-    _changed(
-        "a split in two folders",
-        lambda files: _more(files, "valid/cat", 1, first=100),
-        (Code.SPLIT_FOLDERS_MERGED, "valid"),
-    ),
-    _changed(
-        "few for validation",
-        lambda files: _keep(files, lambda name: name.startswith("train/") or "/000" in name),
-        (Code.SPLIT_SHARE_UNUSUAL, None),
-    ),
-    _changed(
-        "many for validation",
-        lambda files: _more(files, "val/cat", 60, first=200),
-        (Code.SPLIT_SHARE_UNUSUAL, None),
-    ),
-    _changed(
-        "one class",
-        lambda files: _keep(files, lambda name: "/cat/" in name),
-        (Code.CLASS_SINGLE, None),
-    ),
-    _changed(
-        "empty class",
-        lambda files: files.update({"train/fox/": b"", "val/fox/": b""}),
-        (Code.CLASS_EMPTY, "train/fox"),
-        (Code.CLASS_EMPTY, "val/fox"),
-    ),
-    _changed(
-        "class in train only",
-        lambda files: _more(files, "train/fox", 100, first=300),
-        (Code.CLASS_MISSING_IN_SPLIT, "train/fox"),
-    ),
-    _changed(
-        "class in val only",
-        lambda files: _more(files, "val/emu", 1, first=500),
-        (Code.CLASS_NOT_IN_TRAIN, "val/emu"),
-    ),
-    _changed(
-        "class missing in test",
-        lambda files: _more(files, "test/cat", 5, first=520),
-        (Code.CLASS_MISSING_IN_TEST, "train/dog"),
-    ),
-    _changed(
-        "small class",
-        lambda files: _keep(files, lambda name: not ("/dog/" in name and "/09" in name)),
-        (Code.CLASS_SMALL, None),
-    ),
-    _changed(
-        "unequal classes",
-        _many_cats,
-        (Code.CLASS_IMBALANCE, None),
-    ),
-    _changed(
-        "class names alike",
-        lambda files: files.update(
-            {name.replace("/cat/", "/Cat /"): data for name, data in _others(files, "/cat/").items()}
-        ),
-        (Code.CLASS_NAMES_ALIKE, "train/cat"),
-    ),
-    _changed(
-        "contradicting labels",
-        _contradict,
-        (Code.LABELS_CONTRADICT, None),
-        *_CONTRADICTING,
-    ),
-    _changed(
-        "many broken images", _break_many, (Code.IMAGES_BROKEN, None), (Code.CLASS_SMALL, None), *_BROKEN_CATS
-    ),
-    _changed(
-        "a class of one picture",
-        _of_one_picture,
-        (Code.CLASS_ALL_ALIKE, "train/fox"),
-        *_FOX_IS_SMALL,
-        *_near_fox(range(63, 96, 3)),
-    ),
-    _changed(
-        "a class of copies",
-        _copies_alone,
-        (Code.CLASS_NOT_SPLITTABLE, "train/fox"),
-        (Code.DUPLICATE_IMAGE, "train/fox/001.png"),
-        *_FOX_IS_SMALL,
-    ),
-)
-"""Defects of whole sets: each needs a clean set of its own."""
-
-
-def _others(files: Mapping[str, bytes], part: str) -> Files:
-    """As many other pictures under the names with this part."""
-    return {
-        name: encoded(picture(_NEVER_DRAWN + 2000 + number), "PNG" if name.endswith("png") else "JPEG")
-        for number, name in enumerate(name for name in files if part in name)
-    }

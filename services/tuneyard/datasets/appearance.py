@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import imagehash
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 # imagehash imports a part of SciPy when it is first used: here, not in whichever thread comes first.
@@ -23,6 +24,10 @@ _HASHED_SIDE = 32
 _TEXTURE_LEVELS = 3
 RICH_TEXTURE = 0.4
 """From here on a picture is as full of detail as a photograph: no other one looks like it by accident."""
+_DRAWN_TEXTURE = 0.05
+"""Flat drawings have less."""
+GREY_TINT = 3
+"""Up to here a picture is grey, whatever its mode."""
 
 
 class Appearance(NamedTuple):
@@ -31,7 +36,8 @@ class Appearance(NamedTuple):
     hash: int
     """64 bits of its coarse structure (`imagehash.phash`); near copies differ in few of them."""
     mirrored_hash: int | None
-    """The same of its mirror image (left to right); None where the picture is not rich in texture."""
+    """The same of its mirror image (left to right); None of drawings and grey scans, which are each other's
+    mirror images by nature."""
     thumb: bytes
     """Its brightness, 16 × 16 bytes."""
     tint: bytes
@@ -59,12 +65,13 @@ def measure(image: Image.Image) -> Appearance:
     spans = coloured.reduce(max(1, min(coloured.size) // 64)).getextrema()
     is_judged = min(image.size) >= _LEAST_JUDGED_SIDE
     sharpness, texture = _sharpness_and_texture(grey) if is_judged else (float("nan"), 0.0)
-    is_rich = texture >= RICH_TEXTURE
+    tint = _tint(coloured)
+    is_photograph = texture >= RICH_TEXTURE or (texture >= _DRAWN_TEXTURE and np.abs(tint).max() > GREY_TINT)
     return Appearance(
         hash=_hash(hashed),
-        mirrored_hash=_hash(hashed.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) if is_rich else None,
+        mirrored_hash=_hash(hashed.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) if is_photograph else None,
         thumb=hashed.resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX).tobytes(),
-        tint=_tint(coloured),
+        tint=tint.tobytes(),
         span=max(int(high) - int(low) for low, high in spans),  # type: ignore[misc]
         sharpness=sharpness,
         texture=texture,
@@ -95,10 +102,13 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values.clip(0.0, top) * (255.0 / top)).astype(np.uint8))
 
 
-def _tint(image: Image.Image) -> bytes:
+def _tint(image: Image.Image) -> NDArray[np.int8]:
     small = image.resize((TINT_SIDE, TINT_SIDE), Image.Resampling.BOX)
     channels = np.asarray(small, dtype=np.int16)
-    return ((channels[..., [0, 2]] - channels[..., [1]]) // 2).clip(-128, 127).astype(np.int8).tobytes()
+    tint: NDArray[np.int8] = (
+        ((channels[..., [0, 2]] - channels[..., [1]]) // 2).clip(-128, 127).astype(np.int8)
+    )
+    return tint
 
 
 def _sharpness_and_texture(grey: Image.Image) -> tuple[float, float]:

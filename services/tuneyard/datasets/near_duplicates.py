@@ -2,7 +2,7 @@
 
 Hashes find candidates, thumbnails decide. The thresholds were chosen so that scans of different digits and
 drawings of equal shapes at different places are not taken for copies. Mirrored copies are looked for among
-photographs only: drawings and digits are each other's mirror images by nature.
+photographs only (see `Appearance.mirrored_hash`).
 """
 
 from array import array
@@ -13,7 +13,7 @@ from typing import IO, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tuneyard.datasets.appearance import RICH_TEXTURE, THUMB_SIDE, TINT_SIDE, Appearance
+from tuneyard.datasets.appearance import GREY_TINT, RICH_TEXTURE, THUMB_SIDE, TINT_SIDE, Appearance
 
 _MAX_DISTANCE: Final = 7
 """Bits of the hash. Four chunks of it cannot all differ in two bits then, which the search relies on."""
@@ -27,7 +27,6 @@ _MIN_DETAIL: Final = 2.0
 _MAX_CONTRAST_RATIO: Final = 1.5
 _MAX_LEVEL_DIFFERENCE: Final = 40.0
 _MAX_TINT_DIFFERENCE: Final = 12
-_GREY_TINT: Final = 3
 
 _CHUNKS: Final = 4
 _CHUNK_BITS: Final = 16
@@ -288,6 +287,6 @@ def _same_colour(one: NDArray[np.int8], other: NDArray[np.int8]) -> NDArray[np.b
     """Whether the colours are close, or one of the two is the other one in grey."""
     a, b = one.astype(np.int16), other.astype(np.int16)
     close = np.abs(a - b).max(axis=(1, 2, 3)) <= _MAX_TINT_DIFFERENCE
-    grey_a, grey_b = (np.abs(each).max(axis=(1, 2, 3)) <= _GREY_TINT for each in (a, b))
+    grey_a, grey_b = (np.abs(each).max(axis=(1, 2, 3)) <= GREY_TINT for each in (a, b))
     same: NDArray[np.bool_] = close | (grey_a != grey_b)
     return same
