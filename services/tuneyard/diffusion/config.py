@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tuneyard.diffusion.recommended import resolve
+from tuneyard.trainer.training_settings import PrecisionName, ScheduleName, shared_settings
 from tuneyard.v1 import trainer_service_pb2, training_pb2
 
 OptimizerName = Literal["adamw", "sgd", "adamw_8bit", "paged_adamw_8bit"]
-PrecisionName = Literal["auto", "bf16", "fp16", "fp32"]
-ScheduleName = Literal["cosine", "linear", "constant"]
 PredictionName = Literal["auto", "epsilon", "v_prediction"]
 
 _OPTIMIZERS: dict[int, OptimizerName] = {
@@ -16,17 +15,6 @@ _OPTIMIZERS: dict[int, OptimizerName] = {
     training_pb2.OPTIMIZER_SGD: "sgd",
     training_pb2.OPTIMIZER_ADAMW_8BIT: "adamw_8bit",
     training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT: "paged_adamw_8bit",
-}
-_PRECISIONS: dict[int, PrecisionName] = {
-    training_pb2.PRECISION_AUTO: "auto",
-    training_pb2.PRECISION_BF16: "bf16",
-    training_pb2.PRECISION_FP16: "fp16",
-    training_pb2.PRECISION_FP32: "fp32",
-}
-_SCHEDULES: dict[int, ScheduleName] = {
-    training_pb2.LEARNING_RATE_SCHEDULE_COSINE: "cosine",
-    training_pb2.LEARNING_RATE_SCHEDULE_LINEAR: "linear",
-    training_pb2.LEARNING_RATE_SCHEDULE_CONSTANT: "constant",
 }
 _PREDICTIONS: dict[int, PredictionName] = {
     training_pb2.PREDICTION_TYPE_UNSPECIFIED: "auto",
@@ -128,37 +116,15 @@ def text_to_image_config(request: trainer_service_pb2.StartRunRequest) -> TextTo
     spec = resolve(request.spec.training)
     task, hyper = spec.text_to_image_lora, spec.hyperparameters
     return TextToImageConfig(
-        base_model=spec.base_model,
+        **shared_settings(spec),
         base_model_revision=spec.base_model_revision,
         lora=_lora(task.lora),
         resolution=task.resolution,
-        epochs=hyper.epochs if hyper.HasField("epochs") else None,
-        max_steps=hyper.max_steps if hyper.HasField("max_steps") else None,
-        batch_size=hyper.batch_size,
-        gradient_accumulation_steps=hyper.gradient_accumulation_steps,
         optimizer=_OPTIMIZERS[hyper.optimizer],
-        learning_rate=hyper.learning_rate,
         text_encoder_learning_rate=(
             task.text_encoder_learning_rate if task.HasField("text_encoder_learning_rate") else None
         ),
-        momentum=hyper.momentum,
-        weight_decay=hyper.weight_decay,
-        max_grad_norm=hyper.max_grad_norm,
-        schedule=_SCHEDULES[hyper.schedule],
-        warmup_steps=hyper.warmup_steps if hyper.HasField("warmup_steps") else None,
-        warmup_ratio=hyper.warmup_ratio,
-        precision=_PRECISIONS[hyper.precision],
         data_loader_workers=hyper.data_loader_workers if hyper.HasField("data_loader_workers") else None,
-        eval_steps=hyper.eval_steps if hyper.HasField("eval_steps") else None,
-        save_steps=spec.checkpoints.save_steps if spec.checkpoints.HasField("save_steps") else None,
-        patience=spec.early_stopping.patience,
-        watched_metric=spec.early_stopping.metric,
-        min_delta=spec.early_stopping.min_delta,
-        validation_fraction=spec.data_split.validation_fraction,
-        max_train_samples=(
-            spec.data_split.max_train_samples if spec.data_split.HasField("max_train_samples") else None
-        ),
-        seed=spec.seed,
         train_text_encoder=task.train_text_encoder,
         instance_prompt=task.instance_prompt,
         class_prompt=task.class_prompt,

@@ -4,25 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tuneyard.trainer.training_settings import PrecisionName, ScheduleName, shared_settings
 from tuneyard.v1 import trainer_service_pb2, training_pb2
 from tuneyard.vision.detector_architectures import architecture_name
 from tuneyard.vision.detector_recommended import MAIN_METRIC, resolve
 
-ScheduleName = Literal["cosine", "linear", "constant"]
-PrecisionName = Literal["auto", "bf16", "fp16", "fp32"]
 OptimizerName = Literal["adamw", "sgd"]
 
-_SCHEDULES: dict[int, ScheduleName] = {
-    training_pb2.LEARNING_RATE_SCHEDULE_COSINE: "cosine",
-    training_pb2.LEARNING_RATE_SCHEDULE_LINEAR: "linear",
-    training_pb2.LEARNING_RATE_SCHEDULE_CONSTANT: "constant",
-}
-_PRECISIONS: dict[int, PrecisionName] = {
-    training_pb2.PRECISION_AUTO: "auto",
-    training_pb2.PRECISION_BF16: "bf16",
-    training_pb2.PRECISION_FP16: "fp16",
-    training_pb2.PRECISION_FP32: "fp32",
-}
 _OPTIMIZERS: dict[int, OptimizerName] = {
     training_pb2.OPTIMIZER_ADAMW: "adamw",
     training_pb2.OPTIMIZER_SGD: "sgd",
@@ -115,35 +103,15 @@ def detector_config(request: trainer_service_pb2.StartRunRequest) -> DetectorCon
     """The settings of a run that trains an object detector."""
     spec = resolve(request.spec.training)
     task, hyper = spec.object_detector, spec.hyperparameters
-    split, strengths = spec.data_split, task.augmentation
+    strengths = task.augmentation
     name = request.model.architecture or spec.base_model
     return DetectorConfig(
+        **shared_settings(spec),
         architecture=architecture_name(name) or name,
-        base_model=spec.base_model,
         pretrained=task.pretrained,
         image_size=task.image_size,
-        epochs=hyper.epochs if hyper.HasField("epochs") else None,
-        max_steps=hyper.max_steps if hyper.HasField("max_steps") else None,
-        batch_size=hyper.batch_size,
-        gradient_accumulation_steps=hyper.gradient_accumulation_steps,
         optimizer=_OPTIMIZERS[hyper.optimizer],
-        learning_rate=hyper.learning_rate,
-        momentum=hyper.momentum,
-        weight_decay=hyper.weight_decay,
-        max_grad_norm=hyper.max_grad_norm,
-        schedule=_SCHEDULES[hyper.schedule],
-        warmup_steps=hyper.warmup_steps if hyper.HasField("warmup_steps") else None,
-        warmup_ratio=hyper.warmup_ratio,
-        precision=_PRECISIONS[hyper.precision],
         data_loader_workers=hyper.data_loader_workers if hyper.HasField("data_loader_workers") else None,
-        eval_steps=hyper.eval_steps if hyper.HasField("eval_steps") else None,
-        save_steps=spec.checkpoints.save_steps if spec.checkpoints.HasField("save_steps") else None,
-        patience=spec.early_stopping.patience,
-        watched_metric=spec.early_stopping.metric,
-        min_delta=spec.early_stopping.min_delta,
-        validation_fraction=split.validation_fraction,
-        max_train_samples=split.max_train_samples if split.HasField("max_train_samples") else None,
-        seed=spec.seed,
         freeze_layers=task.freeze_layers,
         close_mosaic_epochs=task.close_mosaic_epochs,
         rectangular=task.rectangular,
