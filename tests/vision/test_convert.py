@@ -111,6 +111,20 @@ def test_a_missing_tensor_is_named(files: ModelFiles) -> None:
     assert "1 missing: features.3.squeeze.weight" in told
 
 
+def test_the_closest_architecture_is_told_whatever_number_of_classes_would_explain_the_size() -> None:
+    with convert_classifier._EmptyOnMeta():
+        state = network("resnet18", classes=5).state_dict()
+    del state["layer1.0.conv1.weight"]
+    fit = convert_classifier.recognise(state)
+    assert (fit.architecture.name, fit.missing, fit.wrong) == ("resnet18", ("layer1.0.conv1.weight",), 1)
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"\xff\xd8\xff\xe0 a picture", b""])
+def test_what_torch_did_not_write_is_not_said_to_hold_code(files: ModelFiles, content: bytes) -> None:
+    (files.source / "w.pt").write_bytes(content)
+    assert "damaged, or no file of torch" in refusal(files)
+
+
 def test_a_deeper_network_of_the_same_names_is_not_taken_for_a_shallower(files: ModelFiles) -> None:
     torch.save(network("resnet34").state_dict(), files.source / "w.pth")
     told = refusal(with_architecture(files, "resnet18"))

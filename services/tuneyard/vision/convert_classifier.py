@@ -26,7 +26,7 @@ _TRANSFORMERS_MEAN = _TRANSFORMERS_STD = (0.5, 0.5, 0.5)
 """What transformers' ViT is trained with where no file says otherwise."""
 _BUFFERS = ("running_mean", "running_var", "relative_coords_table")
 _SHOWN = 5
-_TRIED = 16
+_TRIED, _TRIED_WITH_USUAL_HEAD = 16, 4
 """Architectures that weights are compared with where none is named."""
 
 
@@ -85,7 +85,7 @@ def convert(files: WeightFiles, result: Path, *, architecture: str) -> Converted
 def recognise(state: Mapping[str, Tensor]) -> Fit:
     """The architecture whose weights these are, or else the one that comes closest."""
     best: Fit | None = None
-    for architecture in _of_like_size(state)[:_TRIED]:
+    for architecture in _candidates(state):
         fit = compare(state, architecture)
         if not fit.wrong:
             return fit
@@ -95,8 +95,10 @@ def recognise(state: Mapping[str, Tensor]) -> Fit:
     return best
 
 
-def _of_like_size(state: Mapping[str, Tensor]) -> list[Architecture]:
-    """All architectures, those first whose number of weights, the head's left out, is closest."""
+def _candidates(state: Mapping[str, Tensor]) -> list[Architecture]:
+    """Those architectures whose number of weights is closest: with the head that fits the number best, and
+    after these with the usual head, since some number of classes explains nearly any size of small networks.
+    """
     count = sum(
         value.numel()
         for name, value in state.items()
@@ -111,7 +113,12 @@ def _of_like_size(state: Mapping[str, Tensor]) -> list[Architecture]:
             classes > 50_000
         )
 
-    return sorted(architectures().values(), key=distance)
+    def distance_with_usual_head(architecture: Architecture) -> int:
+        return abs(count - architecture.parameters)
+
+    by_any_head = sorted(architectures().values(), key=distance)[:_TRIED]
+    by_usual_head = sorted(architectures().values(), key=distance_with_usual_head)[:_TRIED_WITH_USUAL_HEAD]
+    return [*by_any_head, *(each for each in by_usual_head if each not in by_any_head)]
 
 
 def compare(state: Mapping[str, Tensor], architecture: Architecture) -> Fit:

@@ -20,6 +20,9 @@ _WRAPPERS = ("ema_state_dict", "model_ema", "state_dict", "model_state_dict", "m
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 """What wrappers put before every name."""
 _MAX_JSON_BYTES = 1 << 20
+_WRITTEN_BY_TORCH = (b"PK\x03\x04", b"\x80")
+"""How its files begin: a ZIP file, or a bare pickle of older releases."""
+_DAMAGED = "cannot be read safely: it is damaged, or no file of torch"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ def pickled(folder: Path) -> Path | None:
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
+    with path.open("rb") as file:
+        if not file.read(4).startswith(_WRITTEN_BY_TORCH):
+            _refuse(f"{path.name} {_DAMAGED}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -74,7 +80,7 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
             remedies=("Store its state_dict() as safetensors or with torch.save, and import that.",),
         ) from error
     except Exception as error:  # the unpickler raises nearly anything on foreign bytes
-        _refuse(f"{path.name} cannot be read safely: it is damaged, or no file of torch", error)
+        _refuse(f"{path.name} {_DAMAGED}", error)
     for key in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
