@@ -53,7 +53,7 @@ def test_progress_counts_to_the_end_of_each_stage(
     assert [(progress.stage, progress.total) for progress in ends] == [
         ("reading archive", 240),
         ("reading images", 240),
-        ("comparing images", 68),
+        ("comparing images", 136),
     ]
 
 

@@ -107,29 +107,33 @@ def test_what_was_resolved_is_resolved_to_itself() -> None:
     assert estimate(request).estimate.resolved_spec.evaluate == first
 
 
-@pytest.mark.parametrize("format", ["safetensors", "onnx", "torchscript"])
+@pytest.mark.parametrize("format", ["safetensors", "onnx", "openvino", "torchscript"])
 @pytest.mark.parametrize("task", ["image_classifier", "object_detector"])
 def test_both_tasks_export_to_what_needs_no_accelerator(format: str, task: str) -> None:
     found = exported(format, task).estimate
     assert found.resolved_spec.export.source_job == "jobs/1" and found.fits and not found.violations
 
 
-@pytest.mark.parametrize("format", ["adapter", "kohya", "openvino", "ultralytics"])
+@pytest.mark.parametrize("format", ["adapter", "kohya", "ultralytics"])
 def test_what_a_classifier_cannot_become_is_refused_with_a_reason(format: str) -> None:
     answer = exported(format)
     (found,) = answer.estimate.violations
     assert answer.reason == errors_pb2.ERROR_REASON_NOT_SUPPORTED
-    assert found.field == "spec.format" and "Offered: safetensors, onnx, torchscript." in found.description
+    assert found.field == "spec.format"
+    assert "Offered: safetensors, onnx, openvino, torchscript." in found.description
 
 
 def test_only_detectors_become_checkpoints_of_ultralytics() -> None:
     assert not exported("ultralytics", "object_detector").estimate.violations
 
 
-def test_onnx_is_refused_where_its_packages_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_a_format_is_refused_where_its_packages_are_missing(
+    monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    (found,) = exported("onnx").estimate.violations
-    assert "tuneyard[export]" in found.description
+    (found,) = exported(format).estimate.violations
+    assert format in found.description and "tuneyard[export]" in found.description
 
 
 def test_a_job_that_trained_nothing_and_a_merge_are_refused() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import torch
 
@@ -58,6 +59,21 @@ def test_onnx_computes_the_same_for_any_batch_size(exporting: FakeRun) -> None:
         [found] = session.run(["logits"], {"images": images.numpy()})
         with torch.no_grad():
             np.testing.assert_allclose(found, stored.model(images).numpy(), atol=1e-4)
+
+
+def test_openvino_computes_the_same_for_any_batch_size_and_knows_its_classes(exporting: FakeRun) -> None:
+    export(config("openvino"), exporting)
+    assert artifacts(exporting) == {"model.xml", "model.bin", "config.json", "manifest.json"}
+    model = openvino.Core().read_model(exporting.artifacts["model.xml"].path)
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    stored = load_stored(exporting.source_artifacts())
+    for size in (1, 3):
+        images = torch.randn(size, 3, 32, 32)
+        with torch.no_grad():
+            expected = stored.model(images).numpy()
+        np.testing.assert_allclose(compiled(images.numpy())[0], expected, atol=1e-4)
+    assert json.loads(model.get_rt_info(["tuneyard", "classes"]).astype(str)) == list(stored.classes)
+    assert manifest(exporting)["check"]["batch_sizes"] == [1, 8]
 
 
 def test_the_manifest_tells_how_the_outputs_were_compared(exporting: FakeRun) -> None:

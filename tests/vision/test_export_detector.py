@@ -105,6 +105,28 @@ def test_ultralytics_opens_what_is_exported(exporting: FakeRun, format: str, fil
     assert found.boxes is not None and len(found.boxes) > 0
 
 
+def test_ultralytics_opens_a_folder_of_openvino(exporting: FakeRun) -> None:
+    export(config("openvino"), exporting)
+    assert exporting.artifacts.keys() == {
+        "model.xml",
+        "model.bin",
+        "metadata.yaml",
+        "config.json",
+        "manifest.json",
+    }
+    from ultralytics import YOLO  # as above
+
+    folder = exporting.root / "shapes_openvino_model"
+    folder.mkdir()
+    for name in ("model.xml", "model.bin", "metadata.yaml"):
+        (folder / name).write_bytes(exporting.artifacts[name].path.read_bytes())
+    [found] = YOLO(folder, task="detect").predict(
+        np.zeros((64, 64, 3), np.uint8), imgsz=64, conf=0.0001, device="cpu", verbose=False
+    )
+    assert found.names == dict(enumerate(CLASSES))
+    assert found.boxes is not None and len(found.boxes) > 0
+
+
 def test_without_the_dataset_generated_inputs_are_compared(exporting: FakeRun) -> None:
     export(config("safetensors", dataset=""), exporting)
     assert "generated" in manifest(exporting)["check"]["input_source"]

@@ -17,11 +17,13 @@ _FORMATS = {
     "image_classifier": (
         job_pb2.EXPORT_FORMAT_SAFETENSORS,
         job_pb2.EXPORT_FORMAT_ONNX,
+        job_pb2.EXPORT_FORMAT_OPENVINO,
         job_pb2.EXPORT_FORMAT_TORCHSCRIPT,
     ),
     "object_detector": (
         job_pb2.EXPORT_FORMAT_SAFETENSORS,
         job_pb2.EXPORT_FORMAT_ONNX,
+        job_pb2.EXPORT_FORMAT_OPENVINO,
         job_pb2.EXPORT_FORMAT_TORCHSCRIPT,
         job_pb2.EXPORT_FORMAT_ULTRALYTICS,
     ),
@@ -29,16 +31,17 @@ _FORMATS = {
 _WHY_NOT = {
     job_pb2.EXPORT_FORMAT_ADAPTER: "Training changed all of the model's weights: there is no adapter.",
     job_pb2.EXPORT_FORMAT_KOHYA: "Training changed all of the model's weights: there is no LoRA.",
-    job_pb2.EXPORT_FORMAT_OPENVINO: (
-        "OpenVINO's converter is not among Tuneyard's packages; it reads ONNX, which is offered."
-    ),
     job_pb2.EXPORT_FORMAT_ULTRALYTICS: "An image classifier of torchvision is no model of Ultralytics.",
 }
 _LAYOUTS = {
     "image_classifier": dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER,
     "object_detector": dataset_pb2.DATASET_FORMAT_YOLO,
 }
-_ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+_PACKAGES = {
+    job_pb2.EXPORT_FORMAT_ONNX: ("onnx", "onnxruntime", "onnxscript"),
+    # It is written by way of ONNX.
+    job_pb2.EXPORT_FORMAT_OPENVINO: ("onnx", "onnxscript", "openvino"),
+}
 _SPLITS = ("test", "val", "train")
 _NAMED = 5
 
@@ -77,13 +80,13 @@ def _export(request: Request, task: str) -> Response:
             errors_pb2.ERROR_REASON_NOT_SUPPORTED,
             _violation("format", f"{why} Offered: {offered}."),
         )
-    missing = [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]
-    if format == job_pb2.EXPORT_FORMAT_ONNX and missing:
+    missing = [name for name in _PACKAGES.get(format, ()) if importlib.util.find_spec(name) is None]
+    if missing:
         return _refused(
             errors_pb2.ERROR_REASON_NOT_SUPPORTED,
             _violation(
                 "format",
-                f"ONNX needs the packages {', '.join(missing)} on the trainer: install tuneyard[export].",
+                f"{format_word(format)} needs {', '.join(missing)} on the trainer: install tuneyard[export].",
             ),
         )
     return _resolved(job_pb2.JobSpec(export=request.spec.export), request)

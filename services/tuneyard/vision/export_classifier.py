@@ -7,6 +7,7 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from tuneyard.vision.export_check import CheckInputs, cannot_convert, check, noi
 from tuneyard.vision.export_config import ExportConfig
 from tuneyard.vision.export_files import Converted, save
 from tuneyard.vision.export_onnx import OPSET, OnnxModel, write_onnx
+from tuneyard.vision.export_openvino import OpenVinoModel, write_openvino
 from tuneyard.vision.pixels import Pixels, decode
 from tuneyard.vision.stored_classifier import CONFIG, WEIGHTS, StoredClassifier, load_stored
 
@@ -58,6 +60,8 @@ def convert(config: ExportConfig, stored: StoredClassifier, inputs: CheckInputs,
             return _to_safetensors(run.work_dir, stored, inputs)
         case "onnx":
             return _to_onnx(run.work_dir, stored, inputs, threads=run.cpu_threads)
+        case "openvino":
+            return _to_openvino(run.work_dir, stored, inputs, threads=run.cpu_threads)
         case "torchscript":
             return _to_torchscript(run.work_dir, stored, inputs)
         case other:
@@ -99,12 +103,19 @@ def _to_onnx(folder: Path, stored: StoredClassifier, inputs: CheckInputs, *, thr
     except Exception as error:  # exporters raise nearly anything on a network that they cannot follow
         raise cannot_convert("ONNX", stored.architecture, error) from error
     checked = check(stored.model, model, inputs, format="ONNX")
-    facts = {
-        "opset": OPSET,
-        "input": {"name": "images", "shape": ["batch", 3, stored.image_size, stored.image_size]},
-        "output": {"name": "logits", "shape": ["batch", len(stored.classes)]},
-    }
-    return Converted(tuple(files), checked, facts)
+    return Converted(tuple(files), checked, {"opset": OPSET, **_shapes(stored)})
+
+
+def _to_openvino(folder: Path, stored: StoredClassifier, inputs: CheckInputs, *, threads: int) -> Converted:
+    settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    try:
+        onnx_file, *_ = write_onnx(folder, stored.model, inputs.images, outputs=["logits"], facts={})
+        files = write_openvino(onnx_file, facts=settings)
+        model = OpenVinoModel(files[0], threads=threads)
+    except Exception as error:  # as above
+        raise cannot_convert("OpenVINO", stored.architecture, error) from error
+    checked = check(stored.model, model, inputs, format="OpenVINO")
+    return Converted(tuple(files), checked, _shapes(stored))
 
 
 def _to_torchscript(folder: Path, stored: StoredClassifier, inputs: CheckInputs) -> Converted:
@@ -119,3 +130,10 @@ def _to_torchscript(folder: Path, stored: StoredClassifier, inputs: CheckInputs)
         raise cannot_convert("TorchScript", stored.architecture, error) from error
     checked = check(stored.model, again, inputs, format="TorchScript")
     return Converted((path,), checked, {})
+
+
+def _shapes(stored: StoredClassifier) -> dict[str, Any]:
+    return {
+        "input": {"name": "images", "shape": ["batch", 3, stored.image_size, stored.image_size]},
+        "output": {"name": "logits", "shape": ["batch", len(stored.classes)]},
+    }

@@ -6,7 +6,7 @@ from typing import Literal, cast
 from tuneyard.v1 import trainer_service_pb2
 from tuneyard.vision.derived import format_word
 
-FormatName = Literal["safetensors", "onnx", "torchscript", "ultralytics"]
+FormatName = Literal["safetensors", "onnx", "openvino", "torchscript", "ultralytics"]
 
 _LARGEST_DATASET_BYTES = 4 << 30
 

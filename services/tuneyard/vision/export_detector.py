@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor, nn
 
@@ -36,6 +37,7 @@ from tuneyard.vision.export_check import CheckInputs, Forward, cannot_convert, c
 from tuneyard.vision.export_config import ExportConfig
 from tuneyard.vision.export_files import Converted, save
 from tuneyard.vision.export_onnx import OPSET, OnnxModel, write_onnx
+from tuneyard.vision.export_openvino import OpenVinoModel, write_openvino
 
 _CHECKED_IMAGES = 4
 _OUTPUT = "output0"
@@ -81,6 +83,8 @@ def convert(config: ExportConfig, stored: LoadedDetector, inputs: CheckInputs, r
             return Converted((run.work_dir / WEIGHTS_FILE,), checked, {})
         case "onnx":
             return _to_onnx(run.work_dir, stored, inputs, threads=run.cpu_threads)
+        case "openvino":
+            return _to_openvino(run.work_dir, stored, inputs, threads=run.cpu_threads)
         case "torchscript":
             return _to_torchscript(run.work_dir, stored, inputs)
         case "ultralytics":
@@ -170,6 +174,23 @@ def _to_onnx(folder: Path, stored: LoadedDetector, inputs: CheckInputs, *, threa
         raise cannot_convert("ONNX", stored.architecture, error) from error
     checked = check(_outputs(stored), _normalised(model, stored), inputs, format="ONNX")
     return Converted(tuple(files), checked, {"opset": OPSET, **_shapes(stored)})
+
+
+def _to_openvino(folder: Path, stored: LoadedDetector, inputs: CheckInputs, *, threads: int) -> Converted:
+    facts = _facts(stored)
+    settings = {"tuneyard": (folder / CONFIG_FILE).read_text(encoding="utf-8")}
+    try:
+        network = ExportedDetector(stored, format="onnx")
+        onnx_file, *_ = write_onnx(folder, network, inputs.images, outputs=[_OUTPUT], facts={})
+        files = write_openvino(onnx_file, facts=settings)
+        model = OpenVinoModel(files[0], threads=threads)
+    except Exception as error:  # as above
+        raise cannot_convert("OpenVINO", stored.architecture, error) from error
+    checked = check(_outputs(stored), _normalised(model, stored), inputs, format="OpenVINO")
+    # In a folder whose name ends in _openvino_model, ultralytics opens the three files.
+    beside = folder / "metadata.yaml"
+    beside.write_text(yaml.safe_dump({name: yaml.safe_load(text) for name, text in facts.items()}))
+    return Converted((*files, beside), checked, _shapes(stored))
 
 
 def _to_torchscript(folder: Path, stored: LoadedDetector, inputs: CheckInputs) -> Converted:
