@@ -1,7 +1,8 @@
 """How well memory and time are predicted on the processor: real trainings of a few steps beside the formula.
 
-`python -m tests.benchmarks.estimate [WORD …]` prints a table of the configurations whose names hold a word;
-the bounds are 25 % for memory, and for time a factor of 2, on a machine like the reference.
+`python -m tests.benchmarks.estimate [WORD …]` prints a table of the configurations whose names hold a word,
+or of those that are "fitted" or "held-out". The bounds are 25 % for memory, and for time a factor of 2, on a
+machine like the reference.
 """
 
 import json
@@ -52,7 +53,7 @@ class Configuration:
         return spec
 
 
-CONFIGURATIONS = (
+FITTED = (
     Configuration("resnet18", 224, 16),
     Configuration("resnet18", 224, 16, "bf16"),
     Configuration("resnet50", 224, 8),
@@ -74,6 +75,24 @@ CONFIGURATIONS = (
     Configuration("yolo11n", 320, 16),
     Configuration("yolov8m", 320, 4),
 )
+"""The formula's factors were fitted to these."""
+
+HELD_OUT = (
+    Configuration("regnet_y_800mf", 224, 16),
+    Configuration("swin_t", 224, 4),
+    Configuration("resnext50_32x4d", 192, 8, "bf16"),
+    Configuration("mobilenet_v2", 160, 32),
+    Configuration("vgg11_bn", 128, 8),
+    Configuration("efficientnet_v2_s", 160, 8, "fp32", {"ema_decay": 0.99}),
+    Configuration("yolov9t", 320, 8),
+    Configuration("yolov10n", 416, 4),
+    Configuration("yolo12n", 320, 8),
+    Configuration("yolo26n", 320, 8, "bf16"),
+    Configuration("yolo11s", 256, 8, "fp32", {"freeze_layers": 10}, "sgd"),
+)
+"""Other architectures, sizes and settings: nothing was fitted to these."""
+
+CONFIGURATIONS = FITTED + HELD_OUT
 
 
 @dataclass(frozen=True)
@@ -115,8 +134,10 @@ def table(results: Sequence[Compared]) -> Table:
 
 def main() -> int:
     words, results = sys.argv[1:], []
+    kinds = {"fitted": FITTED, "held-out": HELD_OUT}
+    wanted = [each for kind in words if kind in kinds for each in kinds[kind]]
     for configuration in CONFIGURATIONS:
-        if not words or any(word in configuration.name for word in words):
+        if not words or configuration in wanted or any(word in configuration.name for word in words):
             results.append(compare(configuration))
             sys.stderr.write(json.dumps(asdict(results[-1])) + "\n")
     Console(width=130).print(table(results))
