@@ -59,10 +59,13 @@ def test_a_record_of_an_unknown_kind_is_passed_over(batch: Batch) -> None:
     assert batch.edit.new_events == []
 
 
-def test_the_best_of_a_loss_is_its_least_and_of_others_their_greatest(batch: Batch) -> None:
+def test_the_best_of_losses_and_perplexities_is_their_least_and_of_others_their_greatest(
+    batch: Batch,
+) -> None:
     for step, value in enumerate((0.5, 0.2, 0.4), start=1):
-        _metrics(batch, step, eval_loss=value, eval_accuracy=value)
+        _metrics(batch, step, eval_loss=value, eval_perplexity=value, eval_accuracy=value)
     metrics = batch.edit.job.metrics
+    assert metrics["eval/perplexity"] == metrics["eval/loss"]
     assert metrics["eval/loss"] == job_pb2.MetricSummary(latest=0.4, best=0.2, best_step=2)
     assert metrics["eval/accuracy"] == job_pb2.MetricSummary(latest=0.4, best=0.5, best_step=1)
 

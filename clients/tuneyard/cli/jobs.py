@@ -212,6 +212,11 @@ def _best(job: Job) -> str:
     return ""
 
 
+def _measured_best(job: Job) -> dict[str, float]:
+    """The best of what was measured on held-out data: a greatest learning rate is no achievement."""
+    return {name: each.best for name, each in job.metrics.items() if not name.startswith("train/")}
+
+
 def _facts(job: Job) -> list[tuple[str, str]]:
     progress = job.progress
     return [
@@ -232,7 +237,7 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         ("memory predicted", memory_words(job.estimate.memory)),
         ("highest so far", memory_words(job.peak_memory)),
         ("metrics", metrics_line({name: each.latest for name, each in job.metrics.items()})),
-        ("best", metrics_line({name: each.best for name, each in job.metrics.items()})),
+        ("best", metrics_line(_measured_best(job))),
         ("labels", plain(", ".join(f"{name}={value}" for name, value in job.labels.items()))),
         ("rerun of", plain(job.rerun_of)),
     ]

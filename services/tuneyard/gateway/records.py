@@ -27,6 +27,7 @@ _STATE_RECORDS: Final = {
 _END_RECORDS: Final = {"paused", "cancelled", "failed", "result"}
 # Records that become an event and nothing else.
 _EVENT_ONLY: Final = {"sample", "log"}
+_LEAST_IS_BEST: Final = ("loss", "perplexity")
 
 
 @dataclass
@@ -127,7 +128,7 @@ def _summarize(batch: Batch, name: str, value: float, step: int) -> None:
     summary.latest = value
     if math.isnan(value) and known:
         return
-    better = value < summary.best if "loss" in name else value > summary.best
+    better = value < summary.best if name.endswith(_LEAST_IS_BEST) else value > summary.best
     if not known or better or math.isnan(summary.best):
         summary.best = value
         summary.best_step = step

@@ -206,7 +206,7 @@ export class JobStore {
       curve.push(step, Number(value), Number(event.metrics?.epoch ?? 0), time);
       curves.set(name, curve);
       const best = Number(latest[name]?.best ?? value);
-      const better = name.includes("loss") ? Math.min(best, Number(value)) : Math.max(best, Number(value));
+      const better = /(loss|perplexity)$/.test(name) ? Math.min(best, Number(value)) : Math.max(best, Number(value));
       latest[name] = { ...latest[name], latest: Number(value), best: better };
     }
     this.view = { ...this.view, curves };

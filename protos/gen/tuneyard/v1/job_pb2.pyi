@@ -521,7 +521,7 @@ class MetricSummary(_message.Message):
     latest: _builtins.float
     """The newest value."""
     best: _builtins.float
-    """The best value so far: the least of losses, the greatest of others."""
+    """The best value so far: the least of losses and perplexities, the greatest of others."""
     best_step: _builtins.int
     """The step at which the best value was measured."""
     def __init__(
