@@ -51,28 +51,42 @@ def endless(gateway: FakeGateway) -> Iterator[FakeJob]:
     yield job
 
 
-@pytest.mark.parametrize("json_output", [True, False])
-def test_an_interrupt_leaves_the_job_and_says_how_to_come_back(
-    gateway: FakeGateway, endless: FakeJob, json_output: bool
-) -> None:
-    command = [sys.executable, "-m", "tuneyard.cli", "watch", "1", "--server", gateway.address]
+def interrupted(gateway: FakeGateway, *options: str, lines: int) -> tuple[list[str], str]:
+    """Interrupts `tuneyard watch 1` after its first lines; returns these and what it says then."""
     process = subprocess.Popen(
-        [*command, *(["--json"] if json_output else [])],
+        [sys.executable, "-m", "tuneyard.cli", "watch", "1", "--server", gateway.address, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
-    first, *_ = [process.stdout.readline() for _ in range(5 if json_output else 3)]
-    assert json.loads(first)["sequence"] == "1" if json_output else "QUEUED" in first
+    shown = [process.stdout.readline() for _ in range(lines)]
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130, err
-    assert "jobs/1 goes on" in err
-    assert f"tuneyard watch 1{' --after 5' if json_output else ''} --server {gateway.address}" in err
     assert "Traceback" not in err
     assert gateway.calls["CancelJob"] == 0
+    return shown, err
+
+
+@pytest.mark.parametrize("json_output", [True, False])
+def test_an_interrupt_leaves_the_job_and_says_how_to_come_back(
+    gateway: FakeGateway, endless: FakeJob, json_output: bool
+) -> None:
+    options = ["--json"] if json_output else []
+    (first, *_), err = interrupted(gateway, *options, lines=5 if json_output else 3)
+    assert json.loads(first)["sequence"] == "1" if json_output else "QUEUED" in first
+    assert "jobs/1 goes on" in err
+    assert f"tuneyard watch 1{' --after 5' if json_output else ''} --server {gateway.address}" in err
+
+
+def test_an_interrupt_at_a_paused_job_says_how_to_resume_it(gateway: FakeGateway, endless: FakeJob) -> None:
+    paused = _change(to=job_pb2.JOB_STATE_PAUSED, reason="paused at step 4")
+    endless.events[4] = event_pb2.JobEvent(sequence=5, attempt=1, state_change=paused)
+    _, err = interrupted(gateway, lines=4)
+    assert "jobs/1 is paused" in err
+    assert f"tuneyard jobs resume 1 --server {gateway.address}" in err
 
 
 def test_metrics_of_single_classes_fill_no_lines() -> None:
@@ -184,6 +198,20 @@ def test_the_live_view_draws_bar_time_left_and_metrics() -> None:
     assert "812 images/s" in drawn
     assert "12" in drawn
     assert "train/loss 0.5000" in drawn
+
+
+def test_the_live_view_of_a_paused_job_promises_nothing() -> None:
+    console = Console(width=160, force_terminal=True, color_system=None)
+    view = LiveView(console)
+    progress = {"step": 25, "total_steps": 100, "rate": 812.0, "unit": "images", "remaining": {"seconds": 12}}
+    with console.capture() as captured:
+        view.show([_event(stage={"name": "train"}), _event(progress=progress)])
+        view.show([_event(state_change=_change(to=job_pb2.JOB_STATE_PAUSED))])
+        view.waiting(job_pb2.Job(state=job_pb2.JOB_STATE_PAUSED))
+        console.print(view._render())
+    drawn = captured.get()
+    assert "paused until it is resumed" in drawn and "step 25/100" in drawn
+    assert "left" not in drawn and "images/s" not in drawn
 
 
 def test_what_a_job_waited_for_is_over_when_it_starts() -> None:

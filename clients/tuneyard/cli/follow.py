@@ -1,16 +1,18 @@
 """Follows a job to its end: events as JSON for programs, a view for people."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from typing import TypeAlias
 
 from tuneyard.cli.command import Failure
 from tuneyard.cli.describe import ending
 from tuneyard.cli.session import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Session
 from tuneyard.cli.views import LineView, LiveView, OutageNotes, QueueView, View
 from tuneyard.client import DEFAULT_SERVER, TuneyardError
-from tuneyard.v1 import job_pb2
+from tuneyard.v1 import event_pb2, job_pb2
 
+State: TypeAlias = "job_pb2.JobState.ValueType"
 _LOOK_AT_QUEUE_SECONDS = 2.0
 
 
@@ -20,7 +22,7 @@ def follow(session: Session, name: str, *, after: int = 0, end_with_job: bool = 
     After an interrupt the job goes on, and the caller is told how to come back.
     """
     job = session.client.job(name)
-    job.refresh()  # an unknown job is an error before anything is drawn
+    state = job.refresh().state  # an unknown job is an error before anything is drawn
     reached = after
     try:
         if session.json:
@@ -29,7 +31,7 @@ def follow(session: Session, name: str, *, after: int = 0, end_with_job: bool = 
                 closing(job.watch(after=after)) as events,
             ):
                 for event in events:
-                    reached = event.sequence
+                    reached, state = event.sequence, _state_after([event], state)
                     session.document(event)
         else:
             view: View = LiveView(session.out) if session.is_terminal else LineView(session.out)
@@ -39,12 +41,10 @@ def follow(session: Session, name: str, *, after: int = 0, end_with_job: bool = 
                 closing(job.watch_batches(after=after)) as batches,
             ):
                 for batch in batches:
-                    reached = batch[-1].sequence
+                    reached, state = batch[-1].sequence, _state_after(batch, state)
                     view.show(batch)
     except KeyboardInterrupt:
-        session.err.print(
-            f"{job.name} goes on. Come back with:\n  → {_watch_command(session, name, reached)}"
-        )
+        session.err.print(_left(session, name, state, reached))
         return EXIT_INTERRUPTED
     ended = job.refresh()
     if session.json and end_with_job:
@@ -63,10 +63,21 @@ def follow_to_success(session: Session, name: str) -> None:
         raise Failure(f"{name} did not succeed", code=code)
 
 
-def _watch_command(session: Session, name: str, reached: int) -> str:
+def _state_after(events: Iterable[event_pb2.JobEvent], state: State) -> State:
+    changes = [event.state_change.to for event in events if event.HasField("state_change")]
+    return changes[-1] if changes else state
+
+
+def _left(session: Session, name: str, state: State, reached: int) -> str:
+    """What becomes of a job that is followed no longer, and how to come back to it."""
+    identifier = name.removeprefix("jobs/")
     server = "" if session.server == DEFAULT_SERVER else f" --server {session.server}"
     after = f" --after {reached}" if session.json and reached else ""
-    return f"tuneyard watch {name.removeprefix('jobs/')}{after}{server}"
+    watch = f"\n  → tuneyard watch {identifier}{after}{server}"
+    if state == job_pb2.JOB_STATE_PAUSED:
+        resume = f"\n  → tuneyard jobs resume {identifier}{server}"
+        return f"jobs/{identifier} is paused. Let it go on, and come back, with:{resume}{watch}"
+    return f"jobs/{identifier} goes on. Come back with:{watch}"
 
 
 @contextmanager

@@ -77,6 +77,10 @@ class Standing:
             case "state_change":
                 self.state = event.state_change.to
                 self.waiting_for = ""
+                if self.state == job_pb2.JOB_STATE_PAUSED:
+                    self.stage = ""
+                    self.progress.ClearField("remaining")
+                    self.progress.ClearField("rate")
             case "stage":
                 self.stage = "" if event.stage.done else event.stage.name
             case "progress":
@@ -90,6 +94,8 @@ class Standing:
         if job.state == job_pb2.JOB_STATE_QUEUED:
             place = f"place {job.queue_position} in the queue" if job.queue_position else "queued"
             self.waiting_for = f"{place}: {job.waiting_for}" if job.waiting_for else place
+        if job.state == job_pb2.JOB_STATE_PAUSED:
+            self.waiting_for = "paused until it is resumed"
         return self.waiting_for
 
 
