@@ -55,12 +55,16 @@ def test_findings_in_json_name_the_files(
 def test_findings_in_texts_name_single_lines(
     gateway: FakeGateway, sent: Callable[[], CreateDatasetVersionRequest], run: Run, tmp_path: Path
 ) -> None:
-    texts = dataset_pb2.Dataset(name="datasets/pets", format=dataset_pb2.DATASET_FORMAT_JSONL)
+    texts = dataset_pb2.Dataset(
+        name="datasets/pets", parent="datasets/all", format=dataset_pb2.DATASET_FORMAT_JSONL
+    )
+    texts.state, texts.report.excluded[:] = dataset_pb2.DATASET_STATE_READY, ["train.jsonl:1"]
     gateway.answer("GetDataset", GetDatasetResponse(dataset=texts))
     findings = [{"path": "train.jsonl", "line": 17}, {"path": "train.jsonl", "line": 40}, {"path": "b.jsonl"}]
     (tmp_path / "found.json").write_text(json.dumps(findings))
-    run("datasets", "without", "pets", "--findings", tmp_path / "found.json", "--no-wait")
+    ran = run("datasets", "without", "pets", "--findings", tmp_path / "found.json")
     assert list(sent().exclude_paths) == ["train.jsonl:17", "train.jsonl:40", "b.jsonl"]
+    assert "datasets/all without 1 line\n" in ran.out
 
 
 def test_a_dataset_as_json_is_read_from_standard_input(

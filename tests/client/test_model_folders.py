@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tuneyard.client.model_folders import family_of, is_needed_of_pipeline
+from tuneyard.client.model_folders import NoModel, family_of, is_needed_of_pipeline
 from tuneyard.v1 import training_pb2
 
 
@@ -32,6 +32,12 @@ def test_a_checkpoint_is_known_by_the_names_in_its_header(tmp_path: Path, name: 
     path = checkpoint(tmp_path / "folder" / "model.safetensors", name)
     assert family_of(path) == family
     assert family_of(path.parent) == family
+
+
+def test_a_folder_without_a_model_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(NoModel, match="no model in this folder"):
+        family_of(tmp_path)
 
 
 def test_a_damaged_checkpoint_is_left_to_the_trainer(tmp_path: Path) -> None:

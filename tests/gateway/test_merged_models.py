@@ -60,8 +60,8 @@ def place(ledger: LedgerDriver, tmp_path: Path) -> Place:
     return Place(ledger, tmp_path)
 
 
-async def reason(place: Place, path: str) -> str:
-    with pytest.raises(TuneyardError) as refused:
+async def reason(place: Place, path: str, *, told: str = "") -> str:
+    with pytest.raises(TuneyardError, match=told) as refused:
         await place.accepted(path)
     return refused.value.reason
 
@@ -153,7 +153,7 @@ async def test_folders_elsewhere_and_those_that_are_there_are_refused(place: Pla
     (place.allowed / "there").mkdir()
     (place.allowed / "link").symlink_to(tmp_path)
     assert await reason(place, str(place.allowed / "there")) == "ALREADY_EXISTS"
-    assert await reason(place, str(tmp_path / "outside")) == "SOURCE_NOT_ALLOWED"
+    assert await reason(place, str(tmp_path / "outside"), told="no new folder") == "SOURCE_NOT_ALLOWED"
     assert await reason(place, str(place.allowed / "none" / "merged")) == "SOURCE_NOT_ALLOWED"
     assert await reason(place, str(place.allowed / "link" / "merged")) == "SOURCE_NOT_ALLOWED"
     assert await reason(place, str(place.allowed / ".." / "merged")) == "SOURCE_NOT_ALLOWED"

@@ -46,7 +46,7 @@ _HINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "DATASET_NOT_FOUND": ("see all: tuneyard datasets list --limit 0",),
     "MODEL_NOT_FOUND": ("see all: tuneyard models list",),
     "ARTIFACT_NOT_FOUND": ("see all: tuneyard artifacts list JOB",),
-    "ALREADY_EXISTS": ("take another --name, or delete what is there",),
+    "ALREADY_EXISTS": ("take another name, or delete what is there",),
     "DATASET_INVALID": ("see all findings: tuneyard datasets show DATASET",),
     "UNAUTHENTICATED": ("set TUNEYARD_TOKEN to the server's token",),
 }

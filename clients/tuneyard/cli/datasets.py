@@ -102,7 +102,9 @@ def without(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILE…]", help="Files to leave out, as findings name them.", show_default=False
+            metavar="[FILE…]",
+            help="Files, or lines of texts, to leave out, as findings name them: cats/1.png, train.jsonl:17.",
+            show_default=False,
         ),
     ] = None,
     *,
@@ -110,7 +112,7 @@ def without(
         list[str] | None,
         typer.Option(
             metavar="CODE",
-            help="Leave out every file with such a finding, e.g. DUPLICATE_IMAGE. May be repeated.",
+            help="Leave out every file or line with such a finding, e.g. DUPLICATE_IMAGE. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -118,8 +120,8 @@ def without(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Leave out the files that the findings in this JSON name: what `datasets check --json` or "
-            "`datasets show --json` printed, or a part of it. - reads standard input.",
+            help="Leave out the files or lines that the findings in this JSON name: what `datasets check "
+            "--json` or `datasets show --json` printed, or a part of it. - reads standard input.",
             show_default=False,
         ),
     ] = None,
@@ -138,7 +140,7 @@ def without(
         by_line = any(line for _, line in found) and _is_of_lines(session, dataset)
         paths += [f"{path}:{line}" if by_line and line else path for path, line in found]
     if not paths and not code:
-        raise UsageFailure("name files, --code or --findings: there is nothing to leave out")
+        raise UsageFailure("name files or lines, --code or --findings: there is nothing to leave out")
     version = session.client.datasets.without(dataset, paths=paths, codes=code or (), new_name=name)
     return _checked(session, version, wait=wait)
 
@@ -245,12 +247,18 @@ def _state(dataset: dataset_pb2.Dataset) -> str:
     return f"[{style}]{word}[/]"
 
 
+def _excluded(dataset: dataset_pb2.Dataset) -> str:
+    """What a version leaves out: "3 files", or "1 line"."""
+    word = "line" if dataset.format == dataset_pb2.DATASET_FORMAT_JSONL else "file"
+    count = len(dataset.report.excluded)
+    return f"{count or 'some'} {word}" + "s" * (count != 1)
+
+
 def _print(session: Session, dataset: dataset_pb2.Dataset) -> None:
     report = dataset.report
     session.out.print(f"{plain(dataset.name)} {_state(dataset)} {size(dataset.size_bytes)}")
     if dataset.parent:
-        files = f"{len(report.excluded)} files" if report.excluded else "some files"
-        session.out.print(f"{plain(dataset.parent)} without {files}")
+        session.out.print(f"{plain(dataset.parent)} without {_excluded(dataset)}")
     shown = [
         Shown(
             enum_word(dataset_pb2.Severity.Name(each.severity), "SEVERITY"),

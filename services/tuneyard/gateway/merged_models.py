@@ -163,7 +163,14 @@ class MergedModels:
     def _free_folder(self, path: str) -> Path:
         """The real path of a folder that is to be made; its parent is there and allowed."""
         given = Path(os.path.normpath(path))
-        target = self._sources.local_path(str(given.parent)) / given.name
+        try:
+            target = self._sources.local_path(str(given.parent)) / given.name
+        except TuneyardError as error:
+            raise TuneyardError(
+                error.reason,
+                f"{path} is no new folder in one that is there and allowed (TUNEYARD_IMPORT_ROOTS): name "
+                'such a one, or a name in the store ("models/{model}")',
+            ) from error
         if target.exists() or target.is_symlink():
             raise TuneyardError(
                 "ALREADY_EXISTS", f"{path} exists already: name a folder that does not", resource=path
