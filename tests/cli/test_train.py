@@ -156,6 +156,21 @@ def test_a_dataset_that_is_a_path_is_uploaded_first(
     assert gateway.requests["Train"][0].spec.dataset == uploaded.name
 
 
+def test_a_validation_dataset_is_named_or_uploaded_as_the_dataset_is(
+    gateway: FakeGateway, run: Run, job: FakeJob, tmp_path: Path
+) -> None:
+    datasets = FakeDatasets()
+    datasets.serve(gateway)
+    (tmp_path / "val.jsonl").write_text("{}")
+    task = ("train", "llm", "--dataset", "faq", "--base-model", "x", "--detach", "--validation-dataset")
+    run(*task, "held-out")
+    run(*task, tmp_path / "val.jsonl")
+    (uploaded,) = datasets.datasets
+    splits = [request.spec.data_split.validation_dataset for request in gateway.requests["Train"]]
+    assert splits == ["datasets/held-out", uploaded]
+    assert "--validation-dataset" in run(*task, tmp_path / "none.jsonl").err
+
+
 def test_a_dataset_of_the_server_goes_before_a_folder_of_the_same_name(
     gateway: FakeGateway, run: Run, job: FakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,11 +107,10 @@ def _estimate(
     settings: Settings = [],  # noqa: B006 - typer copies it
     **values: Any,
 ) -> int:
-    spec = _spec(session, task, dataset=dataset, base_model=base_model, settings=settings, values=values)
-    if spec.dataset not in (dataset, f"datasets/{dataset}"):
-        # It was just uploaded, and nothing can be predicted before it is checked.
-        with session.err.status(f"{spec.dataset} is being checked …"):
-            session.client.datasets.wait_ready(spec.dataset)
+    # Nothing can be predicted from a dataset that was just uploaded before it is checked.
+    spec = _spec(
+        session, task, dataset=dataset, base_model=base_model, settings=settings, values=values, checked=True
+    )
     estimate = session.client.estimate(spec)
     if session.json:
         session.document(estimate)
@@ -147,6 +146,7 @@ def _spec(
     base_model: str,
     settings: Sequence[str],
     values: dict[str, Any],
+    checked: bool = False,
 ) -> TrainingSpec:
     # Before the upload, which may take long: what is wrong with the options shows at once.
     spec = build_spec(
@@ -154,11 +154,18 @@ def _spec(
     )
     if not spec.HasField(TASK_FIELDS[task]):  # type: ignore[arg-type]
         raise UsageFailure(f"--set gives the spec another task than {task}")
-    spec.dataset = _dataset_name(session, dataset, TASK_FORMATS[task])
+    spec.dataset = _dataset_name(session, dataset, TASK_FORMATS[task], checked=checked)
+    if held_out := spec.data_split.validation_dataset:
+        spec.data_split.validation_dataset = _dataset_name(
+            session, held_out, TASK_FORMATS[task], option="--validation-dataset", checked=True
+        )
     return spec
 
 
-def _dataset_name(session: Session, dataset: str, format: str) -> str:
+def _dataset_name(
+    session: Session, dataset: str, format: str, *, option: str = "--dataset", checked: bool
+) -> str:
+    """The server's name of a dataset; a file here is uploaded first and, if `checked`, waited for."""
     if dataset.startswith("datasets/") and dataset.count("/") == 1:
         return dataset
     path = Path(dataset)
@@ -167,9 +174,12 @@ def _dataset_name(session: Session, dataset: str, format: str) -> str:
         with shown_transfers(session) as progress:
             uploaded = session.client.datasets.upload(path, format=format, progress=progress)
         session.people.print(f"dataset {uploaded.name}")
+        if checked:
+            with session.err.status(f"{uploaded.name} is being checked …"):
+                session.client.datasets.wait_ready(uploaded.name)
         return uploaded.name
     if is_path:
-        raise UsageFailure(f"--dataset {dataset!r}: there is no such file or folder")
+        raise UsageFailure(f"{option} {dataset!r}: there is no such file or folder")
     return f"datasets/{dataset}"
 
 
