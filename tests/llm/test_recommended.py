@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from tuneyard.llm.model_facts import ModelFacts
-from tuneyard.llm.recommended import module_names, resolve
+from tuneyard.llm.recommended import resolve
 from tuneyard.v1 import training_pb2
 
 LLAMA_7B = ModelFacts.from_config(
@@ -91,7 +91,23 @@ def test_target_modules_may_be_a_list_or_stand_between_commas() -> None:
     given = spec()
     given.language_model.lora.target_modules.extend(["q_proj, k_proj,", "v_proj"])
     assert list(resolve(given).language_model.lora.target_modules) == ["q_proj", "k_proj", "v_proj"]
-    assert module_names([" , "]) == []
+
+
+def test_unset_target_modules_are_named_after_the_layers_that_the_model_has() -> None:
+    assert list(resolve(spec(), LLAMA_7B).language_model.lora.target_modules) == ["q_proj", "v_proj"]
+    gpt2 = ModelFacts.from_config(
+        {
+            "model_type": "gpt2",
+            "architectures": ["GPT2LMHeadModel"],
+            "n_embd": 64,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_positions": 128,
+            "vocab_size": 512,
+        }
+    )
+    assert gpt2
+    assert list(resolve(spec(), gpt2).language_model.lora.target_modules) == ["c_attn"]
 
 
 @pytest.mark.parametrize(("batch", "accumulation"), [(2, 8), (16, 1), (32, 1), (5, 3)])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from tuneyard.llm.model_facts import ModelFacts
+from tuneyard.llm.targets import default_targets, requested_targets
 from tuneyard.v1 import training_pb2
 
 DEFAULT_MAX_LENGTH = 1024
@@ -61,7 +62,7 @@ def preset_for(facts: ModelFacts | None) -> Preset:
 
 def resolve(spec: training_pb2.TrainingSpec, facts: ModelFacts | None = None) -> training_pb2.TrainingSpec:
     """A copy with every unset field filled in, but for those of which "unset" means "each epoch", "all", or
-    what the architecture or the device says: target modules and the compute dtype.
+    what the device says: the compute dtype. Target modules are filled in where the names of layers are known.
 
     Idempotent, and a resolved spec resolves to itself without facts. Of two fields that exclude each other, a
     default is only given where neither is set.
@@ -88,7 +89,7 @@ def resolve(spec: training_pb2.TrainingSpec, facts: ModelFacts | None = None) ->
     )
     task.train_on = task.train_on or training_pb2.TRAIN_ON_ASSISTANT
     if task.method != training_pb2.FINE_TUNING_METHOD_FULL:
-        _fill_lora(task.lora, preset)
+        _fill_lora(task.lora, preset, facts)
     if task.method == training_pb2.FINE_TUNING_METHOD_QLORA:
         _fill_quantization(task.quantization)
     return resolved
@@ -97,11 +98,6 @@ def resolve(spec: training_pb2.TrainingSpec, facts: ModelFacts | None = None) ->
 def recommended_spec(base_model: str, facts: ModelFacts) -> training_pb2.TrainingSpec:
     """The spec of a LoRA as it is where the caller names nothing but the base model."""
     return resolve(training_pb2.TrainingSpec(base_model=base_model), facts)
-
-
-def module_names(names: list[str]) -> list[str]:
-    """Names of modules, each by itself: users write lists, and strings with commas."""
-    return [name.strip() for entry in names for name in entry.split(",") if name.strip()]
 
 
 def _fill_hyperparameters(resolved: training_pb2.TrainingSpec, preset: Preset) -> None:
@@ -137,11 +133,12 @@ def _fill_batch(hyper: training_pb2.Hyperparameters, preset: Preset) -> None:
         hyper.gradient_accumulation_steps = preset.gradient_accumulation_steps
 
 
-def _fill_lora(lora: training_pb2.LoraConfig, preset: Preset) -> None:
+def _fill_lora(lora: training_pb2.LoraConfig, preset: Preset, facts: ModelFacts | None) -> None:
     lora.SetInParent()
     _fill(lora, lora_r=preset.lora_r, lora_dropout=0.05)
     _fill(lora, lora_alpha=2 * lora.lora_r)
-    names = module_names(list(lora.target_modules))
+    leaves = {linear.name for linear in facts.linears} if facts else set()
+    names = requested_targets(lora.target_modules) or default_targets(leaves)
     del lora.target_modules[:]
     lora.target_modules.extend(names)
 
