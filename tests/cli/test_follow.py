@@ -119,6 +119,10 @@ def _change(**values: Any) -> event_pb2.StateChangeEvent:
             _event(sample={"text": {"prompt": "hi", "tuned": "ho", "base": "hm"}}),
             "hi\n  tuned    ho\n  base     hm",
         ),
+        (
+            _event(sample={"title": "What is trained on", "text": {"prompt": "⟦hi⟧"}}),
+            "What is trained on:\n⟦hi⟧",
+        ),
         (_event(log={"level": event_pb2.LOG_LEVEL_ERROR, "message": "[x]"}), "[x]"),
         (_event(warning={"message": "slow"}), "warning: slow"),
         (_event(advice={"observation": "rising", "remedies": ["stop earlier"]}), "→ stop earlier"),

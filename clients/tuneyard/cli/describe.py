@@ -77,6 +77,8 @@ def _text_sample(sample: event_pb2.SampleEvent) -> str:
     text = sample.text
     answers = {"tuned": text.tuned, "base": text.base, "expected": text.reference}
     told = {name: plain(answer) for name, answer in answers.items() if answer}
+    if not told:
+        return f"[dim]{plain(sample.title or 'sample')}:[/]\n{plain(text.prompt)}"
     lines = [f"sample: {plain(text.prompt)}"]
     lines += [f"  [dim]{name:<8}[/] {answer}" for name, answer in told.items()]
     return "\n".join(lines)

@@ -179,10 +179,12 @@ def _show_samples(
         "Chat template": "the tokenizer's own" if template.name == "tokenizer" else template.name,
         "An answer ends with": template.end_token,
         "Trained on": "the assistant's turns" if config.train_on == "assistant" else "every token",
-        "Longest sample": f"{config.max_length} tokens",
+        "Maximum length": f"{config.max_length} tokens",
         "Training samples": f"{len(train):,} of {train.tokens:,} tokens, {train.trained_tokens:,} trained on",
     }
-    path = write_sample_page(run.work_dir / "training-sample.html", shown, tokenizer, facts)
+    path = write_sample_page(
+        run.work_dir / "training-sample.html", shown, tokenizer, facts, lengths=train.report
+    )
     run.save_artifact(
         path,
         name=path.name,

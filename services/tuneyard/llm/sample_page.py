@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tuneyard.datasets.jsonl_tokens import BUCKETS_TOKENS, TokenReport
 from tuneyard.llm.rows import Sample
-from tuneyard.trainer.report_html import Facts, Looks, MarkedText, write_page
+from tuneyard.trainer.report_html import Facts, Looks, MarkedText, Table, write_page
 
 _SHOWN_TOKENS = 1500
 _SHOWN_CHARACTERS = 2000
+_LONGEST_BAR = 40
 
 
 class Run(NamedTuple):
@@ -42,9 +44,14 @@ def runs(sample: Sample, tokenizer: Any) -> list[Run]:
 
 
 def write_sample_page(
-    path: Path, samples: Sequence[tuple[str, Sample]], tokenizer: Any, facts: Mapping[str, str]
+    path: Path,
+    samples: Sequence[tuple[str, Sample]],
+    tokenizer: Any,
+    facts: Mapping[str, str],
+    *,
+    lengths: TokenReport,
 ) -> Path:
-    """Writes the page: for each sample where it is from, and what is learned from it."""
+    """Writes the page: how long samples are, and of each shown one where it is from and what is learned."""
     legend = MarkedText(
         title="How to read this",
         runs=[
@@ -58,7 +65,12 @@ def write_sample_page(
     return write_page(
         path,
         title="What is trained on",
-        sections=[Facts(facts), legend, *(_section(title, sample, tokenizer) for title, sample in samples)],
+        sections=[
+            Facts(facts),
+            _lengths(lengths),
+            legend,
+            *(_section(title, sample, tokenizer) for title, sample in samples),
+        ],
     )
 
 
@@ -72,6 +84,25 @@ def marked_text(sample: Sample, tokenizer: Any) -> str:
             text = f"{text[:_SHOWN_CHARACTERS]}…"
             break
     return text + "⟧" * trained
+
+
+def _lengths(report: TokenReport) -> Table:
+    """The histogram of lengths before anything is cut, without empty buckets at its ends."""
+    bounds = [0, *BUCKETS_TOKENS]
+    names = [f"{low + 1:,} to {high:,}" for low, high in pairwise(bounds)] + [f"more than {bounds[-1]:,}"]
+    filled = np.flatnonzero(report.histogram)
+    kept = slice(filled[0], filled[-1] + 1) if len(filled) else slice(0)
+    most = max(report.histogram)
+    cut = f"; {report.truncated:,} are cut, {report.cut_tokens:,} tokens in all" if report.truncated else ""
+    return Table(
+        title="Lengths",
+        columns=("tokens", "samples", ""),
+        rows=[
+            (name, count, "█" * -(-_LONGEST_BAR * count // most))
+            for name, count in list(zip(names, report.histogram, strict=True))[kept]
+        ],
+        note=f"The longest training sample has {report.longest_tokens:,} tokens{cut}.",
+    )
 
 
 def _section(title: str, sample: Sample, tokenizer: Any) -> MarkedText:
