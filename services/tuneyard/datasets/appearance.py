@@ -66,7 +66,8 @@ def measure(image: Image.Image) -> Appearance:
     is_judged = min(image.size) >= _LEAST_JUDGED_SIDE
     sharpness, texture = _sharpness_and_texture(grey) if is_judged else (float("nan"), 0.0)
     tint = _tint(coloured)
-    is_photograph = texture >= RICH_TEXTURE or (texture >= _DRAWN_TEXTURE and np.abs(tint).max() > GREY_TINT)
+    colour = int(np.abs(tint.astype(np.int16)).max())
+    is_photograph = texture >= RICH_TEXTURE or (texture >= _DRAWN_TEXTURE and colour > GREY_TINT)
     return Appearance(
         hash=_hash(hashed),
         mirrored_hash=_hash(hashed.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) if is_photograph else None,

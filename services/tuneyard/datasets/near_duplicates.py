@@ -58,8 +58,8 @@ class Pair(NamedTuple):
 class Pictures:
     """The appearances of many pictures, numbered in the order in which they were added.
 
-    A dozen bytes of each stay in memory. Thumbnails and colours, which only candidates are judged by, go to a
-    file without a name, or stay too where none can be written.
+    Some two dozen bytes of each stay in memory. Thumbnails and colours, which only candidates are judged by,
+    go to a file without a name, or stay too where none can be written.
     """
 
     def __init__(self) -> None:
