@@ -1,4 +1,6 @@
+import hashlib
 import json
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -114,6 +116,26 @@ def test_out_of_memory_halves_the_micro_batch_and_repeats_the_step(shapes, confi
     assert [(r["step"], r["old_batch_size"], r["new_batch_size"]) for r in recovered] == [(2, 4, 2)]
     assert result.step == STEPS
     assert [step for step, _ in run.series("train/loss")] == list(range(1, STEPS + 1))
+
+
+def test_the_step_that_did_not_fit_is_repeated_over_the_same_augmented_samples(
+    shapes, configure_detector, start, tmp_path, monkeypatch
+) -> None:
+    seen: list[list[bytes]] = []
+    forward = detector_training.DetectorTraining._forward_backward
+
+    def noted(self: Any, piece: Any) -> torch.Tensor:
+        seen.append([hashlib.sha256(sample["img"].numpy()).digest() for sample in piece])
+        return forward(self, piece)
+
+    monkeypatch.setattr(detector_training.DetectorTraining, "_forward_backward", noted)
+    files, config = shapes(), configure_detector(epochs=1)
+    train(config, start(files, root=tmp_path / "whole"))
+    whole, seen[:] = list(seen), []
+    train(config, start(files, root=tmp_path / "short", faults="oom@step=2"))
+    assert [len(piece) for piece in whole] == [4, 4, 4]
+    assert [len(piece) for piece in seen] == [4, 2, 2, 2, 2]
+    assert list(chain(*seen)) == list(chain(*whole))
 
 
 def test_out_of_memory_in_the_optimizer_leaves_the_step_to_the_platform(
