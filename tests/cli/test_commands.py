@@ -262,6 +262,16 @@ def test_a_folder_that_no_family_trains_is_told(gateway: FakeGateway, run: Run, 
     assert "T5ForX can be trained by no family" in ran.err
 
 
+@pytest.mark.parametrize("family", [(), ("--family", "llm")])
+def test_a_folder_without_a_model_is_not_sent(
+    gateway: FakeGateway, run: Run, tmp_path: Path, family: tuple[str, ...]
+) -> None:
+    (tmp_path / "notes.txt").write_text("nothing")
+    ran = run("models", "import", tmp_path, *family)
+    assert (ran.code, gateway.calls["UploadModel"], gateway.calls["ImportModel"]) == (2, 0, 0)
+    assert "no model in this folder" in ran.err
+
+
 def test_a_base_model_of_the_list_is_imported_by_its_name(gateway: FakeGateway, run: Run) -> None:
     known = model_service_pb2.BaseModel(id="small-7b", hub_id="org/Small", family=training_pb2.FAMILY_LLM)
     gateway.answer("ListBaseModels", model_service_pb2.ListBaseModelsResponse(base_models=[known]))

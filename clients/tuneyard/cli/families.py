@@ -5,7 +5,7 @@ from typing import Final
 
 from tuneyard.cli.command import UsageFailure
 from tuneyard.cli.session import Session
-from tuneyard.client.model_folders import NoModel, family_of
+from tuneyard.client.model_folders import NoModel, family_of, refuse_without_model
 from tuneyard.client.words import FAMILIES, word_of
 from tuneyard.v1 import training_pb2
 
@@ -37,8 +37,15 @@ def family_of_source(session: Session, source: str) -> "training_pb2.Family.Valu
 
 
 def refuse_absent(source: str) -> None:
-    """UsageFailure for what is neither here nor looks like a path of the server, an id or a name."""
+    """UsageFailure for a folder here without a model, and for what is neither here nor looks like a path of
+    the server, an id or a name.
+    """
     path = Path(source)
+    if path.is_dir():
+        try:
+            refuse_without_model(path)
+        except NoModel as error:
+            raise UsageFailure(str(error)) from None
     if path.exists() or path.is_absolute() or source.count("/") == 1:
         return
     raise UsageFailure(f"{source}: there is no such file or folder here, and a hub id looks like owner/name")

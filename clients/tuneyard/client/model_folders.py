@@ -36,10 +36,7 @@ def family_of(source: Path) -> "training_pb2.Family.ValueType":
         return training_pb2.FAMILY_DIFFUSION
     if (source / "adapter_config.json").is_file() and not (source / "config.json").is_file():
         raise NoModel(f"{source}: this is an adapter; import the model that it belongs to")
-    if not _holds_a_model(source):
-        raise NoModel(
-            f"{source}: there is no model in this folder: neither config.json, model_index.json nor weights"
-        )
+    refuse_without_model(source)
     config = _config(source)
     architectures = config.get("architectures")
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []
@@ -53,12 +50,15 @@ def family_of(source: Path) -> "training_pb2.Family.ValueType":
     return training_pb2.FAMILY_VISION
 
 
-def _holds_a_model(folder: Path) -> bool:
-    """Whether a folder looks like one of a model, so that others are not sent, which may be large."""
+def refuse_without_model(folder: Path) -> None:
+    """NoModel for a folder that holds none at its top, so that it is not sent: it may be large."""
     weights = _OTHER_WEIGHTS | {".safetensors"}
-    return (folder / "config.json").is_file() or any(
-        path.suffix.lower() in weights for path in folder.iterdir()
-    )
+    if any((folder / name).is_file() for name in ("config.json", _PIPELINE)):
+        return
+    if not any(path.suffix.lower() in weights for path in folder.iterdir()):
+        raise NoModel(
+            f"{folder}: there is no model in this folder: neither config.json, {_PIPELINE} nor weights"
+        )
 
 
 def is_needed_of_pipeline(folder: Path, path: Path) -> bool:
