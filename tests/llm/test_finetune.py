@@ -107,6 +107,14 @@ def test_the_manifest_names_the_base_by_its_hash(upload, configure, start) -> No
     assert manifest["base"]["sha256"] in card and "PeftModel.from_pretrained" in card
 
 
+def test_the_manifest_of_a_qlora_tells_the_arithmetic_that_was_chosen(upload, configure, start) -> None:
+    run = start(upload())
+    train(configure("qlora", max_steps=1), run)
+    manifest = json.loads(run.artifacts["manifest.json"].path.read_text())
+    assert manifest["config"]["quantization"]["compute_dtype"] == "auto"
+    assert manifest["compute_dtype_of_4bit_weights"] == "bfloat16"
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_packing_changes_no_loss(upload, configure, start, tmp_path, method) -> None:
     files, lora = upload(), None if method == "full" else Lora(dropout=0.0)

@@ -153,6 +153,7 @@ def _facts(outcome: Outcome, stored_bytes: int) -> dict[str, Any]:
         "base": asdict(outcome.base.identity),
         "template": data.template.name,
         "precision": outcome.learner.precision,
+        "compute_dtype_of_4bit_weights": _dtype_of_products(outcome),
         "stored_dtype": outcome.base.dtype,
         "threads": torch.get_num_threads(),
         "train_samples": len(data.train),
@@ -166,6 +167,15 @@ def _facts(outcome: Outcome, stored_bytes: int) -> dict[str, Any]:
         "metrics": dict(outcome.metrics),
         "base_metrics": dict(outcome.base_metrics),
     }
+
+
+def _dtype_of_products(outcome: Outcome) -> str | None:
+    """Of those with a base's 4-bit weights, which the device decides where the request does not."""
+    bits = outcome.config.quantization
+    if bits is None or bits.bits != 4:
+        return None
+    found = outcome.learner.model.config.quantization_config.bnb_4bit_compute_dtype
+    return str(found).removeprefix("torch.")
 
 
 def _save_json(run: Run, name: str, values: Mapping[str, Any], kind: ArtifactKind, description: str) -> None:
