@@ -1,6 +1,6 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
-import { EventParser } from "./stream";
+import { EventParser, follow } from "./stream";
 
 describe("EventParser", () => {
   it("finds events however the bytes are cut", () => {
@@ -14,5 +14,51 @@ describe("EventParser", () => {
         { id: "2", event: "message", data: "x\ny" },
       ]);
     }
+  });
+});
+
+describe("a page that nobody looks at", () => {
+  const signals: AbortSignal[] = [];
+  const hide = (hidden: boolean) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    signals.length = 0;
+    vi.stubGlobal("fetch", (_url: string, { signal }: { signal: AbortSignal }) => {
+      signals.push(signal);
+      return new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(new DOMException("", "AbortError"))));
+    });
+  });
+
+  afterEach(() => {
+    hide(false);
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+
+  it("gives its connection up after a while, and takes it up again when it is shown", async () => {
+    const told: boolean[] = [];
+    const stop = follow({ url: () => "/v1/x", onEvents: () => undefined, onConnected: (connected) => told.push(connected), silence: 1e9 });
+    hide(true);
+    await vi.advanceTimersByTimeAsync(29_000);
+    expect(signals.map((signal) => signal.aborted)).toEqual([false]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(signals.map((signal) => signal.aborted)).toEqual([true]);
+    hide(false);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(signals.map((signal) => signal.aborted)).toEqual([true, false]);
+    expect(told).toEqual([]);
+    stop();
+  });
+
+  it("keeps it where somebody waits for a notification", async () => {
+    const stop = follow({ url: () => "/v1/x", onEvents: () => undefined, silence: 1e9, isKept: () => true });
+    hide(true);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(signals.map((signal) => signal.aborted)).toEqual([false]);
+    stop();
   });
 });

@@ -42,10 +42,14 @@ export interface Following {
   onRefused?: (error: ApiError) => void;
   /** Milliseconds without any byte after which a connection counts as broken; the server speaks every 15 s. */
   silence?: number;
+  /** Whether to go on while nobody looks at the page. */
+  isKept?: () => boolean;
 }
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
+/** A page that nobody has looked at for so long gives its connection up: a browser has six of them for a server. */
+const UNSEEN = 30_000;
 
 /** Follows a stream until the server ends it with an "end" event, or the returned function is called. */
 export function follow(options: Following): () => void {
@@ -68,6 +72,10 @@ async function run(options: Following, stop: AbortSignal): Promise<void> {
       }
     }
     if (stop.aborted) return;
+    if (document.hidden && !options.isKept?.()) {
+      await shown(stop);
+      continue;
+    }
     options.onConnected?.(false);
     await sleep(pause * (0.75 + Math.random() / 2), stop);
     pause = Math.min(pause * 2, LONGEST_PAUSE);
@@ -77,7 +85,14 @@ async function run(options: Following, stop: AbortSignal): Promise<void> {
 async function once(options: Following, stop: AbortSignal, onByte: () => void): Promise<boolean> {
   const connection = new AbortController();
   const abort = () => connection.abort();
+  let unseen: ReturnType<typeof setTimeout> | undefined;
+  const look = () => {
+    clearTimeout(unseen);
+    if (document.hidden) unseen = setTimeout(() => options.isKept?.() || abort(), UNSEEN);
+  };
   stop.addEventListener("abort", abort);
+  document.addEventListener("visibilitychange", look);
+  look();
   let timer: ReturnType<typeof setTimeout> | undefined;
   const watch = () => {
     clearTimeout(timer);
@@ -104,8 +119,24 @@ async function once(options: Following, stop: AbortSignal, onByte: () => void): 
     }
   } finally {
     clearTimeout(timer);
+    clearTimeout(unseen);
     stop.removeEventListener("abort", abort);
+    document.removeEventListener("visibilitychange", look);
   }
+}
+
+/** Waits until somebody looks at the page. */
+function shown(stop: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden && !stop.aborted) return;
+      document.removeEventListener("visibilitychange", look);
+      stop.removeEventListener("abort", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    stop.addEventListener("abort", look);
+  });
 }
 
 /** Waits; at once again when the network is back or the page is shown. */
