@@ -10,20 +10,11 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.bad_archives import archive
-from tests.support.browser import MODES, ROOT, Site, Visit
+from tests.support.browser import MODES, QUIET, ROOT, Site, Visit
 from tests.support.defects_images import IMAGE_DEFECTS, clean_set
 from tests.support.platform import platform
 
 STATIC = ROOT / "clients" / "tuneyard" / "web" / "static"
-_QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +25,7 @@ def chromium() -> Iterator[Browser]:
             pytest.fail("REQUIRE_SERVERS=1: there is no chromium; run tests/e2e/install", pytrace=False)
         pytest.skip("there is no chromium; run tests/e2e/install")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(_QUIET))
+        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
         yield browser
         browser.close()
 

@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import PATIENCE_MS, Site, Visit
+from tests.support.browser import PATIENCE_MS, Site, Visit, wait_in
 from tests.support.platform import drawn_images
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
-def shown_steps(page: Page, title: str = "loss") -> list[str]:
-    """The steps in the table below a chart."""
+def shown_steps(page: Page, title: str = "Loss") -> list[str]:
+    """The steps of the training's line in the table below a chart."""
     chart = page.locator("figure.chart").filter(has=page.get_by_role("heading", name=title, exact=True))
     if not chart.locator("table").count():
+        chart.locator("summary").click()
         chart.get_by_role("button", name="Table").click()
-    return chart.locator("table", has_text="train").first.locator("td:first-child").all_inner_texts()
+    return chart.locator("table[data-metric^=train]").first.locator("td:first-child").all_inner_texts()
 
 
 def wait_until_ended(page: Page, word: str = "Succeeded", *, within_ms: int = 90_000) -> None:
@@ -33,11 +34,8 @@ def chart_label(page: Page) -> str:
 def wait_until_chart_moves(page: Page) -> None:
     """The first chart says other values than it does now."""
     page.wait_for_selector("figure.chart [role=img]", timeout=PATIENCE_MS)
-    page.wait_for_function(
-        "before => document.querySelector('figure.chart [role=img]').getAttribute('aria-label') !== before",
-        arg=chart_label(page),
-        timeout=PATIENCE_MS,
-    )
+    told = "document.querySelector('figure.chart [role=img]').getAttribute('aria-label')"
+    wait_in(page, f"before => {told} !== before", chart_label(page))
 
 
 def test_a_zip_is_uploaded_trained_on_and_its_model_downloaded(
@@ -104,8 +102,43 @@ def test_what_one_tab_does_the_other_shows(site: Site, visit: Visit) -> None:
 def test_a_failed_job_says_why_and_what_to_do(site: Site, visit: Visit) -> None:
     job = site.train("steps=60,step_ms=5,fail_at=30", name="failing")
     page = visit.open(f"/jobs/{job}")
-    expect(page.get_by_role("alert")).to_contain_text("Failed", timeout=PATIENCE_MS)
+    card = page.get_by_role("alert")
+    expect(card).to_contain_text("Failed", timeout=PATIENCE_MS)
+    expect(card).to_contain_text("What happened")
+    expect(card).to_contain_text("Take fail_at out of the script.")
     expect(page.locator("header .badge")).to_have_text("Failed")
+    card.get_by_role("link", name="Read the log").click()
+    expect(page.locator(".log .error")).to_contain_text("The script says to fail.")
+
+
+def test_an_advice_carries_its_change_into_another_run(site: Site, visit: Visit) -> None:
+    job = site.train("steps=60,step_ms=5,advise_at=20", name="advised")
+    page = visit.open(f"/jobs/{job}")
+    wait_until_ended(page)
+    page.get_by_role("button", name="Rerun with learning rate 0.1").click()
+    page.wait_for_url(lambda url: "/jobs/" in url and job not in url)
+    page.get_by_role("link", name="Settings", exact=True).click()
+    row = page.get_by_role("row").filter(has_text="hyperparameters.learningRate")
+    expect(row.locator("td.given")).to_have_text("0.1")
+
+
+def test_chosen_jobs_are_compared_with_the_first(site: Site, visit: Visit) -> None:
+    for name, script in (("tortoise", "steps=80,step_ms=2,eval=20"), ("hare", "steps=40,step_ms=2,eval=15")):
+        assert site.ended(site.train(script, name=name)) == "JOB_STATE_SUCCEEDED"
+    page = visit.open("/jobs")
+    for name in ("tortoise", "hare"):
+        page.get_by_role("checkbox", name=f"Choose {name} for a comparison").check()
+    page.get_by_role("link", name="Compare").click()
+    expect(page.get_by_role("figure", name="Loss")).to_contain_text("hare")
+    best = page.get_by_role("region", name="Best values")
+    expect(best.get_by_role("row", name="Accuracy").locator("td").nth(1)).to_contain_text(re.compile("[▲▼]"))
+    differing = page.get_by_role("region", name="Settings that differ")
+    expect(differing).to_contain_text("steps=80")
+    expect(differing).not_to_contain_text("datasets/tiny")
+    page.get_by_role("button", name="Make baseline: hare").click()
+    expect(best.locator("thead th").nth(1)).to_have_text("hare")
+    page.get_by_role("button", name="Take tortoise out").click()
+    page.wait_for_url(lambda url: url.count("job=") == 1)
 
 
 def test_findings_are_looked_at_and_left_out_in_a_version(
@@ -119,8 +152,8 @@ def test_findings_are_looked_at_and_left_out_in_a_version(
     page.get_by_role("button", name="val/cat/x-copy.png").click()
     pair = page.get_by_role("dialog").locator("img")
     expect(pair).to_have_count(2)
-    page.wait_for_function(
-        "[...document.querySelectorAll('dialog img')].every(i => i.complete && i.naturalWidth)"
+    wait_in(
+        page, "() => [...document.querySelectorAll('dialog img')].every(i => i.complete && i.naturalWidth)"
     )
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Use without this file").click()

@@ -15,6 +15,16 @@ ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "clients" / "webui" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOTS = ROOT / "build" / "screenshots"
 PATIENCE_MS = 30_000
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""Chromium's arguments: it speaks to nobody but the pages."""
 
 
 @dataclass
@@ -89,6 +99,24 @@ class Visit:
         # A server that is away for a moment is told by the browser too.
         if kind == "error" and "Failed to load resource" not in text:
             self.faults.append(text)
+
+
+def wait_in(page: Page, condition: str, arg: object = None, *, within_ms: int = PATIENCE_MS) -> Any:
+    """The first true answer of a function of the page, looked for at each frame.
+
+    Playwright's wait_for_function evaluates text again and again, which the pages' content policy forbids.
+    """
+    waiting = """async ([arg, within]) => {
+        const condition = %s
+        const end = performance.now() + within
+        for (;;) {
+            const found = await condition(arg)
+            if (found) return found
+            if (performance.now() > end) throw new Error(`not within ${within} ms`)
+            await new Promise(requestAnimationFrame)
+        }
+    }"""
+    return page.evaluate(waiting % condition, [arg, within_ms])
 
 
 MODES: dict[str, dict[str, Any]] = {

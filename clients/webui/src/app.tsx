@@ -11,6 +11,7 @@ import { applyTheme, currentTheme, type Theme } from "./theme";
 import { Boundary, lazyPage } from "./ui/lazy-page";
 import { Loading, Page } from "./ui/parts";
 
+const Compare = lazyPage(() => import("./pages/compare"));
 const Dataset = lazyPage(() => import("./pages/dataset"));
 const Datasets = lazyPage(() => import("./pages/datasets"));
 const Finetune = lazyPage(() => import("./pages/finetune"));
@@ -58,6 +59,7 @@ export function App() {
                 <Route path="/finetune" component={Finetune} />
                 <Route path="/jobs" component={Jobs} />
                 <Route path="/jobs/:id/:tab?" component={Job} />
+                <Route path="/compare" component={Compare} />
                 <Route path="/datasets" component={Datasets} />
                 <Route path="/datasets/:id" component={Dataset} />
                 <Route path="/models" component={Models} />

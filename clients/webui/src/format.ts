@@ -24,12 +24,13 @@ export function number(value: number | undefined): string {
 export const count = (value: number | string | undefined) =>
   new Intl.NumberFormat(document.documentElement.lang || "en").format(Number(value ?? 0));
 
-export const percent = (value: number, digits = 0) =>
-  new Intl.NumberFormat(document.documentElement.lang || "en", {
-    style: "percent",
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  }).format(value);
+/** "62 %", in Chinese "62%". */
+export function percent(value: number, digits = 0): string {
+  const language = document.documentElement.lang || "en";
+  const options = { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits } as const;
+  const text = new Intl.NumberFormat(language, options).format(value);
+  return language.startsWith("zh") ? text : text.replace(/\s?%/, "\u00a0%");
+}
 
 /** Seconds of a proto3 JSON duration such as "12.5s". */
 export const seconds = (duration: string | undefined) => (duration ? Number(duration.slice(0, -1)) : undefined);

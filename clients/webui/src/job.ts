@@ -17,11 +17,16 @@ export function kindOfJob(job: JobJson): JobKind | undefined {
   return undefined;
 }
 
+/** The job that a merge, an export or an evaluation is made from. */
+export const sourceOf = (job: JobJson) => job.spec?.merge?.sourceJob ?? job.spec?.export?.sourceJob ?? job.spec?.evaluate?.sourceJob;
+
 /** "digits-resnet18", or of a derived job "merge of …". */
 export function jobTitle(job: JobJson): string {
   const training = job.spec?.training;
   if (job.labels?.name) return job.labels.name;
   if (training) return `${idOf(training.dataset)}-${(training.baseModel ?? "").split("/").pop()}`;
-  const source = job.spec?.merge?.sourceJob ?? job.spec?.export?.sourceJob ?? job.spec?.evaluate?.sourceJob;
-  return `${kindOfJob(job) ?? ""} ${idOf(source)}`;
+  return `${kindOfJob(job) ?? ""} ${idOf(sourceOf(job)).slice(0, 13)}`;
 }
+
+/** The steps that a job plans to take; 1 as long as that is unknown. */
+export const plannedStepsOf = (job: JobJson) => Number(job.progress?.totalSteps ?? job.plannedSteps ?? 1) || 1;

@@ -13,7 +13,7 @@ const KEPT = "tuneyard.keys";
 /** How long the letter after `g` may take, in milliseconds. */
 const PATIENCE = 1_500;
 
-const isOn = () => localStorage.getItem(KEPT) !== "off";
+export const singleKeysAreOn = () => localStorage.getItem(KEPT) !== "off";
 
 /** Whether what is typed belongs to somebody else: a field, a dialog, a shortcut of the browser. */
 export function isTaken(event: KeyboardEvent): boolean {
@@ -30,7 +30,7 @@ export function Keys() {
   useEffect(() => {
     let after = 0;
     const onKey = (event: KeyboardEvent) => {
-      if (!isOn() || isTaken(event)) return;
+      if (!singleKeysAreOn() || isTaken(event)) return;
       const waiting = performance.now() - after < PATIENCE && after > 0;
       after = 0;
       if (waiting && event.key in PLACES) {
@@ -63,7 +63,7 @@ function KeyList({ onClose }: { onClose: () => void }) {
   const t = useT();
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  const [on, setOn] = useState(isOn);
+  const [on, setOn] = useState(singleKeysAreOn);
   useEffect(() => dialog.current?.showModal(), []);
   const rows: [string[], string][] = [
     ...(Object.keys(PLACES) as Letter[]).map((letter): [string[], string] => [["g", letter], t.keys.go[letter]]),

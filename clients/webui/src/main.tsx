@@ -3,7 +3,9 @@ import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/parts.css";
 import "./styles/job.css";
+import "./styles/compare.css";
 import "./styles/train.css";
+import "./styles/preview.css";
 import "./styles/data.css";
 
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";

@@ -18,3 +18,15 @@ export function applyTheme(theme: Theme) {
     document.documentElement.dataset.theme = theme;
   }
 }
+
+/** Calls back whenever what is drawn in colours of the theme has to be drawn anew; returns how to stop. */
+export function onThemeChange(listener: () => void): () => void {
+  const observer = new MutationObserver(listener);
+  observer.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  system.addEventListener("change", listener);
+  return () => {
+    observer.disconnect();
+    system.removeEventListener("change", listener);
+  };
+}

@@ -70,3 +70,6 @@ export const artifactUrl = (job: string | undefined, path: string | undefined) =
 
 /** A name's last part: "jobs/abc" is "abc". */
 export const idOf = (name: string | undefined) => (name ?? "").slice((name ?? "").indexOf("/") + 1);
+
+/** A random id; crypto.randomUUID is there only where the browser trusts the address, which it does not in a local network. */
+export const newId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -7,7 +7,7 @@ import { useSyncExternalStore } from "react";
 
 import type { CreateDatasetResponseJson, GetDatasetResponseJson } from "../gen/tuneyard/v1/dataset_service_pb";
 import type { DatasetFormatJson, DatasetJson } from "../gen/tuneyard/v1/dataset_pb";
-import { ApiError, get, idOf, post, remove } from "./http";
+import { ApiError, get, idOf, post, remove, newId } from "./http";
 import { xhrPut, type Put } from "./put";
 
 export type UploadState = "sending" | "waiting" | "paused" | "lost" | "arrived" | "failed";
@@ -72,7 +72,7 @@ export class Uploads {
     const begun = this.list.find(
       (each) => each.fileName === file.name && each.size === file.size && each.format === format && each.state !== "arrived",
     );
-    const key = begun?.key ?? crypto.randomUUID();
+    const key = begun?.key ?? newId();
     this.files.set(key, file);
     if (!begun) {
       const made: Upload = { key, fileName: file.name, size: file.size, format, dataset: "", state: "sending", sent: 0, rate: 0 };

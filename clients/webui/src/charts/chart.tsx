@@ -2,102 +2,92 @@
 
 import "uplot/dist/uPlot.min.css";
 
-import { useEffect, useId, useMemo, useRef, useState } from "react";
+import { useEffect, useId, useMemo, useRef, useState, type KeyboardEvent } from "react";
 import uPlot from "uplot";
 
-import { number } from "../format";
+import { duration, number } from "../format";
 import { useT } from "../i18n";
 import type { Mark } from "../job/store";
-import { columnsOf, isSmoothable, type Line, type Look } from "./panel";
-
-const HEIGHT = 260;
+import { isLessBetter, measureName, metricValue } from "../metrics";
+import { onThemeChange } from "../theme";
+import { save } from "../ui/save";
+import { columnsOf, isSmoothable, isSmoothed, type Line, type Look } from "./panel";
+import { HEIGHT, NONE_CLIPPED, plotOptions, SIGNS, type Clipped, type Range } from "./plot";
+import { csvOf, Table } from "./table";
 
 interface Props {
-  title: string;
+  measure: string;
   lines: Line[];
   look: Look;
   marks: readonly Mark[];
   /** What changes whenever points were added. */
   version: number;
   /** The shared range of x; null shows everything. */
-  range: [number, number] | null;
-  onRange: (range: [number, number] | null) => void;
+  range: Range | null;
+  onRange: (range: Range | null) => void;
+  wide: boolean;
 }
 
-export default function Chart({ title, lines, look, marks, version, range, onRange }: Props) {
+export default function Chart({ measure, lines, look, marks, version, range, onRange, wide }: Props) {
   const t = useT();
-  const place = useRef<HTMLDivElement>(null);
-  const plot = useRef<uPlot | null>(null);
   const heading = useId();
-  const [cursor, setCursor] = useState("");
-  const [hidden, setHidden] = useState(0);
+  const [at, setAt] = useState<number | null>(null);
   const [table, setTable] = useState(false);
-  const shape = `${lines.map((line) => `${line.name}${isSmoothable(line)}`).join()}|${look.axis}|${look.log}|${look.smoothing > 0}`;
-  const current = useRef({ range, marks, onRange });
-  useEffect(() => {
-    current.current = { range, marks, onRange };
-  });
-
-  useEffect(() => {
-    const element = place.current;
-    if (!element) return;
-    const made = new uPlot(options(lines, look, element.clientWidth, current), [[]], element);
-    plot.current = made;
-    const resize = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
-    resize.observe(element);
-    return () => {
-      resize.disconnect();
-      made.destroy();
-      plot.current = null;
-    };
-    // The lines' points change in place: only another shape needs another plot.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
-  }, [shape]);
-
-  useEffect(() => {
-    const made = plot.current;
-    if (!made) return;
-    const { data, hidden: left } = columnsOf(lines, look);
-    made.setData(data as uPlot.AlignedData, false);
-    const x = data[0];
-    const [min, max] = range ?? [x[0] ?? 0, x[x.length - 1] ?? 1];
-    made.setScale("x", { min, max: max > min ? max : min + 1 });
-    setHidden(left);
-    // eslint-disable-next-line react-hooks/exhaustive-deps
-  }, [version, shape, look.smoothing, range]);
-
-  const move = (by: number) => {
-    const made = plot.current;
-    const x = made?.data[0];
-    if (!made || !x?.length) return;
-    const from = made.cursor.idx ?? x.length - 1;
-    const to = Math.min(Math.max(from + by, 0), x.length - 1);
-    made.setCursor({ left: made.valToPos(x[to]!, "x"), top: HEIGHT / 2 });
-    const told = lines.map((line) => `${line.name} ${number(valueAt(made, line, lines, look, to))}`);
-    setCursor(`${look.axis} ${number(x[to])}, ${told.join(", ")}`);
-  };
-
+  const [isWide, setWide] = useState(wide);
+  const { place, plot, hidden, clipped } = usePlot({ lines, look, marks, version, range, onRange }, setAt);
+  const title = measureName(t, measure);
   const label = useMemo(
-    () => `${title}. ${lines.map((line) => `${line.name} ${number(line.curve.last)}`).join(", ")}`,
+    () => `${title}. ${lines.map((line) => described(line, t.job.best)).join(", ")}`,
+    // The lines' points change in place.
     // eslint-disable-next-line react-hooks/exhaustive-deps
     [title, version],
   );
-
+  const position = at === null ? undefined : plot.current?.data[0][at];
+  const readings = position === undefined || at === null ? undefined : lines.map((line) => readingOf(plot.current, line, lines, look, at));
+  const where = position === undefined ? "" : t.job.at[look.axis](look.axis === "time" ? duration(position) : number(position));
+  const near = look.axis === "step" && position !== undefined && plot.current ? marksNear(plot.current, marks, position) : [];
+  const picture = () =>
+    place.current?.querySelector("canvas")?.toBlob((blob) => {
+      if (blob) save(`${measure}.png`, blob);
+    });
   return (
-    <figure className="chart" aria-labelledby={heading}>
-      <figcaption className="row spread">
+    <figure className={`chart${isWide ? " wide" : ""}`} aria-labelledby={heading}>
+      <figcaption>
         <h3 id={heading}>{title}</h3>
-        <span className="row small muted">
-          {lines.map((line) => (
-            <span key={line.name} className={`key line-${line.color}${line.dashed ? " dashed" : ""}`}>
-              {line.name} {number(line.curve.last)}
+        <span className="row small muted keys-of-lines">
+          {where && <span>{where}</span>}
+          {lines.map((line, index) => (
+            <span key={`${line.label} ${line.name}`} className={`key line-${line.color}${line.dashed ? " dashed" : ""}`}>
+              {line.label} <b>{metricValue(line.name, readings ? readings[index]?.raw : line.curve.last)}</b>
+              {readings?.[index]?.smooth !== undefined && t.job.smoothed(metricValue(line.name, readings[index].smooth))}
+            </span>
+          ))}
+          {near.map((mark, index) => (
+            <span key={index}>
+              {SIGNS[mark.kind]} {t.job.markNames[mark.kind]} {mark.text}
             </span>
           ))}
           {hidden > 0 && <span>{t.job.hiddenPoints(hidden)}</span>}
-          <button type="button" className="button plain" aria-pressed={table} onClick={() => setTable(!table)}>
-            {t.job.table}
-          </button>
+          {clipped.above > 0 && <span>{t.job.above(clipped.above, number(clipped.max))}</span>}
+          {clipped.below > 0 && <span>{t.job.below(clipped.below, number(clipped.min))}</span>}
         </span>
+        <details className="menu">
+          <summary aria-label={t.job.menu(title)}>⋯</summary>
+          <div>
+            <button type="button" aria-pressed={table} onClick={() => setTable(!table)}>
+              {t.job.table}
+            </button>
+            <button type="button" onClick={() => save(`${measure}.csv`, new Blob([csvOf(lines)], { type: "text/csv" }))}>
+              {t.job.csv}
+            </button>
+            <button type="button" onClick={picture}>
+              {t.job.png}
+            </button>
+            <button type="button" onClick={() => setWide(!isWide)}>
+              {isWide ? t.job.narrow : t.job.wide}
+            </button>
+          </div>
+        </details>
       </figcaption>
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions */}
       <div
@@ -108,150 +98,116 @@ export default function Chart({ title, lines, look, marks, version, range, onRan
         // A chart that a keyboard can read: arrows move the cursor, and what is under it is said.
         // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex
         tabIndex={0}
-        onKeyDown={(event) => {
-          const steps: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 };
-          const by = steps[event.key];
-          if (by === undefined) return;
-          event.preventDefault();
-          move(event.shiftKey ? by * 10 : by);
-        }}
+        onKeyDown={(event) => plot.current && onKey(event, plot.current, onRange)}
       />
       <p className="visually-hidden" aria-live="polite">
-        {cursor}
+        {readings && `${where}, ${lines.map((line, index) => `${line.label} ${metricValue(line.name, readings[index]?.raw)}`).join(", ")}`}
       </p>
       {table && <Table lines={lines} />}
     </figure>
   );
 }
 
-function valueAt(made: uPlot, line: Line, lines: readonly Line[], look: Look, index: number) {
+/** A plot in its place, drawn while it is in view. */
+function usePlot(
+  { lines, look, marks, version, range, onRange }: Omit<Props, "measure" | "wide">,
+  onCursor: (index: number | null) => void,
+) {
+  const place = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const [hidden, setHidden] = useState(0);
+  const [clipped, setClipped] = useState<Clipped>(NONE_CLIPPED);
+  const [isSeen, setSeen] = useState(false);
+  const [theme, setTheme] = useState(0);
+  const shape = [...lines.map((line) => `${line.label}${line.name}${line.color}${isSmoothable(line)}${line.curve.length < 200}`), look.axis, look.log, look.ignoreSpikes, look.smoothing > 0, theme].join("|");
+  const onClipped = (now: Clipped) =>
+    setClipped((before) => (before.above === now.above && before.below === now.below && before.max === now.max ? before : now));
+  const current = useRef({ range, marks, onRange, onCursor, onClipped });
+  useEffect(() => {
+    current.current = { range, marks, onRange, onCursor, onClipped };
+  });
+  useEffect(() => onThemeChange(() => setTheme((count) => count + 1)), []);
+
+  useEffect(() => {
+    const element = place.current;
+    if (!element) return;
+    const height = element.clientHeight || HEIGHT;
+    const made = new uPlot(plotOptions(lines, look, element.clientWidth, height, current), [[]], element);
+    plot.current = made;
+    const resize = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
+    resize.observe(element);
+    const seeing = new IntersectionObserver(([entry]) => setSeen(entry?.isIntersecting ?? true), { rootMargin: "200px" });
+    seeing.observe(element);
+    return () => {
+      resize.disconnect();
+      seeing.disconnect();
+      made.destroy();
+      plot.current = null;
+    };
+    // The lines' points change in place: only another shape needs another plot.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [shape]);
+
+  useEffect(() => {
+    const made = plot.current;
+    if (!made || !isSeen) return;
+    const { data, hidden: left } = columnsOf(lines, look);
+    const x = data[0];
+    const [min, max] = range ?? [x[0] ?? 0, x[x.length - 1] ?? 1];
+    made.batch(() => {
+      made.setData(data as uPlot.AlignedData, false);
+      made.setScale("x", { min, max: max > min ? max : min + 1 });
+    });
+    setHidden(left);
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [version, shape, look.smoothing, range, isSeen]);
+
+  return { place, plot, hidden, clipped };
+}
+
+/** Arrows move the cursor, Home and End to the ends; plus and minus zoom around it. */
+function onKey(event: KeyboardEvent, made: uPlot, onRange: Props["onRange"]) {
+  const steps: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 };
+  const x = made.data[0];
+  if (!x?.length) return;
+  const by = steps[event.key];
+  if (by !== undefined) {
+    const from = made.cursor.idx ?? x.length - 1;
+    const to = Math.min(Math.max(from + (event.shiftKey ? by * 10 : by), 0), x.length - 1);
+    made.setCursor({ left: made.valToPos(x[to]!, "x"), top: HEIGHT / 2 });
+  } else if (event.key === "+" || event.key === "=" || event.key === "-") {
+    const { min, max } = made.scales["x"]!;
+    const middle = made.cursor.idx == null ? (min! + max!) / 2 : x[made.cursor.idx]!;
+    const half = ((max! - min!) / 2) * (event.key === "-" ? 2 : 0.5);
+    const [from, to] = [Math.max(middle - half, x[0]!), Math.min(middle + half, x[x.length - 1]!)];
+    onRange(from <= x[0]! && to >= x[x.length - 1]! ? null : [from, to]);
+  } else return;
+  event.preventDefault();
+}
+
+function readingOf(made: uPlot | null, line: Line, lines: readonly Line[], look: Look, index: number) {
   let column = 1;
   for (const each of lines) {
     if (each === line) break;
-    column += look.smoothing > 0 && isSmoothable(each) ? 2 : 1;
+    column += isSmoothed(each, look) ? 2 : 1;
   }
-  return made.data[column]?.[index] ?? undefined;
+  const raw = made?.data[column]?.[index] ?? undefined;
+  return { raw, smooth: isSmoothed(line, look) ? (made?.data[column + 1]?.[index] ?? undefined) : undefined };
 }
 
-const ROWS = 200;
+/** How near a mark has to be to the cursor, in pixels. */
+const NEAR = 5;
 
-function Table({ lines }: { lines: readonly Line[] }) {
-  return (
-    <div className="scroll">
-      {lines.map((line) => (
-        <table key={line.name}>
-          <caption className="small muted">{line.name}</caption>
-          <tbody>
-            {[...line.curve.x.slice(-ROWS)].map((step, index) => (
-              <tr key={step}>
-                <td className="number">{step}</td>
-                <td className="number">{number(line.curve.values[Math.max(0, line.curve.length - ROWS) + index])}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      ))}
-    </div>
-  );
-}
+const marksNear = (made: uPlot, marks: readonly Mark[], step: number) => {
+  const left = made.valToPos(step, "x");
+  return marks.filter((mark) => Math.abs(made.valToPos(mark.step, "x") - left) <= NEAR).slice(0, 3);
+};
 
-const token = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-/** A colour of the current theme: canvases know no light-dark(). */
-function color(name: string): string {
-  const probe = document.createElement("span");
-  probe.style.color = `var(${name})`;
-  document.body.append(probe);
-  const found = getComputedStyle(probe).color;
-  probe.remove();
-  return found;
-}
-
-interface Current {
-  current: { range: [number, number] | null; marks: readonly Mark[]; onRange: Props["onRange"] };
-}
-
-function options(lines: readonly Line[], look: Look, width: number, state: Current): uPlot.Options {
-  const axis: uPlot.Axis = {
-    stroke: color("--muted"),
-    grid: { stroke: color("--border"), width: 1 },
-    ticks: { show: false },
-    font: `12px ${token("--font")}`,
-  };
-  const tick = (values: readonly (number | null)[]) => values.map((value) => (value === null ? "" : number(value)));
-  return {
-    width,
-    height: HEIGHT,
-    scales: {
-      x: { time: false },
-      y: look.log
-        ? { distr: 3, range: (_plot, min, max) => uPlot.rangeLog(min > 0 ? min : 1e-6, max > 0 ? max : 1, 10, true) }
-        : { range: (_plot, min, max) => padded(min, max) },
-    },
-    axes: [
-      { ...axis, values: (_plot, values) => tick(values) },
-      { ...axis, size: 64, values: (_plot, values) => tick(values) },
-    ],
-    legend: { show: false },
-    cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: "job" }, points: { size: 6 } },
-    series: [{}, ...lines.flatMap((line) => seriesOf(line, look))],
-    hooks: {
-      setSelect: [
-        (plot) => {
-          if (plot.select.width < 4) return;
-          const from = plot.posToVal(plot.select.left, "x");
-          const to = plot.posToVal(plot.select.left + plot.select.width, "x");
-          plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-          state.current.onRange([from, to]);
-        },
-      ],
-      ready: [(plot) => plot.over.addEventListener("dblclick", () => state.current.onRange(null))],
-      draw: [(plot) => look.axis === "step" && drawMarks(plot, state.current.marks)],
-    },
-  };
-}
-
-function padded(min: number | null, max: number | null): [number, number] {
-  if (min === null || max === null) return [0, 1];
-  const room = (max - min || Math.abs(max) || 1) * 0.08;
-  return [min - room, max + room];
-}
-
-function seriesOf(line: Line, look: Look): uPlot.Series[] {
-  const stroke = color(`--line-${line.color}`);
-  const sparse = line.curve.length < 200;
-  const base: uPlot.Series = {
-    stroke,
-    width: 1.5,
-    spanGaps: true,
-    points: { show: sparse, size: 4 },
-    ...(line.dashed ? { dash: [6, 4] } : {}),
-  };
-  if (look.smoothing === 0 || !isSmoothable(line)) return [base];
-  const faint = stroke.replace(/^rgb\((.*)\)$/, "rgb($1 / 0.25)").replace(/,/g, " ");
-  return [{ ...base, stroke: faint, width: 1, points: { show: false } }, { ...base, points: { show: false } }];
-}
-
-const SIGNS: Record<Mark["kind"], string> = { checkpoint: "·", best: "★", attempt: "↻", oom: "▼", rollback: "↶" };
-
-function drawMarks(plot: uPlot, marks: readonly Mark[]) {
-  const { ctx, bbox } = plot;
-  ctx.save();
-  ctx.fillStyle = color("--muted");
-  ctx.strokeStyle = color("--border");
-  ctx.font = `${12 * devicePixelRatio}px ${token("--font")}`;
-  ctx.textAlign = "center";
-  for (const mark of marks) {
-    const left = plot.valToPos(mark.step, "x", true);
-    if (left < bbox.left || left > bbox.left + bbox.width) continue;
-    if (mark.kind !== "checkpoint") {
-      ctx.beginPath();
-      ctx.setLineDash([2, 4]);
-      ctx.moveTo(left, bbox.top);
-      ctx.lineTo(left, bbox.top + bbox.height);
-      ctx.stroke();
-    }
-    ctx.fillText(SIGNS[mark.kind], left, bbox.top + bbox.height - 4 * devicePixelRatio);
-  }
-  ctx.restore();
+/** "Validation 0.1312, best 0.1287". */
+function described(line: Line, best: (value: string) => string): string {
+  const { curve, label, name } = line;
+  if (name.endsWith("learning_rate")) return `${label} ${metricValue(name, curve.last)}`;
+  const pick = isLessBetter(name) ? Math.min : Math.max;
+  const found = curve.values.reduce((a, b) => (Number.isFinite(b) ? pick(a, b) : a), isLessBetter(name) ? Infinity : -Infinity);
+  return `${label} ${metricValue(name, curve.last)}${Number.isFinite(found) ? `, ${best(metricValue(name, found))}` : ""}`;
 }

@@ -1,80 +1,100 @@
-/** The panels of a job and what they have in common: axis, scale, smoothing, zoom. */
+/** The panels of one or several jobs and what they have in common: axis, scale, smoothing, zoom. */
 
-import { useEffect, useState } from "react";
+import { useEffect, useState, type ReactNode } from "react";
+import { Link, useSearchParams } from "wouter";
 
+import { idOf } from "../api/http";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import { useT } from "../i18n";
-import type { JobView } from "../job/store";
+import { plannedStepsOf } from "../job";
+import type { JobView, Mark } from "../job/store";
+import { isTaken, singleKeysAreOn } from "../keys";
+import { measureName, metricName, partsOf } from "../metrics";
 import { Button, Segmented } from "../ui/parts";
 import Chart from "./chart";
-import { panelsOf, type Axis, type Look } from "./panel";
+import { panelsOf, rank, type Look, type PanelSpec, type Source } from "./panel";
 
 const KEY = "tuneyard.charts";
+const PLAIN: Look = { axis: "step", log: false, smoothing: 0.6, ignoreSpikes: false };
 
-interface Kept {
-  axis: Axis;
-  log: boolean;
-  smoothing: number;
-}
-
-function kept(): Kept {
+function kept(): Look {
   try {
-    return { axis: "step", log: false, smoothing: 0.6, ...(JSON.parse(localStorage.getItem(KEY) ?? "{}") as Partial<Kept>) };
+    return { ...PLAIN, ...(JSON.parse(localStorage.getItem(KEY) ?? "{}") as Partial<Look>) };
   } catch {
-    return { axis: "step", log: false, smoothing: 0.6 };
+    return PLAIN;
   }
 }
 
+/** The charts of one job. */
 export default function Charts({ view, job }: { view: JobView; job: JobJson }) {
   const t = useT();
-  const [settings, setSettings] = useState<Kept>(kept);
-  const [range, setRange] = useState<[number, number] | null>(null);
-  const [filter, setFilter] = useState("");
-  const change = (next: Partial<Kept>) => {
-    const all = { ...settings, ...next };
-    localStorage.setItem(KEY, JSON.stringify(all));
-    setSettings(all);
-    if (next.axis) setRange(null);
-  };
-  useEffect(() => {
-    const press = (event: KeyboardEvent) => {
-      if (event.ctrlKey || event.metaKey || /INPUT|TEXTAREA|SELECT/.test((event.target as HTMLElement).tagName)) return;
-      if (event.key === "0") setRange(null);
-      if (event.key === "l") setSettings((now) => ({ ...now, log: !now.log }));
-    };
-    addEventListener("keydown", press);
-    return () => removeEventListener("keydown", press);
-  }, []);
-  const look: Look = { ...settings, plannedSteps: Number(job.progress?.totalSteps ?? job.plannedSteps ?? 1) };
-  const panels = panelsOf(view.curves).filter((panel) => panel.title.includes(filter.toLowerCase()));
-  const version = view.sequence;
   if (!view.curves.size) return <p className="muted">{t.job.noCurves}</p>;
+  const label = (name: string) => {
+    const { stage, part } = partsOf(name);
+    return part || (stage ? t.stageNames[stage] : metricName(t, name));
+  };
+  const source: Source = { curves: view.curves, plannedSteps: plannedStepsOf(job), label, color: undefined };
   return (
     <div className="stack">
-      <div className="row">
+      <Panels sources={[source]} marks={view.marks} version={view.sequence}>
+        <Link href={`/compare?job=${idOf(job.name)}`} className="button">
+          {t.compare.open}
+        </Link>
+      </Panels>
+      <p className="small muted">{t.job.marks}</p>
+    </div>
+  );
+}
+
+/** Panels shown beside the loss before the others are folded away. */
+const OPEN = 6;
+
+export function Panels({
+  sources,
+  marks,
+  version,
+  children,
+}: {
+  sources: readonly Source[];
+  marks: readonly Mark[];
+  version: number;
+  children?: ReactNode;
+}) {
+  const t = useT();
+  const { look, change } = useLook();
+  const [range, setRange] = useRange();
+  const [filter, setFilter] = useState("");
+  const all = panelsOf(sources);
+  const fits = ({ measure }: PanelSpec) => `${measure} ${measureName(t, measure)}`.toLowerCase().includes(filter.toLowerCase());
+  const found = all.filter(fits);
+  const shown = filter || all.length <= OPEN ? found : found.filter((panel) => rank(panel) < 3);
+  const folded = found.filter((panel) => !shown.includes(panel));
+  const draw = (panel: PanelSpec) => (
+    <Chart key={panel.measure} {...panel} {...{ look, marks, version, range }} onRange={setRange} wide={panel.measure === "loss"} />
+  );
+  useKeys({ l: () => change({ log: !look.log }), "0": () => setRange(null) });
+  return (
+    <>
+      <div className="row chart-tools">
         <Segmented
           label={t.job.axis.label}
-          value={settings.axis}
+          value={look.axis}
           options={(["step", "epoch", "time"] as const).map((value) => ({ value, label: t.job.axis[value] }))}
-          onChange={(axis) => change({ axis })}
+          onChange={(axis) => {
+            change({ axis });
+            setRange(null);
+          }}
         />
+        <Smoothing value={look.smoothing} onChange={(smoothing) => change({ smoothing })} />
         <label className="row">
-          <input type="checkbox" checked={settings.log} onChange={(event) => change({ log: event.target.checked })} />
+          <input type="checkbox" checked={look.log} onChange={(event) => change({ log: event.target.checked })} />
           {t.job.logScale}
         </label>
         <label className="row">
-          {t.job.smoothing}
-          <input
-            type="range"
-            min={0}
-            max={0.99}
-            step={0.01}
-            value={settings.smoothing}
-            onChange={(event) => change({ smoothing: Number(event.target.value) })}
-          />
-          <span>{settings.smoothing === 0 ? t.job.off : settings.smoothing}</span>
+          <input type="checkbox" checked={look.ignoreSpikes} onChange={(event) => change({ ignoreSpikes: event.target.checked })} />
+          {t.job.ignoreSpikes}
         </label>
-        {panels.length > 4 && (
+        {all.length > OPEN && (
           <input
             className="input narrow"
             type="search"
@@ -85,22 +105,69 @@ export default function Charts({ view, job }: { view: JobView; job: JobJson }) {
           />
         )}
         {range && <Button onClick={() => setRange(null)}>{t.job.resetZoom}</Button>}
+        {children}
       </div>
-      <div className="charts">
-        {panels.map((panel) => (
-          <Chart
-            key={panel.title}
-            title={panel.title}
-            lines={panel.lines}
-            look={look}
-            marks={view.marks}
-            version={version}
-            range={range}
-            onRange={setRange}
-          />
-        ))}
-      </div>
-      <p className="small muted">{t.job.marks}</p>
-    </div>
+      <div className="charts">{shown.map(draw)}</div>
+      {folded.length > 0 && (
+        <details>
+          <summary>{t.job.moreMetrics(folded.length)}</summary>
+          <div className="charts spaced-top">{folded.map(draw)}</div>
+        </details>
+      )}
+    </>
   );
 }
+
+function Smoothing({ value, onChange }: { value: number; onChange: (value: number) => void }) {
+  const t = useT();
+  return (
+    <label className="row">
+      {t.job.smoothing}
+      <input type="range" min={0} max={0.99} step={0.01} value={value} onChange={(event) => onChange(Number(event.target.value))} />
+      <span className="smoothing">{value === 0 ? t.job.off : value.toFixed(2)}</span>
+    </label>
+  );
+}
+
+/** How charts look, kept in this browser for all jobs. */
+function useLook() {
+  const [look, setLook] = useState<Look>(kept);
+  const change = (next: Partial<Look>) => {
+    const all = { ...look, ...next };
+    localStorage.setItem(KEY, JSON.stringify(all));
+    setLook(all);
+  };
+  return { look, change };
+}
+
+/** The range of x that is shown, in the address: "?zoom=100:400". */
+function useRange() {
+  const [search, setSearch] = useSearchParams();
+  const [from, to] = (search.get("zoom") ?? "").split(":").map(Number);
+  const isRange = from !== undefined && to !== undefined && to > from;
+  // The same pair as long as it is the same range: effects hang on it.
+  const [range, keep] = useState<[number, number] | null>(isRange ? [from, to] : null);
+  const set = (next: [number, number] | null) => {
+    keep(next);
+    setSearch(
+      (before) => {
+        if (next) before.set("zoom", next.map((value) => Number(value.toPrecision(6))).join(":"));
+        else before.delete("zoom");
+        return before;
+      },
+      { replace: true },
+    );
+  };
+  return [range, set] as const;
+}
+
+function useKeys(actions: Record<string, () => void>) {
+  useEffect(() => {
+    const press = (event: KeyboardEvent) => {
+      if (singleKeysAreOn() && !isTaken(event)) actions[event.key]?.();
+    };
+    addEventListener("keydown", press);
+    return () => removeEventListener("keydown", press);
+  });
+}
+

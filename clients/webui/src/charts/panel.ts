@@ -1,19 +1,24 @@
 /** Which metrics share a panel, and what is drawn of each. */
 
 import { smoothed, type Curve } from "../job/curves";
+import { partsOf } from "../metrics";
 
 export type Axis = "step" | "epoch" | "time";
 
 export interface Line {
+  /** Of the metric: "train/loss". */
   name: string;
+  /** What is shown: the stage, or the job where several are compared. */
+  label: string;
   curve: Curve;
   /** 1 to 5: the token of its colour. */
   color: number;
   dashed: boolean;
+  plannedSteps: number;
 }
 
 export interface PanelSpec {
-  title: string;
+  measure: string;
   lines: Line[];
 }
 
@@ -22,27 +27,44 @@ export interface Look {
   log: boolean;
   /** 0 is off. */
   smoothing: number;
-  plannedSteps: number;
+  ignoreSpikes: boolean;
 }
 
-/** The panels of a job: loss first, then each other measure, trained and evaluated values together. */
-export function panelsOf(curves: ReadonlyMap<string, Curve>): PanelSpec[] {
+/** A job as a source of lines. */
+export interface Source {
+  curves: ReadonlyMap<string, Curve>;
+  plannedSteps: number;
+  /** How a line is called. */
+  label: (name: string) => string;
+  /** The colour of all its lines; undefined to tell stages apart by colour. */
+  color: number | undefined;
+}
+
+/** Colours that there are. */
+export const COLORS = 5;
+
+/** The panels of jobs: loss first, then each other measure, trained and evaluated values together. */
+export function panelsOf(sources: readonly Source[]): PanelSpec[] {
   const groups = new Map<string, Line[]>();
-  for (const [name, curve] of curves) {
-    const [stage, measure] = name.includes("/") ? (name.split("/", 2) as [string, string]) : ["", name];
-    const lines = groups.get(measure) ?? [];
-    const evaluated = stage === "eval" || stage === "base";
-    lines.push({ name, curve, color: evaluated ? 2 : 1, dashed: evaluated });
-    groups.set(measure, lines);
-  }
-  const rank = (measure: string) => {
-    if (measure === "loss") return 0;
-    if ((groups.get(measure) ?? []).some((line) => line.name.startsWith("eval/"))) return 1;
-    return measure === "learning_rate" ? 2 : 3;
-  };
+  for (const { curves, plannedSteps, label, color } of sources)
+    for (const [name, curve] of curves) {
+      const { stage, measure, part } = partsOf(name);
+      const lines = groups.get(measure) ?? [];
+      const isEvaluated = stage === "eval" || stage === "base";
+      const own = part ? (lines.length % COLORS) + 1 : isEvaluated ? 2 : 1;
+      lines.push({ name, label: label(name), curve, color: color ?? own, dashed: isEvaluated && !part, plannedSteps });
+      groups.set(measure, lines);
+    }
   return [...groups]
-    .sort(([a], [b]) => rank(a) - rank(b) || a.localeCompare(b))
-    .map(([measure, lines]) => ({ title: measure.replaceAll("_", " "), lines }));
+    .map(([measure, lines]) => ({ measure, lines }))
+    .sort((a, b) => rank(a) - rank(b) || a.measure.localeCompare(b.measure));
+}
+
+/** 0 for the loss, 1 for what is evaluated, 2 for the learning rate, 3 for the rest. */
+export function rank({ measure, lines }: PanelSpec): number {
+  if (measure === "loss") return 0;
+  if (lines.some((line) => line.name.startsWith("eval/") && !partsOf(line.name).part)) return 1;
+  return measure === "learning_rate" ? 2 : 3;
 }
 
 const FEW = 30;
@@ -51,21 +73,25 @@ const FEW = 30;
 export const isSmoothable = (line: Line) =>
   line.name.startsWith("train/") && !line.name.endsWith("learning_rate") && line.curve.length >= FEW;
 
-export type Columns = [Float64Array, ...(Float64Array | (number | null)[])[]];
+/** Whether a line is drawn twice: as measured, faintly, and smoothed. */
+export const isSmoothed = (line: Line, look: Look) => look.smoothing > 0 && isSmoothable(line);
+
+type Column = Float64Array | (number | null)[];
+export type Columns = [Float64Array, ...Column[]];
 
 /** The columns that uPlot draws: one common x, for each line its raw values and, where smoothed, those too. */
 export function columnsOf(lines: readonly Line[], look: Look): { data: Columns; hidden: number } {
   const xs = lines.map((line) => xOf(line.curve, look.axis));
-  const x = union(xs);
+  const x = xs.reduce(union, new Float64Array(0));
   let hidden = 0;
-  const columns: (number | null)[][] = [];
+  const columns: Column[] = [];
   lines.forEach((line, index) => {
     const own = xs[index]!;
     const raw = spread(x, own, line.curve.values, look.log);
     hidden += raw.hidden;
     columns.push(raw.column);
-    if (look.smoothing > 0 && isSmoothable(line)) {
-      const smooth = smoothed(line.curve.x, line.curve.values, look.smoothing, look.plannedSteps);
+    if (isSmoothed(line, look)) {
+      const smooth = smoothed(line.curve.x, line.curve.values, look.smoothing, line.plannedSteps);
       columns.push(spread(x, own, smooth, look.log).column);
     }
   });
@@ -90,16 +116,26 @@ function running(times: Float64Array): Float64Array {
   return result;
 }
 
-function union(all: readonly Float64Array[]): Float64Array {
-  const longest = all.reduce((best, each) => (each.length > best.length ? each : best), new Float64Array(0));
-  const others = all.filter((each) => each !== longest);
-  const known = new Set(longest);
-  const missing = others.flatMap((each) => [...each].filter((value) => !known.has(value)));
-  if (!missing.length) return longest;
-  return Float64Array.from(new Set([...longest, ...missing])).sort();
+/** Both in order, what they share once; the longer one itself where it holds all of the other. */
+export function union(a: Float64Array, b: Float64Array): Float64Array {
+  const [long, short] = a.length >= b.length ? [a, b] : [b, a];
+  const merged = new Float64Array(long.length + short.length);
+  let size = 0;
+  let added = 0;
+  let i = 0;
+  let j = 0;
+  while (i < long.length || j < short.length) {
+    const isLong = j >= short.length || (i < long.length && long[i]! <= short[j]!);
+    const next = isLong ? long[i++]! : short[j++]!;
+    if (size > 0 && merged[size - 1] === next) continue;
+    merged[size++] = next;
+    if (!isLong) added += 1;
+  }
+  return added === 0 ? long : merged.subarray(0, size);
 }
 
-function spread(x: Float64Array, own: Float64Array, values: Float64Array, log: boolean) {
+function spread(x: Float64Array, own: Float64Array, values: Float64Array, log: boolean): { column: Column; hidden: number } {
+  if (own === x && values.every((value) => Number.isFinite(value) && !(log && value <= 0))) return { column: values, hidden: 0 };
   const column = new Array<number | null>(x.length).fill(null);
   let at = 0;
   let hidden = 0;

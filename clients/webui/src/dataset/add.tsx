@@ -4,7 +4,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useLocation } from "wouter";
 
-import { idOf, post } from "../api/http";
+import { idOf, post, newId } from "../api/http";
 import { uploads, useUploads, type Upload } from "../api/upload";
 import { bytes, percent } from "../format";
 import type { DatasetFormatJson } from "../gen/tuneyard/v1/dataset_pb";
@@ -75,7 +75,7 @@ function ImportForm({ format }: { format: DatasetFormatJson }) {
   const start = async () => {
     setError(null);
     try {
-      const body = { format, source, requestId: crypto.randomUUID() };
+      const body = { format, source, requestId: newId() };
       const told = await post<ImportDatasetResponseJson>("/v1/datasets:import", body);
       go(`/datasets/${idOf(told.dataset?.name)}`);
     } catch (failed) {

@@ -4,7 +4,7 @@ import { useState } from "react";
 import { useLocation, useSearchParams } from "wouter";
 import { VList } from "virtua";
 
-import { idOf, post } from "../api/http";
+import { idOf, post, newId } from "../api/http";
 import type { DatasetJson, FindingJson } from "../gen/tuneyard/v1/dataset_pb";
 import type { CreateDatasetVersionResponseJson } from "../gen/tuneyard/v1/dataset_service_pb";
 import { useT } from "../i18n";
@@ -192,7 +192,7 @@ function Without({ dataset, group, filtered }: { dataset: DatasetJson; group: Gr
     setError(null);
     try {
       const displayName = t.datasets.versionName(dataset.displayName || idOf(dataset.name), titleOf(group.code, t.datasets.codes));
-      const body = { ...leaveOut(group, filtered), displayName: displayName.slice(0, 200), requestId: crypto.randomUUID() };
+      const body = { ...leaveOut(group, filtered), displayName: displayName.slice(0, 200), requestId: newId() };
       const told = await post<CreateDatasetVersionResponseJson>(`/v1/${dataset.name}:createVersion`, body);
       go(`/datasets/${idOf(told.dataset?.name)}`);
     } catch (failed) {

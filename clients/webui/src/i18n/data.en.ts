@@ -95,6 +95,7 @@ export const dataEn = {
     next: "Next",
     of: (at: number, all: number) => `${at} of ${all}`,
     perClass: "Samples per class",
+    sides: "Pictures by their longer side",
     perClassBoxes: "Pictures that show the class",
     browse: "Files",
     browseLines: "Lines",

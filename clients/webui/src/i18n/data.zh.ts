@@ -97,6 +97,7 @@ export const dataZh: typeof dataEn = {
     next: "下一个",
     of: (at, all) => `第 ${at} 个，共 ${all} 个`,
     perClass: "各类别样本数",
+    sides: "按长边统计的图片",
     perClassBoxes: "包含该类别的图片数",
     browse: "文件",
     browseLines: "行",

@@ -62,13 +62,19 @@ export function smoothed(x: Float64Array, values: Float64Array, weight: number, 
   let mean = 0;
   let norm = 0;
   let before = x[0] ?? 0;
+  // Steps are mostly equally far apart: the power is worked out where the distance changes.
+  let distance = -1;
+  let kept = 0;
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
     if (!Number.isFinite(value)) {
       result[i] = NaN;
       continue;
     }
-    const kept = Math.pow(weight, Math.max(1e-9, (x[i]! - before) * scale));
+    if (x[i]! - before !== distance) {
+      distance = x[i]! - before;
+      kept = Math.pow(weight, Math.max(1e-9, distance * scale));
+    }
     before = x[i]!;
     const share = i === 0 ? 1 : 1 - kept;
     mean = mean * (1 - share) + value * share;

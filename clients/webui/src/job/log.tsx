@@ -1,10 +1,13 @@
 /** The job's log: what was said, warned, advised and changed; searched, filtered, followed. */
 
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { VList, type VListHandle } from "virtua";
 
 import type { JobEventJson } from "../gen/tuneyard/v1/event_pb";
 import { useT } from "../i18n";
+import type { Messages } from "../i18n/en";
+import { jobTitle } from "../job";
+import { save } from "../ui/save";
 import type { JobView } from "./store";
 
 interface Line {
@@ -20,7 +23,9 @@ export function Log({ view }: { view: JobView }) {
   const [serious, setSerious] = useState(false);
   const [following, setFollowing] = useState(true);
   const list = useRef<VListHandle>(null);
-  const lines = view.lines.map(lineOf).filter((line) => {
+  const [wraps, setWraps] = useState(true);
+  const all = useMemo(() => view.lines.map((event) => lineOf(t, event)), [view.lines, t]);
+  const lines = all.filter((line) => {
     if (serious && line.level !== "warning" && line.level !== "error") return false;
     return line.text.toLowerCase().includes(search.toLowerCase());
   });
@@ -28,12 +33,8 @@ export function Log({ view }: { view: JobView }) {
     if (following) list.current?.scrollToIndex(lines.length - 1, { align: "end" });
   }, [lines.length, following]);
   const download = () => {
-    const blob = new Blob([lines.map((line) => `${line.time} ${line.level} ${line.text}\n`).join("")], { type: "text/plain" });
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = "job.log";
-    link.click();
-    URL.revokeObjectURL(link.href);
+    const text = all.map((line) => `${line.time} ${line.level} ${line.text}\n`);
+    save(`${view.job ? jobTitle(view.job) : "job"}.log`, new Blob(text, { type: "text/plain" }));
   };
   return (
     <div className="stack">
@@ -51,6 +52,10 @@ export function Log({ view }: { view: JobView }) {
           <input type="checkbox" checked={serious} onChange={(event) => setSerious(event.target.checked)} />
           {t.job.onlySerious}
         </label>
+        <label className="row">
+          <input type="checkbox" checked={wraps} onChange={(event) => setWraps(event.target.checked)} />
+          {t.job.wrap}
+        </label>
         <button type="button" className="button" onClick={download}>
           {t.actions.download}
         </button>
@@ -63,9 +68,11 @@ export function Log({ view }: { view: JobView }) {
       {lines.length === 0 ? (
         <p className="muted">{t.job.noLines}</p>
       ) : (
-        <div className="log">
+        <div className={`log${wraps ? "" : " unwrapped"}`}>
         <VList
           ref={list}
+          tabIndex={0}
+          aria-label={t.job.tabs.log}
           onScroll={(offset) => {
             const handle = list.current;
             if (handle) setFollowing(offset >= handle.scrollSize - handle.viewportSize - 40);
@@ -75,7 +82,7 @@ export function Log({ view }: { view: JobView }) {
             <div key={line.key} className={`line ${line.level}`}>
               <time className="muted">{line.time}</time>
               <span>{line.level}</span>
-              <span>{line.text}</span>
+              <span>{search ? <Marked text={line.text} search={search} /> : line.text}</span>
             </div>
           ))}
         </VList>
@@ -85,7 +92,20 @@ export function Log({ view }: { view: JobView }) {
   );
 }
 
-function lineOf(event: JobEventJson): Line {
+/** A text with what was searched for marked. */
+function Marked({ text, search }: { text: string; search: string }) {
+  const at = text.toLowerCase().indexOf(search.toLowerCase());
+  if (at < 0) return text;
+  return (
+    <>
+      {text.slice(0, at)}
+      <mark>{text.slice(at, at + search.length)}</mark>
+      {text.slice(at + search.length)}
+    </>
+  );
+}
+
+function lineOf(t: Messages, event: JobEventJson): Line {
   const time = event.time ? new Date(event.time).toLocaleTimeString(document.documentElement.lang, { hour12: false }) : "";
   const key = event.sequence ?? "";
   if (event.log) {
@@ -95,9 +115,9 @@ function lineOf(event: JobEventJson): Line {
   if (event.warning) return { key, time, level: "warning", text: event.warning.message ?? "" };
   if (event.advice) return { key, time, level: "warning", text: `${event.advice.observation} → ${event.advice.remedies?.join(" ")}` };
   if (event.oomRecovered)
-    return { key, time, level: "warning", text: `batch ${event.oomRecovered.oldBatchSize} → ${event.oomRecovered.newBatchSize}` };
-  if (event.rolledBack) return { key, time, level: "warning", text: `${event.rolledBack.fromStep} → ${event.rolledBack.toStep}` };
+    return { key, time, level: "warning", text: t.job.smallerBatch(event.oomRecovered.oldBatchSize ?? 0, event.oomRecovered.newBatchSize ?? 0) };
+  if (event.rolledBack) return { key, time, level: "warning", text: t.job.wentBack(event.rolledBack.fromStep ?? "0", event.rolledBack.toStep ?? "0", event.rolledBack.reason ?? "") };
   const change = event.stateChange;
-  const state = (change?.to ?? "").replace("JOB_STATE_", "");
+  const state = t.states[(change?.to as keyof typeof t.states) ?? "JOB_STATE_UNSPECIFIED"];
   return { key, time, level: change?.error ? "error" : "info", text: `${state} ${change?.reason ?? ""} ${change?.error?.message ?? ""}`.trim() };
 }

@@ -1,10 +1,13 @@
 /** What the model makes at each evaluation: pictures, and answers of base and tuned model side by side. */
 
-import { useState } from "react";
+import { useEffect, useState } from "react";
 
 import { artifactUrl } from "../api/http";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
+import { count } from "../format";
 import { useT } from "../i18n";
+import { isTaken } from "../keys";
+import { Button } from "../ui/parts";
 import type { JobView } from "./store";
 
 export function Samples({ view, job }: { view: JobView; job: JobJson }) {
@@ -12,22 +15,45 @@ export function Samples({ view, job }: { view: JobView; job: JobJson }) {
   const steps = [...new Set(view.samples.map((each) => each.step))].sort((a, b) => b - a);
   const [chosen, setChosen] = useState<number | null>(null);
   const step = chosen ?? steps[0];
+  const at = step === undefined ? -1 : steps.indexOf(step);
+  const go = (to: number) => {
+    if (to >= 0 && to < steps.length) setChosen(to === 0 ? null : steps[to]!);
+  };
+  useEffect(() => {
+    const press = (event: KeyboardEvent) => {
+      if (isTaken(event)) return;
+      if (event.key === "ArrowLeft") go(at + 1);
+      if (event.key === "ArrowRight") go(at - 1);
+    };
+    addEventListener("keydown", press);
+    return () => removeEventListener("keydown", press);
+  });
   if (step === undefined) return <p className="muted">{t.job.noSamples}</p>;
-  const at = steps.indexOf(step);
   return (
     <div className="stack">
       <div className="row" role="group" aria-label={t.job.tabs.samples}>
-        <button type="button" className="button" disabled={at >= steps.length - 1} onClick={() => setChosen(steps[at + 1] ?? null)}>
+        <Button disabled={at >= steps.length - 1} onClick={() => go(at + 1)}>
           ← {t.job.earlier}
-        </button>
+        </Button>
+        <Button disabled={at <= 0} onClick={() => go(at - 1)}>
+          {t.job.later} →
+        </Button>
         <span>
           {t.job.atStep(step)}
           {chosen === null && ` · ${t.job.latest}`}
         </span>
-        <button type="button" className="button" disabled={at <= 0} onClick={() => setChosen(at <= 1 ? null : steps[at - 1]!)}>
-          {t.job.later} →
-        </button>
       </div>
+      {steps.length > 1 && (
+        <ul className="strip" aria-label={t.job.newSteps}>
+          {steps.map((each, index) => (
+            <li key={each}>
+              <button type="button" aria-current={each === step ? "true" : undefined} onClick={() => go(index)}>
+                {count(each)}
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
       <div className="samples">
         {view.samples
           .filter((each) => each.step === step)

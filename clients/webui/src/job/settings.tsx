@@ -6,52 +6,25 @@ import { Link } from "wouter";
 import { idOf } from "../api/http";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import { useT } from "../i18n";
+import { fieldName, valueText } from "../train/words";
 import { Button } from "../ui/parts";
-
-type Leaf = [path: string, value: string];
-
-const PREFIXES =
-  /^(LEARNING_RATE_SCHEDULE|PRECISION|OPTIMIZER|FINE_TUNING_METHOD|COMPUTE_DTYPE|QUANT_TYPE|TRAIN_ON|PREDICTION_TYPE|EXPORT_FORMAT)_/;
-
-/** An enum's value as people write it: "cosine". */
-const plain = (value: string) => (PREFIXES.test(value) ? value.replace(PREFIXES, "").toLowerCase().replaceAll("_", "-") : value);
-
-function leaves(value: unknown, prefix = ""): Leaf[] {
-  if (Array.isArray(value)) return [[prefix, value.join(", ")]];
-  if (typeof value === "object" && value !== null)
-    return Object.entries(value).flatMap(([name, inner]) => leaves(inner, prefix ? `${prefix}.${name}` : name));
-  return [[prefix, plain(String(value))]];
-}
+import { asCommand, asCurl, asPython } from "./copies";
+import { leaves, shortPath } from "./leaves";
 
 export function Settings({ job }: { job: JobJson }) {
   const t = useT();
-  const [copied, setCopied] = useState("");
   const given = new Map(leaves(job.spec));
   const resolved = leaves(job.resolvedSpec ?? job.spec);
-  const copy = (what: string, text: string) => void navigator.clipboard.writeText(text).then(() => setCopied(what));
-  const body = { spec: job.spec?.training, requestId: "" };
+  const training = job.spec?.training;
   return (
     <div className="stack">
       <div className="row">
-        <span className="muted">{t.job.copyAs}</span>
-        <Button onClick={() => copy("JSON", JSON.stringify(job.spec, null, 2))}>JSON</Button>
-        {job.spec?.training && (
-          <>
-            <Button
-              onClick={() =>
-                copy("curl", `curl -X POST ${location.origin}/v1/jobs:train -H 'Content-Type: application/json' -d '${JSON.stringify(body)}'`)
-              }
-            >
-              curl
-            </Button>
-            <Link className="button" href={`/${job.spec.training.languageModel ? "finetune" : "train"}?from=${idOf(job.name)}`}>
-              {t.job.trainAgain}
-            </Link>
-          </>
+        <Copies job={job} />
+        {training && (
+          <Link className="button" href={`/${training.languageModel ? "finetune" : "train"}?from=${idOf(job.name)}`}>
+            {t.job.trainAgain}
+          </Link>
         )}
-        <span role="status" className="small muted">
-          {copied && t.job.copied(copied)}
-        </span>
       </div>
       <table>
         <thead>
@@ -64,13 +37,58 @@ export function Settings({ job }: { job: JobJson }) {
         <tbody>
           {resolved.map(([path, value]) => (
             <tr key={path}>
-              <td className="mono break">{path.split(".").slice(1).join(".")}</td>
-              <td className={given.has(path) ? "given break" : "break"}>{value}</td>
-              <td className="small muted">{given.has(path) ? t.job.given : t.job.recommended}</td>
+              <td className="break">
+                {fieldName(t, shortPath(path))}
+                <div className="mono small muted">{shortPath(path)}</div>
+              </td>
+              <td className={given.has(path) ? "given break" : "break"}>{valueText(t, value) || "–"}</td>
+              <td className="small muted">{given.has(path) ? t.job.given : t.job.recommended(training?.baseModel ?? "")}</td>
             </tr>
           ))}
         </tbody>
       </table>
     </div>
   );
+}
+
+function Copies({ job }: { job: JobJson }) {
+  const t = useT();
+  const [copied, setCopied] = useState("");
+  const training = job.spec?.training;
+  const copies: [string, () => string][] = [["JSON", () => JSON.stringify(job.spec, null, 2)]];
+  if (training)
+    copies.unshift(
+      ["CLI", () => asCommand(training)],
+      ["curl", () => asCurl(training, location.origin)],
+      ["Python", () => asPython(training, location.origin)],
+    );
+  return (
+    <>
+      <span className="muted">{t.job.copyAs}</span>
+      {copies.map(([what, text]) => (
+        <Button key={what} onClick={() => void copy(text()).then((done) => setCopied(done ? t.job.copied(what) : t.job.notCopied))}>
+          {what}
+        </Button>
+      ))}
+      <span role="status" className="small muted">
+        {copied}
+      </span>
+    </>
+  );
+}
+
+/** Puts a text on the clipboard; on addresses that the browser does not trust, by the old way. */
+async function copy(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
 }

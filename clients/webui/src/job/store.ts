@@ -10,6 +10,7 @@ import type { JobJson, ProgressEventJson } from "../gen/tuneyard/v1/job_pb";
 import type { GetJobMetricsResponseJson, GetJobResponseJson, ListJobEventsResponseJson } from "../gen/tuneyard/v1/training_service_pb";
 import { isEnded } from "../states";
 import { Curve } from "./curves";
+import { endsTold } from "./notices";
 
 export interface Stage {
   name: string;
@@ -142,6 +143,7 @@ export class JobStore {
       return;
     this.stopFollowing = follow({
       url: () => `/v1/${this.name}:watch?afterSequence=${this.view.sequence}`,
+      isKept: () => endsTold.has(this.name),
       onEvents: (events) => {
         for (const event of events) this.takeLive(JSON.parse(event.data) as JobEventJson);
         this.tell();

@@ -3,7 +3,7 @@
 import { useId, useState } from "react";
 import { useLocation } from "wouter";
 
-import { ApiError, idOf, post } from "../api/http";
+import { ApiError, idOf, post, newId } from "../api/http";
 import type { ImportModelResponseJson } from "../gen/tuneyard/v1/model_service_pb";
 import type { FamilyJson } from "../gen/tuneyard/v1/training_pb";
 import { useT } from "../i18n";
@@ -28,7 +28,7 @@ export function ImportModel() {
     setError(null);
     try {
       const given = Object.fromEntries(Object.entries(values).filter(([, value]) => value));
-      const told = await post<ImportModelResponseJson>("/v1/models:import", { ...given, family: kind, requestId: crypto.randomUUID() });
+      const told = await post<ImportModelResponseJson>("/v1/models:import", { ...given, family: kind, requestId: newId() });
       go(`/models/${idOf(told.model?.name)}`);
     } catch (failed) {
       setError(failed);

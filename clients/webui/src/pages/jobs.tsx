@@ -3,20 +3,26 @@
 import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
 
-import { ApiError, idOf, post, remove } from "../api/http";
-import { forgetJob, useJobs } from "../api/jobs";
-import { duration, number, percent, seconds } from "../format";
+import { idOf } from "../api/http";
+import { useJobs } from "../api/jobs";
+import { duration, percent, seconds } from "../format";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import { useT } from "../i18n";
 import { jobTitle, kindOfJob } from "../job";
 import { isEnded, kindOf } from "../states";
-import { Button, Confirm, Failure, Loading, Page, Progress, StateBadge } from "../ui/parts";
+import { JobActions } from "../job/actions";
+import { compareUrl, MOST } from "../job/comparison";
+import { queueText } from "../job/outcome";
+import { MAIN, metricName, metricValue } from "../metrics";
+import { Button, Loading, Page, Progress, StateBadge } from "../ui/parts";
 
 export default function JobsPage() {
   const t = useT();
   const { jobs, loaded } = useJobs();
   const [search, setSearch] = useSearchParams();
   const filter = search.get("filter") ?? "";
+  const [chosen, setChosen] = useState<readonly string[]>([]);
+  const choose = (id: string) => setChosen(chosen.includes(id) ? chosen.filter((each) => each !== id) : [...chosen, id]);
   const all = [...jobs.values()].sort((a, b) => (b.name ?? "").localeCompare(a.name ?? ""));
   const shown = all.filter((job) => describe(job).includes(filter.toLowerCase()));
   const groups = [
@@ -63,9 +69,18 @@ export default function JobsPage() {
                   <h2>
                     {group.title} <span className="muted">{group.jobs.length}</span>
                   </h2>
-                  <JobTable jobs={group.jobs} />
+                  <JobTable jobs={group.jobs} chosen={chosen} onChoose={choose} />
                 </section>
               ),
+          )}
+          {chosen.length > 0 && (
+            <div className="chosen" role="region" aria-label={t.compare.title}>
+              <span>{t.compare.chosen(chosen.length)}</span>
+              <Link href={compareUrl(chosen)} className="button primary">
+                {t.compare.open}
+              </Link>
+              <Button onClick={() => setChosen([])}>{t.compare.clear}</Button>
+            </div>
           )}
         </div>
       )}
@@ -76,11 +91,17 @@ export default function JobsPage() {
 const describe = (job: JobJson) =>
   [jobTitle(job), job.name, job.spec?.training?.baseModel, job.spec?.training?.dataset].join(" ").toLowerCase();
 
-function JobTable({ jobs }: { jobs: JobJson[] }) {
+interface Choosing {
+  /** Ids of the jobs that are chosen to be compared. */
+  chosen: readonly string[];
+  onChoose: (id: string) => void;
+}
+
+function JobTable({ jobs, ...choosing }: { jobs: JobJson[] } & Choosing) {
   const t = useT();
   return (
     <div className="panel">
-      <table className="folds">
+      <table className="folds jobs">
         <thead>
           <tr>
             <th>{t.jobs.columns.job}</th>
@@ -93,7 +114,7 @@ function JobTable({ jobs }: { jobs: JobJson[] }) {
         </thead>
         <tbody>
           {jobs.map((job) => (
-            <JobRow key={job.name} job={job} />
+            <JobRow key={job.name} job={job} {...choosing} />
           ))}
         </tbody>
       </table>
@@ -101,21 +122,31 @@ function JobTable({ jobs }: { jobs: JobJson[] }) {
   );
 }
 
-function JobRow({ job }: { job: JobJson }) {
+function JobRow({ job, chosen, onChoose }: { job: JobJson } & Choosing) {
   const t = useT();
+  const id = idOf(job.name);
   const kind = kindOfJob(job);
   const best = bestMetric(job);
   return (
     <tr>
       <td>
         <div className="row">
+          {job.spec?.training && (
+            <input
+              type="checkbox"
+              aria-label={t.compare.choose(jobTitle(job))}
+              checked={chosen.includes(id)}
+              disabled={!chosen.includes(id) && chosen.length >= MOST}
+              onChange={() => onChoose(id)}
+            />
+          )}
           <StateBadge state={job.state} />
-          <Link href={`/jobs/${idOf(job.name)}`} className="break">
+          <Link href={`/jobs/${id}`} className="break">
             {jobTitle(job)}
           </Link>
         </div>
         <div className="small muted break">
-          {kind && t.kinds[kind]} {job.spec?.training?.baseModel} {idOf(job.spec?.training?.dataset)}
+          {[kind && t.kinds[kind], job.spec?.training?.baseModel, idOf(job.spec?.training?.dataset)].filter(Boolean).join(" · ")}
         </div>
       </td>
       <td>
@@ -124,8 +155,8 @@ function JobRow({ job }: { job: JobJson }) {
       <td className="number">
         {best && (
           <>
-            {number(best.value)}
-            <div className="small muted">{best.name}</div>
+            {metricValue(best.name, best.value)}
+            <div className="small muted">{metricName(t, best.name)}</div>
           </>
         )}
       </td>
@@ -138,8 +169,9 @@ function JobRow({ job }: { job: JobJson }) {
 
 function ProgressOf({ job }: { job: JobJson }) {
   const t = useT();
+  const { jobs } = useJobs();
   if (kindOf(job.state) === "queued")
-    return <span className="muted">{job.queuePosition ? t.jobs.position(job.queuePosition) : job.waitingFor}</span>;
+    return <span className="muted">{queueText(t, job, jobs.values())}</span>;
   if (job.state === "JOB_STATE_FAILED") return <span className="small break">{job.error?.message}</span>;
   if (isEnded(job.state)) return null;
   const left = seconds(job.progress?.remaining);
@@ -156,57 +188,6 @@ function ProgressOf({ job }: { job: JobJson }) {
 }
 
 function bestMetric(job: JobJson) {
-  const names = ["eval/accuracy_top1", "eval/map50", "eval/loss", "train/loss"];
-  const name = names.find((each) => job.metrics?.[each]);
+  const name = MAIN.find((each) => job.metrics?.[each]);
   return name ? { name, value: Number(job.metrics?.[name]?.best ?? 0) } : undefined;
-}
-
-/** What can be done with a job in its state. */
-export function JobActions({ job }: { job: JobJson }) {
-  const t = useT();
-  const [asked, setAsked] = useState<"cancel" | "delete" | null>(null);
-  const [error, setError] = useState<ApiError | null>(null);
-  const act = (work: Promise<unknown>) => {
-    setError(null);
-    work.catch((failed: unknown) => setError(failed instanceof ApiError ? failed : null));
-  };
-  const ended = isEnded(job.state);
-  const paused = kindOf(job.state) === "paused";
-  const name = job.name ?? "";
-  return (
-    <div className="row">
-      {!ended && !paused && <Button onClick={() => act(post(`/v1/${name}:pause`, {}))}>{t.actions.pause}</Button>}
-      {paused && (
-        <Button look="primary" onClick={() => act(post(`/v1/${name}:resume`, {}))}>
-          {t.actions.resume}
-        </Button>
-      )}
-      {!ended && <Button onClick={() => setAsked("cancel")}>{t.actions.cancel}</Button>}
-      {ended && (
-        <Button onClick={() => act(post(`/v1/${name}:rerun`, { requestId: crypto.randomUUID() }))}>{t.actions.rerun}</Button>
-      )}
-      {ended && <Button onClick={() => setAsked("delete")}>{t.actions.delete}</Button>}
-      {error && <Failure error={error} />}
-      {asked === "cancel" && (
-        <Confirm
-          title={t.jobs.cancelTitle(jobTitle(job))}
-          text={t.jobs.cancelText}
-          yes={t.actions.cancel}
-          no={t.actions.keepRunning}
-          onYes={() => act(post(`/v1/${name}:cancel`, {}))}
-          onClose={() => setAsked(null)}
-        />
-      )}
-      {asked === "delete" && (
-        <Confirm
-          title={t.jobs.deleteTitle(jobTitle(job))}
-          text={t.jobs.deleteText}
-          yes={t.actions.delete}
-          no={t.actions.close}
-          onYes={() => act(remove(`/v1/${name}`).then(() => forgetJob(name)))}
-          onClose={() => setAsked(null)}
-        />
-      )}
-    </div>
-  );
 }

@@ -7,7 +7,7 @@ import { Link, useSearchParams } from "wouter";
 import { get, idOf } from "../api/http";
 import { useJobs } from "../api/jobs";
 import { useBaseModels, useModels } from "../api/models";
-import { bytes, moment, number } from "../format";
+import { bytes, moment } from "../format";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import type { BaseModelJson, ModelJson } from "../gen/tuneyard/v1/model_service_pb";
 import type { DeviceJson } from "../gen/tuneyard/v1/system_pb";
@@ -16,6 +16,7 @@ import { useT } from "../i18n";
 import { jobTitle, kindOfJob } from "../job";
 import { ImportModel } from "../model/import";
 import { ModelBadge } from "../model/parts";
+import { MAIN, metricName, metricValue } from "../metrics";
 import { Button, Failure, Loading, Page } from "../ui/parts";
 
 export default function ModelsPage() {
@@ -92,7 +93,7 @@ function Trained({ filter }: { filter: string }) {
 function TrainedRow({ job }: { job: JobJson }) {
   const t = useT();
   const kind = kindOfJob(job);
-  const metric = ["eval/accuracy_top1", "eval/map50", "eval/loss"].find((name) => job.metrics?.[name]);
+  const metric = MAIN.find((name) => job.metrics?.[name]);
   return (
     <tr>
       <td>
@@ -100,12 +101,12 @@ function TrainedRow({ job }: { job: JobJson }) {
           {jobTitle(job)}
         </Link>
         <div className="small muted break">
-          {kind && t.kinds[kind]} {job.spec?.training?.baseModel}
+          {[kind && t.kinds[kind], job.spec?.training?.baseModel].filter(Boolean).join(" · ")}
         </div>
       </td>
       <td className="number">
-        {metric && number(Number(job.metrics?.[metric]?.best ?? 0))}
-        {metric && <div className="small muted">{metric}</div>}
+        {metric && metricValue(metric, Number(job.metrics?.[metric]?.best ?? 0))}
+        {metric && <div className="small muted">{metricName(t, metric)}</div>}
       </td>
       <td className="muted">{moment(job.endTime)}</td>
       <td>

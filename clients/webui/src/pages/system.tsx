@@ -4,10 +4,13 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "wouter";
 
 import { get, idOf } from "../api/http";
+import { useJobs } from "../api/jobs";
 import { bytes } from "../format";
 import type { TrainerJson } from "../gen/tuneyard/v1/system_pb";
 import type { GetServerInfoResponseJson, ListTrainersResponseJson } from "../gen/tuneyard/v1/system_service_pb";
 import { useT } from "../i18n";
+import { jobTitle } from "../job";
+import { kindOf } from "../states";
 import { Failure, Loading, Page, Progress } from "../ui/parts";
 
 export default function SystemPage() {
@@ -52,14 +55,25 @@ export default function SystemPage() {
   );
 }
 
+const LOOKS: Record<string, string> = {
+  TRAINER_HEALTH_READY: "succeeded",
+  TRAINER_HEALTH_STARTING: "running",
+  TRAINER_HEALTH_DEGRADED: "paused",
+};
+
 function Trainer({ trainer }: { trainer: TrainerJson }) {
   const t = useT();
-  const ready = trainer.health === "TRAINER_HEALTH_READY";
+  const { jobs } = useJobs();
+  const titleOf = (name: string) => {
+    const job = jobs.get(name);
+    return job ? jobTitle(job) : idOf(name);
+  };
+  const queued = [...jobs.values()].filter((job) => job.family === trainer.family && kindOf(job.state) === "queued").length;
   return (
     <section className="panel stack">
       <div className="row">
         <h3>{t.models.families[trainer.family ?? "FAMILY_UNSPECIFIED"]}</h3>
-        <span className={`badge ${ready ? "succeeded" : "failed"}`}>
+        <span className={`badge ${LOOKS[trainer.health ?? ""] ?? "failed"}`}>
           {t.system.health[trainer.health ?? ""] ?? trainer.health}
         </span>
         <span className="mono muted">{trainer.address}</span>
@@ -81,11 +95,13 @@ function Trainer({ trainer }: { trainer: TrainerJson }) {
           />
           <span className="small muted">
             {t.system.runs}:{" "}
-            {device.job ? <Link href={`/jobs/${idOf(device.job)}`}>{idOf(device.job)}</Link> : t.system.idle}
+            {device.job ? <Link href={`/jobs/${idOf(device.job)}`}>{titleOf(device.job)}</Link> : t.system.idle}
           </span>
         </div>
       ))}
       <dl className="facts small">
+        <dt>{t.jobs.queued}</dt>
+        <dd>{queued}</dd>
         <dt>{t.system.diskFree}</dt>
         <dd>{bytes(trainer.diskFreeBytes)}</dd>
         <dt>{t.system.version}</dt>

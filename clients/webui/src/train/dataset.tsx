@@ -4,7 +4,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 
-import { ApiError, idOf, post } from "../api/http";
+import { ApiError, idOf, post, newId } from "../api/http";
 import { uploads, useUploads } from "../api/upload";
 import { count, percent } from "../format";
 import type { ImportDatasetResponseJson } from "../gen/tuneyard/v1/dataset_service_pb";
@@ -175,7 +175,7 @@ function Import({ task, onChange }: { task: Task; onChange: (dataset: string) =>
     setBusy(true);
     setError(null);
     try {
-      const body = { source: source.trim(), format: TASK_OF[task].format, requestId: crypto.randomUUID() };
+      const body = { source: source.trim(), format: TASK_OF[task].format, requestId: newId() };
       const { dataset } = await post<ImportDatasetResponseJson>("/v1/datasets:import", body);
       await queries.invalidateQueries({ queryKey: ["datasets"] });
       onChange(dataset?.name ?? "");

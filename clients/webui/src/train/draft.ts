@@ -1,6 +1,6 @@
 /** What somebody has typed into a form so far: only that, nothing recommended; and the spec that it makes. */
 
-import type { FieldViolation } from "../api/http";
+import { newId, type FieldViolation } from "../api/http";
 import type { TrainingSpecJson } from "../gen/tuneyard/v1/training_pb";
 import type { Field } from "./schema";
 import { TASK_OF, type Task } from "./tasks";
@@ -33,12 +33,12 @@ export const emptyDraft = (task: Task): Draft => ({
   dataset: "",
   name: "",
   values: {},
-  requestId: crypto.randomUUID(),
+  requestId: newId(),
 });
 
 export function reduce(draft: Draft, action: Action): Draft {
   // What is asked for changes, so it is another request.
-  const fresh = { ...draft, requestId: crypto.randomUUID() };
+  const fresh = { ...draft, requestId: newId() };
   switch (action.type) {
     case "task":
       return action.task === draft.task ? draft : { ...fresh, task: action.task, baseModel: "", dataset: "", before: undefined };
