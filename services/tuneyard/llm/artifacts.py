@@ -174,8 +174,8 @@ def _dtype_of_products(outcome: Outcome) -> str | None:
     bits = outcome.config.quantization
     if bits is None or bits.bits != 4:
         return None
-    found = outcome.learner.model.config.quantization_config.bnb_4bit_compute_dtype
-    return str(found).removeprefix("torch.")
+    config: Any = outcome.learner.model.config
+    return str(config.quantization_config.bnb_4bit_compute_dtype).removeprefix("torch.")
 
 
 def _save_json(run: Run, name: str, values: Mapping[str, Any], kind: ArtifactKind, description: str) -> None:
