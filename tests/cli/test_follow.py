@@ -228,6 +228,7 @@ def test_what_a_job_waited_for_is_over_when_it_starts() -> None:
 def test_the_last_line_says_what_to_do_next() -> None:
     job = job_pb2.Job(name="jobs/1", state=job_pb2.JOB_STATE_SUCCEEDED)
     assert "tuneyard artifacts download 1 -o DIR" in ending(job)
+    assert "tuneyard artifacts download 1 --server h:1 -o DIR" in ending(job, server_option=" --server h:1")
 
 
 def test_the_last_line_about_a_failure_says_what_its_error_says() -> None:

@@ -115,10 +115,10 @@ def test_lists_and_methods_of_language_models_are_options() -> None:
     assert spec.language_model.packing is False
 
 
-def test_detached_training_says_how_to_watch(run: Run, job: FakeJob) -> None:
+def test_detached_training_says_how_to_watch(gateway: FakeGateway, run: Run, job: FakeJob) -> None:
     ran = run(*TASK, "--detach")
     assert "created jobs/1" in ran.out
-    assert "tuneyard watch 1" in ran.out
+    assert f"tuneyard watch 1 --server {gateway.address}" in " ".join(ran.out.split())
 
 
 def test_without_a_terminal_training_is_detached(gateway: FakeGateway, run: Run, job: FakeJob) -> None:

@@ -162,13 +162,13 @@ def _ways_on(error: errors_pb2.JobError, identifier: str) -> list[str]:
     return ways or [f"what happened: tuneyard jobs show {identifier}"]
 
 
-def ending(job: job_pb2.Job) -> str:
-    """The last line about a job, and what to do with it."""
+def ending(job: job_pb2.Job, *, server_option: str = "") -> str:
+    """The last line about a job, and what to do with it, at the server that the option names."""
     took = ""
     if job.HasField("start_time") and job.HasField("end_time"):
         took = f" after {duration(job.end_time.ToDatetime() - job.start_time.ToDatetime())}"
     line = f"{plain(job.name)} {state_word(job.state)}{took}"
-    identifier = job.name.removeprefix("jobs/")
+    identifier = job.name.removeprefix("jobs/") + plain(server_option)
     if job.state == job_pb2.JOB_STATE_SUCCEEDED:
         return f"[green]{line}[/]\n  → tuneyard artifacts download {identifier} -o DIR"
     if job.state == job_pb2.JOB_STATE_FAILED:

@@ -9,7 +9,7 @@ from tuneyard.cli.command import Failure
 from tuneyard.cli.describe import ending
 from tuneyard.cli.session import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Session
 from tuneyard.cli.views import LineView, LiveView, OutageNotes, QueueView, View
-from tuneyard.client import DEFAULT_SERVER, TuneyardError
+from tuneyard.client import TuneyardError
 from tuneyard.v1 import event_pb2, job_pb2
 
 State: TypeAlias = "job_pb2.JobState.ValueType"
@@ -50,7 +50,7 @@ def follow(session: Session, name: str, *, after: int = 0, end_with_job: bool = 
     if session.json and end_with_job:
         session.document(ended)
     if not session.json:
-        session.out.print(ending(ended))
+        session.out.print(ending(ended, server_option=session.server_option))
     return EXIT_OK if ended.state == job_pb2.JOB_STATE_SUCCEEDED else EXIT_FAILED
 
 
@@ -71,7 +71,7 @@ def _state_after(events: Iterable[event_pb2.JobEvent], state: State) -> State:
 def _left(session: Session, name: str, state: State, reached: int) -> str:
     """What becomes of a job that is followed no longer, and how to come back to it."""
     identifier = name.removeprefix("jobs/")
-    server = "" if session.server == DEFAULT_SERVER else f" --server {session.server}"
+    server = session.server_option
     after = f" --after {reached}" if session.json and reached else ""
     watch = f"\n  → tuneyard watch {identifier}{after}{server}"
     if state == job_pb2.JOB_STATE_PAUSED:

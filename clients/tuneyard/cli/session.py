@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
 
-from tuneyard.client import Client, ConnectionSettings
+from tuneyard.client import DEFAULT_SERVER, Client, ConnectionSettings
 from tuneyard.client.config import default_server, default_token
 
 EXIT_OK = 0
@@ -51,6 +51,11 @@ class Session:
         if self._client is None:
             self._client = Client(ConnectionSettings(server=self.server, token=self.token))
         return self._client
+
+    @property
+    def server_option(self) -> str:
+        """What a command that is named to the user needs to reach the same server; "" for the default one."""
+        return "" if self.server == DEFAULT_SERVER else f" --server {self.server}"
 
     @property
     def is_terminal(self) -> bool:

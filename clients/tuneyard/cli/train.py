@@ -134,7 +134,8 @@ def created(session: Session, name: str, *, watch: bool | None) -> int:
     if session.json:
         session.document(job)
     else:
-        session.out.print(f"created {name}\n  → tuneyard watch {name.removeprefix('jobs/')}")
+        watch_it = f"tuneyard watch {name.removeprefix('jobs/')}{session.server_option}"
+        session.out.print(f"created {name}\n  → {watch_it}")
     return EXIT_OK
 
 
