@@ -117,6 +117,7 @@ def test_a_detector_from_scratch_learns_the_shapes(
     assert vision.job(job.name).state == job_pb2.JOB_STATE_SUCCEEDED, vision.job(job.name).error
     result = next(e.result for e in events if e.HasField("result"))
     assert result.metrics["eval/map50"] >= 0.9
+    assert not [e.advice.observation for e in events if e.HasField("advice")]
 
     titles = [e.sample.title for e in events if e.HasField("sample")]
     assert any("first training batch" in title for title in titles)

@@ -55,7 +55,8 @@ def draw_boxes(image: Image.Image, boxes: Sequence[ShownBox], *, width: int = 2)
         corners = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
         pen.rectangle(corners, outline=colour, width=width)
         if box.caption:
-            place = (corners[0] + 1, max(0.0, corners[1] - height - 2))
+            room = drawn.width - letters.getlength(box.caption) - 1
+            place = (max(0.0, min(corners[0] + 1, room)), max(0.0, corners[1] - height - 2))
             pen.rectangle(pen.textbbox(place, box.caption, font=letters), fill=colour)
             pen.text(place, box.caption, "white", letters)
     return drawn
