@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -41,9 +41,12 @@ class System(system_service_pb2_grpc.SystemServiceServicer):
 class Training(training_service_pb2_grpc.TrainingServiceServicer):
     def __init__(self) -> None:
         self.ended = asyncio.Event()
+        self.when_sending: Callable[[], object] = lambda: None
 
     async def WatchJob(self, request: Any, context: Any) -> AsyncIterator[Any]:
         try:
+            # Called when gRPC waits for what it sends.
+            asyncio.get_running_loop().call_soon(self.when_sending)
             yield training_service_pb2.WatchJobResponse()
             if request.after_sequence == 1:
                 raise TuneyardError("JOB_NOT_FOUND", "gone")
@@ -127,7 +130,7 @@ async def test_a_caller_who_leaves_ends_the_handler() -> None:
         )
         await call.read()
         call.cancel()
-        await asyncio.wait_for(training.ended.wait(), 5)
+        await asyncio.wait_for(training.ended.wait(), 30)
 
 
 @pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer x"),), (("authorization", "secret"),)])
@@ -187,6 +190,19 @@ async def test_health_and_reflection_name_the_services() -> None:
         listed = {service.name for service in (await call.read()).list_services_response.service}
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
     assert listed >= {*SERVICES, "grpc.health.v1.Health"}
+
+
+async def test_a_stream_that_is_ended_while_it_sends_hears_of_it_too() -> None:
+    async with serving() as (server, _, training, channel):
+        training.when_sending = server._streams.end_streams
+        call = training_service_pb2_grpc.TrainingServiceStub(channel).WatchJob(
+            training_service_pb2.WatchJobRequest()
+        )
+        await call.read()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await asyncio.wait_for(call.read(), 10)
+        assert training.ended.is_set()
+    assert reason(caught.value).reason == "SHUTTING_DOWN"
 
 
 async def test_stopping_ends_endless_streams_with_a_reason_at_once() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import hmac
 import inspect
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias
@@ -112,10 +112,29 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None or not details.method.rpartition("/")[2].startswith("Watch"):
             return handler
-        return _guarded(handler, self._registered)
+        rebuild, behavior = _parts(handler)
+        if not inspect.isasyncgenfunction(behavior):
+            return _guarded(handler, self._registered)
+        return rebuild(self._endable(behavior), handler.request_deserializer, handler.response_serializer)
+
+    def _endable(self, behavior: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., Any]:
+        """The behavior, which can be cancelled while it waits for its next response. Cancelled while gRPC
+        sends one, a call would hear of it nowhere and stay open.
+        """
+
+        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with aclosing(behavior(request, context)) as responses:
+                while True:
+                    async with self._registered(context):
+                        response = await anext(responses, None)
+                    if response is None:
+                        return
+                    yield response
+
+        return stream
 
     def end_streams(self) -> None:
-        """End every endless call with SHUTTING_DOWN; later ones end at once."""
+        """End every endless call with SHUTTING_DOWN, once it is not sending; later ones end at once."""
         self._closing.set()
         for task in self._tasks:
             task.cancel()
