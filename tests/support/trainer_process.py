@@ -20,7 +20,7 @@ from tuneyard.v1.trainer_service_pb2_grpc import TrainerServiceStub
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], *, within: float = 10.0) -> T:
+def eventually(condition: Callable[[], T], *, within: float = 30.0) -> T:
     """The first true value that the condition gives; an assertion fails if there is none in time."""
     deadline = time.monotonic() + within
     while not (value := condition()):
@@ -37,6 +37,7 @@ class TrainerProcess:
     ) -> None:
         self.data_dir = root / "data"
         self.log = root / "trainer.log"
+        self._imported = root / "imported"
         self._module = module
         self._devices = devices
         self._store = root / "store"
@@ -77,6 +78,16 @@ class TrainerProcess:
         eventually(lambda: self.info().trainer.health == TrainerHealth.TRAINER_HEALTH_READY, within=60)
         return self
 
+    def start_importing(self) -> "TrainerProcess":
+        """`start`, with a warm server that goes on importing until `finish_imports`."""
+        self._imported.unlink(missing_ok=True)
+        return self.start(
+            SCRIPTED_PRELOAD="tests.support.imports.slow", SCRIPTED_IMPORTED=str(self._imported)
+        )
+
+    def finish_imports(self) -> None:
+        self._imported.touch()
+
     @property
     def pid(self) -> int:
         assert self._process is not None
@@ -113,7 +124,7 @@ class TrainerProcess:
     def info(self, *, epoch: int = 0) -> pb.GetTrainerInfoResponse:
         return self.stub.GetTrainerInfo(pb.GetTrainerInfoRequest(controller_epoch=epoch), timeout=10)
 
-    def run(self, job: str, script: str, *, attempt: int = 1, epoch: int = 1) -> str:
+    def run(self, job: str, script: str, *, attempt: int = 1, epoch: int = 1, force_cpu: bool = False) -> str:
         """Start a run and return its device."""
         request = pb.StartRunRequest(
             controller_epoch=epoch,
@@ -123,6 +134,7 @@ class TrainerProcess:
             prefix=f"jobs/{job}/attempts/{attempt}",
         )
         request.spec.training.base_model = script
+        request.spec.training.resources.force_cpu = force_cpu
         return self.stub.StartRun(request, timeout=10).device
 
     def stop(self, job: str, mode: "pb.StopMode.ValueType", *, attempt: int = 1, epoch: int = 1) -> None:

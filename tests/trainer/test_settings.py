@@ -20,6 +20,7 @@ def worker_settings(root: Path) -> WorkerSettings:
         cache_limit_bytes=10,
         wake_socket=root / "wake",
         parent_pid=7,
+        accelerators=("cuda:0", "cuda:1"),
         faults="crash@step=5",
     )
 

@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 
 from tests.support.trainer_process import TrainerProcess, eventually
 from tuneyard.rpc.errors import from_status
+from tuneyard.trainer.settings import WorkerSettings
 from tuneyard.v1.system_pb2 import TrainerHealth
 from tuneyard.v1.trainer_service_pb2 import ListRunsRequest, RunInfo, RunRecord, StopMode
 
@@ -69,7 +70,7 @@ def test_a_killed_trainer_leaves_no_worker_and_no_warm_server(trainer: TrainerPr
     warm = trainer.warm_server()
     assert warm is not None and is_running(worker)
     trainer.kill()
-    eventually(lambda: not is_running(worker) and not warm.is_running(), within=2)
+    eventually(lambda: not is_running(worker) and not warm.is_running())
 
 
 def test_a_restarted_trainer_serves_the_old_journal_before_its_warm_server_is_ready(
@@ -79,7 +80,7 @@ def test_a_restarted_trainer_serves_the_old_journal_before_its_warm_server_is_re
     eventually(lambda: runs(trainer)[0].last_run_sequence >= 21)
     before = trainer.info().trainer.id
     trainer.kill()
-    trainer.start(SCRIPTED_PRELOAD="tests.support.imports.slow")
+    trainer.start_importing()
     records, exit = trainer.read("a")
     assert trainer.info().trainer.health == TrainerHealth.TRAINER_HEALTH_STARTING
     assert kinds(records)[:2] == ["started", "log"] and len(records) == exit.last_run_sequence == 21
@@ -112,7 +113,7 @@ def test_a_killed_warm_server_takes_its_workers_along_and_comes_back(trainer: Tr
     warm = trainer.warm_server()
     assert warm is not None
     warm.kill()
-    records, exit = trainer.read("a", timeout=5)
+    records, exit = trainer.read("a")
     assert not is_running(worker)
     assert exit.trainer_restarted and exit.last_run_sequence == len(records)
     eventually(lambda: trainer.info().trainer.health == TrainerHealth.TRAINER_HEALTH_READY)
@@ -151,7 +152,7 @@ def test_a_cancelled_run_ends_at_once_and_frees_its_slot(trainer: TrainerProcess
     trainer.start_ready().run("a", "hang")
     trainer.wait_for_record("a", "started")
     trainer.stop("a", CANCEL)
-    records, exit = trainer.read("a", timeout=3)
+    records, exit = trainer.read("a")
     assert kinds(records)[-1] == "cancelled" and exit.exit_code == 0
     trainer.run("b", "")
     trainer.read("b")
@@ -161,7 +162,7 @@ def test_a_paused_run_says_so_and_leaves(trainer: TrainerProcess) -> None:
     trainer.start_ready().run("a", "hang")
     trainer.wait_for_record("a", "started")
     trainer.stop("a", PAUSE)
-    assert kinds(trainer.read("a", timeout=3)[0])[-1] == "paused"
+    assert kinds(trainer.read("a")[0])[-1] == "paused"
 
 
 def test_a_worker_that_ignores_the_cancel_is_killed_within_five_and_a_half_seconds(
@@ -193,16 +194,18 @@ def test_a_cancel_frees_the_slot_of_a_run_whose_warm_server_hangs(trainer: Train
 
 
 def test_a_cancel_before_the_warm_server_is_ready_ends_the_run_unstarted(trainer: TrainerProcess) -> None:
-    trainer.start(SCRIPTED_PRELOAD="tests.support.imports.slow")
+    trainer.start_importing()
     trainer.run("a", "hang")
     trainer.stop("a", CANCEL)
-    records, exit = trainer.read("a", timeout=1)
+    records, exit = trainer.read("a")
+    assert trainer.info().trainer.health == TrainerHealth.TRAINER_HEALTH_STARTING
     assert (records, exit.exit_code, exit.signal) == ([], 0, 0)
 
 
 def test_a_run_that_came_before_the_warm_server_is_ready_waits_for_it(trainer: TrainerProcess) -> None:
-    trainer.start(SCRIPTED_PRELOAD="tests.support.imports.slow")
-    trainer.run("a", "records=1")
+    trainer.start_importing().run("a", "records=1")
+    assert [run.last_run_sequence for run in runs(trainer)] == [0]
+    trainer.finish_imports()
     assert kinds(trainer.read("a")[0])[-1] == "result"
 
 
@@ -220,7 +223,7 @@ def test_where_imports_start_threads_runs_start_cold_and_the_trainer_says_so(
     trainer.run("b", "hang")
     worker = trainer.wait_for_record("b", "started").started.pid
     trainer.kill()
-    eventually(lambda: not is_running(worker), within=2)
+    eventually(lambda: not is_running(worker))
 
 
 def test_a_module_that_cannot_be_imported_is_named_and_the_rest_serves(trainer: TrainerProcess) -> None:
@@ -239,13 +242,27 @@ def test_a_trainer_whose_entry_cannot_be_imported_says_that_it_can_run_no_jobs(
     assert "no_such_entry" in trainer.info().trainer.problem
 
 
+def test_a_run_that_asks_for_the_processor_knows_of_the_accelerator_that_it_leaves(
+    trainer: TrainerProcess,
+) -> None:
+    accelerated = TrainerProcess(trainer.data_dir.parent / "accelerated", devices="cuda:0").start_ready()
+    try:
+        assert accelerated.run("a", "hang", force_cpu=True) == "cpu"
+        accelerated.wait_for_record("a", "started")
+        [written] = accelerated.data_dir.rglob("settings.json")
+        settings = WorkerSettings.read(written)
+        assert (settings.device, settings.accelerators) == ("cpu", ("cuda:0",))
+    finally:
+        accelerated.close()
+
+
 def test_a_later_attempt_ends_the_one_before_it(trainer: TrainerProcess) -> None:
     trainer_of_two = TrainerProcess(trainer.data_dir.parent / "two", devices="cpu,cpu").start_ready()
     try:
         trainer_of_two.run("a", "hang", attempt=1)
         trainer_of_two.wait_for_record("a", "started")
         trainer_of_two.run("a", "", attempt=2)
-        assert trainer_of_two.read("a", attempt=1, timeout=5)[1].signal == signal.SIGKILL
+        assert trainer_of_two.read("a", attempt=1)[1].signal == signal.SIGKILL
         with pytest.raises(grpc.RpcError) as refused:
             trainer_of_two.run("a", "", attempt=1, epoch=0)
         assert reason(refused) == "STALE_CONTROLLER"
@@ -338,12 +355,12 @@ def test_a_run_begins_within_sixty_milliseconds_on_a_warm_trainer(trainer: Train
     assert statistics.median(seconds) < 0.06
 
 
-def test_a_record_reaches_its_watcher_within_milliseconds(trainer: TrainerProcess) -> None:
+def test_a_record_reaches_its_watcher_without_waiting_for_a_poll(trainer: TrainerProcess) -> None:
     trainer.start_ready().run("a", "ticks=30")
     delays = []
     for response in trainer.watch("a"):
         now = time.time_ns()
         delays += [now - r.time.ToNanoseconds() for r in response.records if r.WhichOneof("body") == "log"]
     assert len(delays) == 30
-    # A poll alone would take a quarter of a second; 2 ms is what idle cores reach.
-    assert statistics.median(delays) < 20e6
+    # A poll alone would take a quarter of a second. Idle cores reach 2 ms, which is measured by `make bench`.
+    assert statistics.median(delays) < 100e6

@@ -157,6 +157,7 @@ def _orders(
             cache_limit_bytes=config.cache_limit_bytes,
             wake_socket=wakes.path,
             parent_pid=0,
+            accelerators=tuple(name for name in devices.names if name != "cpu"),
             silence_warning=config.silence_warning,
             faults=config.faults,
         )

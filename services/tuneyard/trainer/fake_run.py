@@ -64,6 +64,7 @@ class FakeRun:
     job: str = "jobs/fake"
     attempt: int = 1
     device: str = "cpu"
+    accelerators: tuple[str, ...] = ()
     cpu_threads: int = 1
     micro_batch_halvings: int = 0
     best_metric: float | None = None

@@ -131,6 +131,11 @@ class Run(Protocol):
         ...
 
     @property
+    def accelerators(self) -> tuple[str, ...]:
+        """Those of the trainer, also where this process runs on the processor and sees none of them."""
+        ...
+
+    @property
     def cpu_threads(self) -> int:
         """Threads for tensor arithmetic; the recipe hands it to its library."""
         ...

@@ -53,6 +53,8 @@ class WorkerSettings:
     """The server's datagram socket, which is sent the run folder's name after each record."""
     parent_pid: int
     """The process whose death ends the worker; 0 for none."""
+    accelerators: tuple[str, ...] = ()
+    """Those of the trainer, such as "cuda:0"; a run that asked for the processor sees none of them."""
     store_patience: timedelta = timedelta(minutes=5)
     """How long a transfer is tried again while the store does not answer; training goes on meanwhile."""
     silence_warning: timedelta = timedelta(0)
@@ -83,6 +85,7 @@ class WorkerSettings:
                 "store": StoreSettings(**_timed(StoreSettings, values["store"])),
                 "cache_dir": Path(values["cache_dir"]),
                 "wake_socket": Path(wake_socket) if wake_socket else None,
+                "accelerators": tuple(values["accelerators"]),
                 "store_patience": timedelta(seconds=values["store_patience"]),
                 "silence_warning": timedelta(seconds=values["silence_warning"]),
             }

@@ -67,6 +67,7 @@ class WorkerRun:
         self.job = request.job
         self.attempt = request.attempt
         self.device = "cpu" if settings.device == "cpu" else "cuda:0"
+        self.accelerators = settings.accelerators
         self.cpu_threads = settings.cpu_threads
         self.micro_batch_halvings = request.micro_batch_halvings
         self.best_metric = best_metric(request)

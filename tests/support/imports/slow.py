@@ -1,5 +1,8 @@
-"""Takes as long to import as a large library."""
+"""Takes to import until the file exists that SCRIPTED_IMPORTED names, as a large library takes its time."""
 
+import os
 import time
+from pathlib import Path
 
-time.sleep(2)
+while not Path(os.environ["SCRIPTED_IMPORTED"]).exists():
+    time.sleep(0.01)
