@@ -105,13 +105,13 @@ def test_leaving_a_watch_ends_its_call(gateway: FakeGateway, client: Client) -> 
     def watch(request: training_service_pb2.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[Any]:
         context.add_callback(left.set)
         yield training_service_pb2.WatchJobResponse(events=FakeJob("jobs/1").events[:1])
-        left.wait(10)
+        left.wait(30)
 
     gateway.on("WatchJob", watch)
     events = client.job("1").watch()
     next(events)
     events.close()
-    assert left.wait(5)
+    assert left.wait(30)
 
 
 def test_wait_returns_the_terminal_job(gateway: FakeGateway, client: Client) -> None:

@@ -115,7 +115,7 @@ class Fleet:
 
         return is_told
 
-    async def reaches(self, name: str, state: str, *, within: float = 5.0) -> job_pb2.Job:
+    async def reaches(self, name: str, state: str, *, within: float = 20.0) -> job_pb2.Job:
         wanted = job_pb2.JobState.Value(f"JOB_STATE_{state}")
 
         async def is_there() -> bool:
@@ -128,7 +128,7 @@ class Fleet:
         return await self.ledger.jobs.get(name)
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], *, within: float = 5.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, within: float = 20.0) -> None:
     async with asyncio.timeout(within):
         while True:
             met = condition()
@@ -280,7 +280,7 @@ async def test_the_same_attempt_on_a_trainer_that_it_was_not_given_to_is_stale(f
 async def test_attempts_of_a_trainer_that_stays_away_are_lost_after_its_lease(fleet: Fleet) -> None:
     name, _ = await fleet.running()
     fleet.trainer.silent |= {"GetTrainerInfo"}
-    await fleet.reaches(name, "QUEUED", within=8)
+    await fleet.reaches(name, "QUEUED")
 
 
 async def test_a_pause_while_a_start_is_refused_leaves_the_job_paused(fleet: Fleet) -> None:

@@ -80,7 +80,7 @@ async def test_a_renewal_does_not_wait_for_transactions(postgres_url: str) -> No
     await db.migrate()
     driver = LedgerDriver(db)
     await driver.lead()
-    async with db.transaction() as connection, asyncio.timeout(5):
+    async with db.transaction() as connection, asyncio.timeout(30):
         await check_epoch(connection, driver.epoch)
         assert await driver.jobs.renew_controller(driver.epoch, LEASE)
     await db.close()

@@ -67,7 +67,7 @@ async def reason(place: Place, path: str, *, told: str = "") -> str:
 
 
 async def gone(path: Path) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while path.exists():
             await asyncio.sleep(0.02)
 
@@ -115,7 +115,7 @@ async def test_a_job_that_was_accepted_without_its_name_gets_it_after_a_restart(
     spec = job_pb2.MergeSpec(source_job="jobs/1", output_path="models/merged")
     created = await place.ledger.jobs.create(job_pb2.Job(spec=job_pb2.JobSpec(merge=spec)))
     async with place.working():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await place.models.exists("models/merged"):
                 await asyncio.sleep(0.02)
     assert (await place.models.get("models/merged")).source == created.name

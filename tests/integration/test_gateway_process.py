@@ -44,7 +44,7 @@ class GatewayProcess:
 
     def address(self) -> str:
         """Wait for the ready line; return the address in it."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             for line in self.told().splitlines():
                 if '"gateway ready"' in line:
@@ -92,10 +92,11 @@ def test_it_is_ready_soon_small_and_stops_soon(tmp_path: Path) -> None:
 
 
 def test_a_second_gateway_on_one_sqlite_file_is_refused_with_the_reason(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/tuneyard.db"
     with gateway(tmp_path) as first:
         first.address()
-        second = GatewayProcess(tmp_path / "second", TUNEYARD_DATABASE=f"sqlite:///{tmp_path}/tuneyard.db")
-        assert second.process.wait(20) != 0
+        with gateway(tmp_path / "second", TUNEYARD_DATABASE=database) as second:
+            assert second.process.wait(60) != 0
     assert "another gateway uses" in second.told()
     assert "Traceback" not in second.told()
 
@@ -113,8 +114,8 @@ def test_a_second_gateway_on_one_sqlite_file_is_refused_with_the_reason(tmp_path
 def test_what_cannot_start_says_why_in_a_sentence(
     tmp_path: Path, variables: dict[str, str], words: str
 ) -> None:
-    refused = GatewayProcess(tmp_path, **variables)
-    assert refused.process.wait(20) != 0
+    with gateway(tmp_path, **variables) as refused:
+        assert refused.process.wait(60) != 0
     assert words in refused.told()
     assert "Traceback" not in refused.told()
 

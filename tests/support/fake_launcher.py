@@ -81,7 +81,7 @@ class FakeLauncher:
 
     async def launched(self) -> FakeWorker:
         """The next worker that was launched."""
-        return await asyncio.wait_for(self._launched.get(), timeout=5)
+        return await asyncio.wait_for(self._launched.get(), timeout=30)
 
     def launched_none(self) -> bool:
         return self._launched.empty()

@@ -106,7 +106,7 @@ class ModelTrainer:
         return request
 
     async def ask(self, job: str = "a", script: str = "", **options: object) -> ClassifyResponse:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             request = self.request(job, script, **options)  # type: ignore[arg-type]
             [answer] = [piece async for piece in self.models.infer(request)]
         return ClassifyResponse.FromString(answer)
@@ -133,12 +133,12 @@ class ModelTrainer:
 
 async def until_busy(trainer: ModelTrainer, job: str = "a") -> None:
     """Wait until the model has taken up a question."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (model := trainer.models._by_job.get(f"jobs/{job}")) is None or model._current is None:
             await asyncio.sleep(0.002)
 
 
 async def until_gone(trainer: ModelTrainer) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while trainer.models._by_job:
             await asyncio.sleep(0.002)

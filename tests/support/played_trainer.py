@@ -58,7 +58,7 @@ class PlayedTrainer:
 
     async def read(self, key: RunKey, *, after: int = 0) -> tuple[list[RunRecord], RunExit]:
         records: list[RunRecord] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             async for response in self.runs.watch(key, after=after):
                 records += response.records
                 if response.HasField("exit"):

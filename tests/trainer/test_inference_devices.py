@@ -35,7 +35,7 @@ async def test_a_run_gets_the_device_and_the_caller_hears_why(trainer: ModelTrai
     assert trainer.slots.acquire(DEVICE, RUN) == "cpu"
     guest = trainer.slots.guest_of(RUN)
     assert guest is not None
-    await asyncio.wait_for(guest.leave(), timeout=5)
+    await asyncio.wait_for(guest.leave(), timeout=30)
     error = await asked
     assert (error.reason, error.resource) == ("NO_FREE_SLOT", "jobs/a")
     assert error.retry_after is not None
@@ -44,7 +44,7 @@ async def test_a_run_gets_the_device_and_the_caller_hears_why(trainer: ModelTrai
 
 async def test_a_model_that_is_still_loading_leaves_at_once_too(trainer: ModelTrainer) -> None:
     asked = asyncio.create_task(trainer.refusal("a", "load_ms=300"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not trainer.slots._places[0].guest:
             await asyncio.sleep(0)
     trainer.slots.acquire(DEVICE, RUN)
@@ -116,7 +116,7 @@ async def test_a_launch_that_fails_leaves_the_device_free(tmp_path: Path) -> Non
 async def test_a_stopping_trainer_tells_its_callers(trainer: ModelTrainer) -> None:
     asked = asyncio.create_task(trainer.refusal("a", "answer_ms=60000"))
     await until_busy(trainer)
-    await asyncio.wait_for(trainer.models.close(), timeout=5)
+    await asyncio.wait_for(trainer.models.close(), timeout=30)
     assert (await asked).reason == "SHUTTING_DOWN"
     assert (await trainer.refusal()).reason == "SHUTTING_DOWN"
 

@@ -19,7 +19,7 @@ async def test_a_stopping_trainer_does_not_wait_for_a_launch(make_trainer: MakeT
     trainer.launcher.hangs = True
     await trainer.start(A1)
     await trainer.launcher.asked.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await trainer.runs.close()
     exit = (await trainer.read(A1))[1]
     assert exit.trainer_restarted and exit.trainer_stopped

@@ -125,8 +125,8 @@ async def test_closing_ends_the_workers(launcher: Launcher, run_dir: Path) -> No
     (run_dir / "command").write_text("hang")
     worker = await launcher.launch(run_dir, env={}, prepare=lambda pid: None)
     await launcher.close()
-    await asyncio.wait_for(worker.ended, 5)
-    await asyncio.to_thread(eventually, lambda: not is_alive(worker.process), within=2)
+    await asyncio.wait_for(worker.ended, 20)
+    await asyncio.to_thread(eventually, lambda: not is_alive(worker.process))
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def survive(trainer: TrainerProcess, job: str, dice: random.Random) -> None:
     if dice.random() < 0.5:
         trainer.stop(job, StopMode.STOP_MODE_CANCEL)
     trainer.release(job)
-    eventually(lambda: trainer.info().free_device_slots == 1, within=2)
+    eventually(lambda: trainer.info().free_device_slots == 1)
 
 
 def is_running(pid: int) -> bool:

@@ -30,9 +30,9 @@ async def test_records_are_streamed_as_they_are_woken_and_the_exit_ends_it(
         await asyncio.sleep(0)
         worker.record(log(message))
         trainer.wake(A1)
-        assert [r.log.message for r in (await asyncio.wait_for(coming, 5)).records] == [message]
+        assert [r.log.message for r in (await asyncio.wait_for(coming, 30)).records] == [message]
     worker.end(WorkerExit(exit_code=3))
-    last = await asyncio.wait_for(anext(r async for r in watch if r.HasField("exit")), 5)
+    last = await asyncio.wait_for(anext(r async for r in watch if r.HasField("exit")), 30)
     assert (last.exit.exit_code, last.exit.last_run_sequence) == (3, 2)
     with pytest.raises(StopAsyncIteration):
         await anext(watch)
@@ -80,7 +80,7 @@ async def test_a_silent_watch_is_kept_alive(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     trainer.runs._times = RunTimes(poll=timedelta(seconds=0.01), keep_alive=timedelta(seconds=0.02))
     await trainer.start(A1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await anext(trainer.runs.watch(A1, after=0)) == WatchRunResponse()
 
 
@@ -122,7 +122,7 @@ async def test_an_output_that_grows_without_end_is_cut_while_the_worker_lives(
     worker = await trainer.launcher.launched()
     output = worker.run_dir / "stderr.log"
     output.write_bytes(b"word\n" * (LIMIT_BYTES // 5 + 1))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while output.stat().st_size > LIMIT_BYTES:
             await asyncio.sleep(0.05)
     worker.end(WorkerExit(exit_code=1))
