@@ -31,6 +31,7 @@ CALLS: dict[str, Callable[[Any, Path], Any]] = {
     "Export": lambda client, file: client.export(job_pb2.ExportSpec()),
     "Evaluate": lambda client, file: client.evaluate(job_pb2.EvaluateSpec()),
     "Estimate": lambda client, file: client.estimate(TrainingSpec()),
+    "Preview": lambda client, file: client.preview(TrainingSpec()),
     "GetJob": lambda client, file: client.jobs.get("1"),
     "ListJobs": lambda client, file: client.jobs.list(),
     "CancelJob": lambda client, file: client.job("1").cancel(),

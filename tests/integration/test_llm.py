@@ -107,6 +107,20 @@ def test_bad_lines_are_named_and_the_rest_is_trained_on(ready: Ready, tmp_path: 
     finished(ready.platform, ready.platform.train(asked))
 
 
+def test_a_preview_shows_what_a_job_then_trains_on(ready: Ready, trained: job_pb2.Job) -> None:
+    (preview,) = tuneyard(
+        ready.platform,
+        *("datasets", "preview", ready.dataset, "--base-model", ready.base_model, "--max-length", 128),
+    )
+    report = json.loads(artifact(ready.platform, trained.name, "token-report.json"))["train"]
+    totals = {name: int(value) for name, value in preview["totals"].items() if name != "histogram"}
+    assert totals["rows"] == totals["usableRows"] == int(preview["rowCount"]) == report["examples"]
+    assert totals["keptTokens"] == report["tokens_per_epoch"]
+    assert totals["trainedTokens"] == report["trained_tokens_per_epoch"]
+    learned = "".join(part["text"] for part in preview["rows"][0]["texts"] if part.get("isTrained"))
+    assert learned.strip() == f"{ready.task.train[0]['response']}<|im_end|>"
+
+
 def test_an_estimate_orders_the_methods_by_memory(ready: Ready) -> None:
     sizes = []
     for method in ("full", "lora"):

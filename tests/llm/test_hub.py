@@ -26,6 +26,27 @@ folder, commit = cached_base(sys.argv[2], "", run.cached)
 again, _ = cached_base(sys.argv[2], "", run.cached)
 print(commit, folder, folder == again)
 """
+TOKENIZER = """
+import sys
+from pathlib import Path
+from tuneyard.llm.hub import cached_tokenizer
+from tuneyard.llm.tokenizer_files import load_tokenizer
+from tuneyard.trainer.fake_run import FakeRun
+run = FakeRun(root=Path(sys.argv[1]))
+folder = cached_tokenizer(sys.argv[2], "", run.cached)
+print(load_tokenizer(folder).chat_template is not None, *sorted(path.name for path in folder.iterdir()))
+"""
+MISSING_TOKENIZER = """
+import sys
+from pathlib import Path
+from tuneyard.llm.hub import cached_tokenizer
+from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.fake_run import FakeRun
+try:
+    cached_tokenizer(sys.argv[2], "", FakeRun(root=Path(sys.argv[1])).cached)
+except RecipeError as error:
+    print(error.reason, error.message)
+"""
 FETCHED = """
 import sys
 from pathlib import Path
@@ -158,3 +179,11 @@ def test_what_cannot_be_fetched_says_what_to_do(hub: Hub, tmp_path: Path) -> Non
     assert "tuneyard models import FOLDER --name gated" in gated
     assert "there is no such model" in told(FETCHED, tmp_path, hub, "org/absent")
     assert "set to work offline" in told(FETCHED, tmp_path, hub, "org/there", HF_HUB_OFFLINE="1")
+
+
+def test_of_a_base_that_is_only_shown_the_tokenizer_alone_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    has_template, *names = told(TOKENIZER, tmp_path / "run", hub, "org/there").split()
+    assert has_template == "True"
+    assert {"config.json", "tokenizer.json", "tokenizer_config.json"} <= set(names)
+    assert not [file for file in hub.asked if ".safetensors" in file or ".bin" in file or ".py" in file]
+    assert "cannot be fetched" in told(MISSING_TOKENIZER, tmp_path / "other", hub, "org/none")

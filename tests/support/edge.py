@@ -27,6 +27,7 @@ from tuneyard.v1 import (
     inference_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    preview_pb2,
     system_pb2,
     system_service_pb2_grpc,
     trainer_service_pb2,
@@ -58,6 +59,7 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         self.disk_free_bytes = 0
         self.hangs = False
         """Whether it lets estimates wait."""
+        self.previewed: list[trainer_service_pb2.TrainerServicePreviewRequest] = []
         self.conversions: list[trainer_service_pb2.ConvertModelRequest] = []
         self.convert: Callable[
             [trainer_service_pb2.ConvertModelRequest], trainer_service_pb2.ConvertModelResponse
@@ -84,6 +86,12 @@ class EstimatingTrainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         if not answer.estimate.violations and request.spec.WhichOneof("kind") == "training":
             answer.estimate.resolved_spec.CopyFrom(request.spec)
         return answer
+
+    async def Preview(self, request: Any, context: Any) -> Any:
+        self.previewed.append(request)
+        return trainer_service_pb2.TrainerServicePreviewResponse(
+            preview=preview_pb2.Preview(max_length=7, row_count=3)
+        )
 
     async def ConvertModel(self, request: Any, context: Any) -> Any:
         self.conversions.append(request)

@@ -10,13 +10,18 @@ import typer
 from tuneyard.cli.command import UsageFailure, command
 from tuneyard.cli.findings import Shown, print_findings
 from tuneyard.cli.formats import enum_word, local_time, plain, size, table
+from tuneyard.cli.previews import print_preview
 from tuneyard.cli.session import EXIT_FAILED, EXIT_OK, Session
 from tuneyard.cli.transfers import shown_transfers
 from tuneyard.client import DatasetInvalid
 from tuneyard.client.words import DATASET_FORMATS, word_of
-from tuneyard.v1 import dataset_pb2
+from tuneyard.v1 import dataset_pb2, training_pb2
 
-app = typer.Typer(no_args_is_help=True, help="Check, upload, list, show, filter and delete datasets.")
+app = typer.Typer(
+    no_args_is_help=True, help="Check, upload, list, show, preview, filter and delete datasets."
+)
+
+_TRAIN_ON = {"assistant": training_pb2.TRAIN_ON_ASSISTANT, "all": training_pb2.TRAIN_ON_ALL}
 
 Format = Annotated[
     str,
@@ -180,6 +185,42 @@ def show(session: Session, dataset: Name) -> None:
         session.document(found)
     else:
         _print(session, found)
+
+
+@command(app)
+def preview(
+    session: Session,
+    dataset: Name,
+    *,
+    base_model: Annotated[
+        str, typer.Option(help="An id of `tuneyard models list`, or models/NAME.", metavar="MODEL")
+    ],
+    max_length: Annotated[
+        int, typer.Option(help="Tokens of the longest sample. Default: recommended.", show_default=False)
+    ] = 0,
+    chat_template: Annotated[
+        str,
+        typer.Option(help="A built-in template's name. Default: the tokenizer's own.", show_default=False),
+    ] = "",
+    train_on: Annotated[str, typer.Option(help="assistant or all.", metavar="WHICH")] = "assistant",
+    split: Annotated[str, typer.Option(help="train or val.", metavar="SPLIT")] = "train",
+    rows: Annotated[int, typer.Option(help="How many rows to show.", min=1, max=50)] = 5,
+    first: Annotated[int, typer.Option(help="The first row to show, from 1.", min=1)] = 1,
+) -> None:
+    """Show what a language model would train on: rows in its tokens, and what of them is learned."""
+    if train_on not in _TRAIN_ON:
+        raise UsageFailure(f"--train-on {train_on!r} is none of {', '.join(_TRAIN_ON)}")
+    task = training_pb2.LanguageModel(chat_template=chat_template, train_on=_TRAIN_ON[train_on])
+    if max_length:
+        task.max_length = max_length
+    spec = training_pb2.TrainingSpec(
+        dataset=f"datasets/{dataset.removeprefix('datasets/')}", base_model=base_model, language_model=task
+    )
+    found = session.client.preview(spec, split=split, first_row=first - 1, max_rows=rows)
+    if session.json:
+        session.document(found)
+    else:
+        print_preview(session.out, found)
 
 
 @command(app)

@@ -16,6 +16,7 @@ from tuneyard.client.words import FAMILIES, value_of
 from tuneyard.v1 import system_service_pb2, training_pb2
 from tuneyard.v1 import training_service_pb2 as service
 from tuneyard.v1.job_pb2 import Estimate, EvaluateSpec, ExportSpec, MergeSpec
+from tuneyard.v1.preview_pb2 import Preview
 from tuneyard.v1.system_pb2 import Trainer
 
 
@@ -120,6 +121,16 @@ class AsyncClient:
         """What a training job would need; everything that is wrong is in the answer. Creates nothing."""
         request = service.EstimateRequest(spec=spec)
         return (await self._connection.unary(self._connection.training.Estimate, request)).estimate
+
+    async def preview(
+        self, spec: training_pb2.TrainingSpec, *, split: str = "train", first_row: int = 0, max_rows: int = 10
+    ) -> Preview:
+        """What a fine-tuning would train on in tokens: some rows, and numbers about all. Creates nothing."""
+        request = service.PreviewRequest(spec=spec, split=split, first_row=first_row, max_rows=max_rows)
+        # A tokenizer may have to be fetched first.
+        within = self._connection.settings.inference_timeout
+        method = self._connection.training.Preview
+        return (await self._connection.unary(method, request, timeout=within)).preview
 
     async def trainers(
         self, *, family: "str | training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED

@@ -10,6 +10,7 @@ from tuneyard.client.job import Job
 from tuneyard.client.portal import shared_portal
 from tuneyard.v1 import system_service_pb2, training_pb2
 from tuneyard.v1.job_pb2 import Estimate, EvaluateSpec, ExportSpec, MergeSpec
+from tuneyard.v1.preview_pb2 import Preview
 from tuneyard.v1.system_pb2 import Trainer
 
 
@@ -94,6 +95,13 @@ class Client:
     def estimate(self, spec: training_pb2.TrainingSpec) -> Estimate:
         """What a training job would need; everything that is wrong is in the answer. Creates nothing."""
         return self._portal.run(self._client.estimate(spec))
+
+    def preview(
+        self, spec: training_pb2.TrainingSpec, *, split: str = "train", first_row: int = 0, max_rows: int = 10
+    ) -> Preview:
+        """What a fine-tuning would train on in tokens: some rows, and numbers about all. Creates nothing."""
+        previewing = self._client.preview(spec, split=split, first_row=first_row, max_rows=max_rows)
+        return self._portal.run(previewing)
 
     def trainers(
         self, *, family: "str | training_pb2.Family.ValueType" = training_pb2.FAMILY_UNSPECIFIED

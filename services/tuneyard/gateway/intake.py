@@ -18,7 +18,7 @@ from tuneyard.gateway.trainers import Trainers
 from tuneyard.gateway.transitions import TERMINAL
 from tuneyard.rpc.errors import TuneyardError, Violation, invalid_fields
 from tuneyard.rpc.validation import usual_range_warnings, validate
-from tuneyard.v1 import dataset_pb2, job_pb2, training_pb2, training_service_pb2
+from tuneyard.v1 import dataset_pb2, job_pb2, preview_pb2, training_pb2, training_service_pb2
 
 # A job is written anew with each batch of its events; the weights of 20,000 classes fit in.
 MAX_JOB_BYTES: Final = 1024 * 1024
@@ -118,6 +118,16 @@ class JobIntake:
             if error.reason not in _AS_VIOLATIONS:
                 raise
             return _estimate_of([Violation(_AS_VIOLATIONS[error.reason], error.message)])
+
+    async def preview(self, request: training_service_pb2.PreviewRequest) -> preview_pb2.Preview:
+        """Shows what a spec would train on. Raises as `estimate` does, and what that tells as violations."""
+        violations = _field_violations(request)
+        violations += _prefixed(training_violations(request.spec)) if request.HasField("spec") else []
+        if not violations and not request.spec.dataset:
+            violations = [Violation("spec.dataset", "is required: it is what is shown")]
+        _refuse(violations)
+        spec = job_pb2.JobSpec(training=request.spec)
+        return await self._resolver.preview(_family_of_training(request.spec), spec, request)
 
     async def _accept(self, job: job_pb2.Job, key: RequestKey | None, *, creates: bool = True) -> job_pb2.Job:
         if made := await self._made_before(key):

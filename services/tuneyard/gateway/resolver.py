@@ -7,13 +7,34 @@ answer was not to be had then. Changes nothing.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from tuneyard.gateway.kinds import FAMILIES, source_job, task_of_training
 from tuneyard.gateway.standing_models import WantedBase, wanted_base
 from tuneyard.gateway.trainers import ESTIMATE_WITHIN, Trainers
 from tuneyard.rpc.errors import TuneyardError, Violation, invalid_fields, reason_name
-from tuneyard.v1 import dataset_pb2, errors_pb2, event_pb2, job_pb2, trainer_service_pb2, training_pb2
+from tuneyard.v1 import (
+    dataset_pb2,
+    errors_pb2,
+    event_pb2,
+    job_pb2,
+    preview_pb2,
+    trainer_service_pb2,
+    training_pb2,
+    training_service_pb2,
+)
+
+_PREVIEWED_ROWS: Final = 10
+_DECIDES_TOKENS: Final = frozenset(
+    {
+        "spec.dataset",
+        "spec.base_model",
+        "spec.language_model.chat_template",
+        "spec.language_model.max_length",
+        "spec.language_model.train_on",
+    }
+)
+"""Fields that decide what a language model is trained on: where others are wrong, there is a preview."""
 
 
 class DatasetLookup(Protocol):
@@ -125,10 +146,41 @@ class Resolver:
         self, family: "training_pb2.Family.ValueType", spec: job_pb2.JobSpec
     ) -> job_pb2.Estimate:
         """Returns the prediction with all violations; DATASET_NOT_READY if facts are missing."""
-        estimate, _ = await self._asked(family, spec, within=ESTIMATE_WITHIN)
-        if isinstance(estimate, Waiting):
-            raise TuneyardError("DATASET_NOT_READY", f"no estimate yet: waiting for {estimate.reason}")
+        sources = await self._ready_sources(spec, "estimate")
+        estimate, _ = await self._estimated(family, spec, sources, within=ESTIMATE_WITHIN)
         return estimate
+
+    async def preview(
+        self,
+        family: "training_pb2.Family.ValueType",
+        spec: job_pb2.JobSpec,
+        request: training_service_pb2.PreviewRequest,
+    ) -> preview_pb2.Preview:
+        """Returns what a job would train on; raises as `resolve` where that depends on what is wrong.
+
+        DATASET_NOT_READY, NOT_SUPPORTED, and what a run would fail with.
+        """
+        sources = await self._ready_sources(spec, "preview")
+        estimate, reason = await self._estimated(family, spec, sources, within=ESTIMATE_WITHIN)
+        is_resolved = estimate.resolved_spec.WhichOneof("kind") is not None
+        wrong = [each for each in estimate.violations if not is_resolved or each.field in _DECIDES_TOKENS]
+        if wrong:
+            raise refusal(wrong, reason)
+        asked = trainer_service_pb2.TrainerServicePreviewRequest(
+            spec=estimate.resolved_spec,
+            dataset=sources.dataset,
+            model=sources.model,
+            split=request.split or "train",
+            first_row=request.first_row,
+            max_rows=request.max_rows or _PREVIEWED_ROWS,
+        )
+        return (await self._trainers.preview(family, asked)).preview
+
+    async def _ready_sources(self, spec: job_pb2.JobSpec, wanted: str) -> Sources:
+        sources = await self.sources(spec)
+        if isinstance(sources, Waiting):
+            raise TuneyardError("DATASET_NOT_READY", f"no {wanted} yet: waiting for {sources.reason}")
+        return sources
 
     async def _asked(
         self, family: "training_pb2.Family.ValueType", spec: job_pb2.JobSpec, *, within: timedelta
@@ -136,6 +188,16 @@ class Resolver:
         sources = await self.sources(spec)
         if isinstance(sources, Waiting):
             return sources, ""
+        return await self._estimated(family, spec, sources, within=within)
+
+    async def _estimated(
+        self,
+        family: "training_pb2.Family.ValueType",
+        spec: job_pb2.JobSpec,
+        sources: Sources,
+        *,
+        within: timedelta,
+    ) -> tuple[job_pb2.Estimate, str]:
         request = trainer_service_pb2.TrainerServiceEstimateRequest(
             spec=spec,
             dataset=sources.dataset,

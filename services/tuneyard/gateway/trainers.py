@@ -32,6 +32,7 @@ AWAY = frozenset({"TRAINER_UNAVAILABLE", "SHUTTING_DOWN", "UNAUTHENTICATED"})
 ESTIMATE_WITHIN: Final = timedelta(seconds=20)
 # Longer than a trainer's own limit, so that its answer arrives.
 _CONVERTED_WITHIN: Final = timedelta(minutes=45)
+_PREVIEWED_WITHIN: Final = timedelta(seconds=130)
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
@@ -166,6 +167,13 @@ class TrainerLink:
         async with _typed_errors():
             return await self._stub.Estimate(request, timeout=timeout, metadata=self._metadata)
 
+    async def preview(
+        self, request: trainer_service_pb2.TrainerServicePreviewRequest, *, timeout: float
+    ) -> trainer_service_pb2.TrainerServicePreviewResponse:
+        """Shows what a run would train on."""
+        async with _typed_errors():
+            return await self._stub.Preview(request, timeout=timeout, metadata=self._metadata)
+
     async def infer(
         self, request: trainer_service_pb2.InferRequest, *, timeout: float
     ) -> AsyncGenerator[trainer_service_pb2.InferResponse, None]:
@@ -293,15 +301,27 @@ class Trainers:
                     raise
         raise TuneyardError("TRAINER_UNAVAILABLE", f"no {family_name(family)} trainer can be reached now")
 
+    async def preview(
+        self,
+        family: "training_pb2.Family.ValueType",
+        request: trainer_service_pb2.TrainerServicePreviewRequest,
+    ) -> trainer_service_pb2.TrainerServicePreviewResponse:
+        """Asks a trainer of the family that can be reached. NO_TRAINER; TRAINER_UNAVAILABLE if none can."""
+        timeout = _PREVIEWED_WITHIN.total_seconds()
+        return await self._reachable(family).preview(request, timeout=timeout)
+
     async def convert_model(
         self,
         family: "training_pb2.Family.ValueType",
         request: trainer_service_pb2.ConvertModelRequest,
     ) -> trainer_service_pb2.ConvertModelResponse:
         """Asks a trainer of the family that can be reached. NO_TRAINER; TRAINER_UNAVAILABLE if none can."""
+        return await self._reachable(family).convert_model(request)
+
+    def _reachable(self, family: "training_pb2.Family.ValueType") -> TrainerLink:
         for link in self.links_of(family):
             if link.reachable:
-                return await link.convert_model(request)
+                return link
         raise TuneyardError("TRAINER_UNAVAILABLE", f"no {family_name(family)} trainer can be reached now")
 
     async def run(self) -> None:

@@ -23,6 +23,7 @@ if __name__ == "__main__":
         estimate=partial(estimate, places=places, speeds=cache / SPEEDS_FILE),
         base_models=partial(base_models, places),
         methods=("GenerateText",),
+        previews=True,
         convert="tuneyard.llm.convert",
     )
     serve(llm, config)

@@ -46,7 +46,8 @@ def convert(files: ModelFiles) -> Converted:
     _refuse_not_finite(files.result, index)
     size_bytes, dtype = _DTYPES[index.dtype]
     facts = meta_facts.facts_of(fit.model, dtype_bytes=size_bytes)
-    has_template = _tokenizer(source, files.result, facts.vocab_size)
+    take_tokenizer(source, files.result)
+    has_template = _check_tokenizer(files.result, facts.vocab_size)
     return Converted(
         architecture=facts.architecture,
         detail=_detail(facts, dtype, has_template=has_template),
@@ -146,13 +147,17 @@ def _refuse_not_finite(folder: Path, index: WeightsIndex) -> None:
             raise refused(f"{file} is damaged.", _WHOLE_FOLDER, reason="BASE_MODEL_UNAVAILABLE") from error
 
 
-def _tokenizer(source: Path, result: Path, rows: int) -> bool:
-    """Puts the tokenizer's files there, made into tokenizer.json where need be; whether it has a template."""
+def take_tokenizer(source: Path, result: Path) -> None:
+    """Puts the tokenizer's files there, made into tokenizer.json where need be; raises RecipeError."""
     if (source / TOKENIZER).is_file():
         for name in TOKENIZER_FILES:
             _link(source, result, name)
     else:
         _make_tokenizer(source, result)
+
+
+def _check_tokenizer(result: Path, rows: int) -> bool:
+    """Refuses a tokenizer with tokens that the model has no embedding for; whether it brings a template."""
     tokenizer = load_tokenizer(result)
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= rows:

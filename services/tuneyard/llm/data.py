@@ -15,7 +15,7 @@ from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.llm.data_warnings import refuse_nothing_to_train_on, warn_of_tokens
 from tuneyard.llm.sample_page import marked_text, write_sample_page
 from tuneyard.llm.splits import Splits, make_splits
-from tuneyard.llm.templates import ChatTemplate, chat_template
+from tuneyard.llm.templates import ChatTemplate, Warn, chat_template
 from tuneyard.llm.token_cache import TokenizedSplit, report_to_json
 from tuneyard.llm.tokenizing import fingerprint, tokenize_split
 from tuneyard.trainer.run import ArtifactKind, Run
@@ -69,7 +69,7 @@ def prepare_data(config: LanguageModelConfig, run: Run, tokenizer: Any) -> Langu
     Stores the artifacts token-report.json and training-sample.html. Raises RecipeError: DATASET_INVALID where
     nothing is left to train on, INVALID_FIELD for a chat template that cannot be used; and Stopped.
     """
-    template = job_template(config, tokenizer, run)
+    template = job_template(config, tokenizer, run.warn)
     with run.stage("split_dataset"):
         splits = make_splits(config, run)
     tokenizer_fingerprint = fingerprint(tokenizer)
@@ -99,11 +99,11 @@ def prepare_data(config: LanguageModelConfig, run: Run, tokenizer: Any) -> Langu
     )
 
 
-def job_template(config: LanguageModelConfig, tokenizer: Any, run: Run) -> ChatTemplate:
+def job_template(config: LanguageModelConfig, tokenizer: Any, warn: Warn) -> ChatTemplate:
     """The chat template of a job, with a warning for each thing about it that a user should know."""
     known = find(config.base_model)
     return chat_template(
-        tokenizer, config.chat_template, recommended=known.chat_template if known else "", warn=run.warn
+        tokenizer, config.chat_template, recommended=known.chat_template if known else "", warn=warn
     )
 
 

@@ -7,9 +7,10 @@ from tuneyard.llm.run_times import predicted
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.evaluate_config import evaluate_config, training_request
 from tuneyard.trainer.finished_model import Answerer, FinishedModel
+from tuneyard.trainer.preview_worker import PreviewInputs
 from tuneyard.trainer.run import Result, Run
 from tuneyard.trainer.run_times import measured
-from tuneyard.v1 import trainer_service_pb2
+from tuneyard.v1 import preview_pb2, trainer_service_pb2
 
 PRELOAD = (
     "numpy",
@@ -24,6 +25,7 @@ PRELOAD = (
     "peft",
     "tuneyard.llm.finetune",
     "tuneyard.llm.inference",
+    "tuneyard.llm.preview",
 )
 """Imported once by the warm server, from which workers are forked."""
 
@@ -70,3 +72,12 @@ def open_model(model: FinishedModel) -> Answerer:
     from tuneyard.llm import inference
 
     return inference.open_model(model)
+
+
+def preview(
+    request: trainer_service_pb2.TrainerServicePreviewRequest, inputs: PreviewInputs
+) -> preview_pb2.Preview:
+    """What a job would train on. Raises RecipeError."""
+    from tuneyard.llm import preview as previewing
+
+    return previewing.preview(request, inputs)

@@ -5,12 +5,16 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from tuneyard.llm import catalogue
-from tuneyard.llm.folder_files import CONFIG, description_files, weight_files
+from tuneyard.llm.folder_files import CONFIG, SETTINGS, description_files, weight_files
 from tuneyard.llm.safe_config import check
 from tuneyard.trainer import hub_files
 from tuneyard.trainer.convert_child import ModelFiles
+from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.hub_places import HUB_CACHE, cache_key
+from tuneyard.trainer.linking import link_or_copy
 from tuneyard.trainer.safe_json import read_json
+
+_TOKENIZER_CACHE = "hub-tokenizers"
 
 Cached = Callable[[str, str, Callable[[Path], None]], Path]
 """As `Run.cached`; a finished model that is tried has it too."""
@@ -44,9 +48,7 @@ def cached_base(name: str, revision: str, cached: Cached) -> tuple[Path, str]:
     The files are those that an import stores, so that both have one hash. Raises RecipeError
     BASE_MODEL_UNAVAILABLE with the import command, and as an import is refused.
     """
-    known = catalogue.find(name)
-    hub_id = known.hub_id if known else name
-    wanted = revision or (known.revision if known else "")
+    hub_id, wanted = _pinned(name, revision)
 
     def build(entry: Path) -> None:
         # Checking needs torch, which estimates, that share this module's callers, do without.
@@ -61,3 +63,37 @@ def cached_base(name: str, revision: str, cached: Cached) -> tuple[Path, str]:
 
     entry = cached(HUB_CACHE, cache_key(hub_id, wanted), build)
     return entry / "model", (entry / "revision").read_text(encoding="utf-8")
+
+
+def cached_tokenizer(name: str, revision: str, cached: Cached) -> Path:
+    """The folder with a base model's config.json and tokenizer alone, by its alias or hub id.
+
+    Where these cannot be fetched, that of the whole model if an earlier run fetched it; raises as
+    `cached_base`.
+    """
+    hub_id, wanted = _pinned(name, revision)
+
+    def build(entry: Path) -> None:
+        from tuneyard.llm.convert import take_tokenizer
+
+        source, result = entry / "source", entry / "tokenizer"
+        result.mkdir()
+        hub_files.fetch(hub_id, source, choose=description_files, revision=wanted)
+        check(read_json(source / CONFIG))
+        for setting in SETTINGS:
+            if (source / setting).is_file():
+                link_or_copy(source / setting, result / setting)
+        take_tokenizer(source, result)
+        shutil.rmtree(source)
+
+    try:
+        return cached(_TOKENIZER_CACHE, cache_key(hub_id, wanted), build) / "tokenizer"
+    except RecipeError:
+        folder, _ = cached_base(name, revision, cached)
+        return folder
+
+
+def _pinned(name: str, revision: str) -> tuple[str, str]:
+    """The hub's id and the revision that are meant by a base model's name."""
+    known = catalogue.find(name)
+    return (known.hub_id, revision or known.revision) if known else (name, revision)

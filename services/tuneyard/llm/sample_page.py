@@ -27,18 +27,27 @@ class Run(NamedTuple):
     trained: bool
     control: bool
     """Whether it is a control token: one that no text spells."""
+    cut: bool = False
+    """Whether it is beyond the maximum length."""
 
 
-def runs(sample: Sample, tokenizer: Any) -> list[Run]:
-    """A sample's text in parts that are trained on, or not, or control tokens."""
+def runs(
+    sample: Sample, tokenizer: Any, *, most: int = _SHOWN_TOKENS, max_length: int | None = None
+) -> list[Run]:
+    """A sample's text in parts that are trained on, or not, or control tokens: of its first `most` tokens.
+
+    With `max_length` the sample may be a whole example, of which what is beyond is a part of its own.
+    """
     control = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    ids, trained = sample.ids[:_SHOWN_TOKENS].tolist(), sample.trained[:_SHOWN_TOKENS]
+    ids, trained = sample.ids[:most].tolist(), sample.trained[:most]
     is_control = np.array([token in control for token in ids], dtype=np.bool_)
-    changes = (trained[1:] != trained[:-1]) | is_control[1:] | is_control[:-1]
+    is_cut = np.arange(len(ids)) >= (len(ids) if max_length is None else max_length)
+    trained = trained & ~is_cut
+    changes = (trained[1:] != trained[:-1]) | (is_cut[1:] != is_cut[:-1]) | is_control[1:] | is_control[:-1]
     borders = [0, *(np.flatnonzero(changes) + 1).tolist(), len(ids)]
     texts = [_text(ids, begin, end, tokenizer) for begin, end in pairwise(borders)]
     return [
-        Run(text, bool(trained[begin]), bool(is_control[begin]))
+        Run(text, bool(trained[begin]), bool(is_control[begin]), bool(is_cut[begin]))
         for (begin, _), text in zip(pairwise(borders), texts, strict=True)
     ]
 

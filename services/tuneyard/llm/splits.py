@@ -106,6 +106,11 @@ def make_splits(config: LanguageModelConfig, run: Run) -> Splits:
     return Splits(train, validation)
 
 
+def split_of(files: DatasetFiles, name: str) -> Examples:
+    """All examples that the dataset's files bring for a split; raises RecipeError DATASET_INVALID."""
+    return _of(_indexed(files), name, files)
+
+
 def _indexed(files: DatasetFiles) -> JsonlIndex:
     try:
         return index(files.dir, files.report)

@@ -92,6 +92,12 @@ def fingerprint(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
+def counted(sample: Sample) -> Counted:
+    """A whole example's tokens and what of them is trained on, to be measured."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], sample.trained, [False]])))
+    return Counted(len(sample), [(begin, end) for begin, end in edges.reshape(-1, 2).tolist()])
+
+
 def _file_hashes(tokenizer: Any) -> list[str]:
     """Of the files that a tokenizer without a serialized form was loaded from."""
     folder = Path(str(tokenizer.name_or_path))
@@ -127,7 +133,7 @@ class _Tokenized:
         """The examples that the template takes; each is to be counted before the next is asked for."""
         total, told = len(examples), time.monotonic()
         number = 0
-        for batch in _batches(examples):
+        for batch in batches(examples):
             self._run.check_stop()
             if time.monotonic() - told > _SECONDS_BETWEEN_LINES:
                 told = time.monotonic()
@@ -147,8 +153,7 @@ class _Tokenized:
         kept = Sample(sample.ids[: self._max_length], sample.trained[: self._max_length])
         if kept.trained.any():
             self._writer.add(self._number, kept)
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], sample.trained, [False]])))
-        return Counted(len(sample), [(begin, end) for begin, end in edges.reshape(-1, 2).tolist()])
+        return counted(sample)
 
     def _note(self, example: Example, encoded: Encoded) -> None:
         notes = self._notes
@@ -170,7 +175,8 @@ class _Tokenized:
                 notes.add("prompts_differ", example)
 
 
-def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
+def batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """The examples in lists that are to be tokenized at once."""
     batch: list[Example] = []
     characters = 0
     for example in examples:

@@ -23,6 +23,7 @@ from tuneyard.trainer.family import TrainerFamily
 from tuneyard.trainer.inference import Inference
 from tuneyard.trainer.launcher import WORKER_MODULE
 from tuneyard.trainer.loaded_model import INFERENCE_WORKER_MODULE, InferenceTimes
+from tuneyard.trainer.previews import PREVIEW_WORKER_MODULE, Previews
 from tuneyard.trainer.runs import Runs
 from tuneyard.trainer.served_run import WorkOrder
 from tuneyard.trainer.servicer import Servicer
@@ -62,7 +63,7 @@ async def _serve(family: TrainerFamily, config: TrainerConfig) -> None:
         wakes = Wakes(data.wake_socket())
         stack.callback(wakes.close)
         launcher = WarmLauncher(
-            preload=(WORKER_MODULE, INFERENCE_WORKER_MODULE, family.entry),
+            preload=(WORKER_MODULE, INFERENCE_WORKER_MODULE, PREVIEW_WORKER_MODULE, family.entry),
             log_path=data.warm_log,
             environment=config.worker_environment,
         )
@@ -88,6 +89,13 @@ async def _serve(family: TrainerFamily, config: TrainerConfig) -> None:
             order=lambda device: order(device, 0),
             store_problem=problem_of_store,
             times=InferenceTimes(idle=config.inference_idle),
+        )
+        previews = Previews(
+            data.path / "previews",
+            offered=family.previews,
+            launcher=launcher,
+            order=lambda: order("cpu", 0),
+            store_problem=problem_of_store,
         )
         await runs.recover()
         await launcher.start()
@@ -115,6 +123,7 @@ async def _serve(family: TrainerFamily, config: TrainerConfig) -> None:
                 family,
                 runs=runs,
                 inference=inference,
+                previews=previews,
                 conversions=conversions,
                 description=description,
             ),

@@ -25,5 +25,7 @@ class TrainerFamily:
     methods: tuple[str, ...] = ()
     """The methods of the inference service that its finished models answer, such as "Classify"; with any, the
     entry has `open_model`, as `finished_model` describes it."""
+    previews: bool = False
+    """Whether the entry has `preview(request, inputs)`, as `preview_worker` describes it."""
     convert: str = ""
     """The module with `convert(files)` for imported models; "" if their files are taken as they are."""

@@ -10,6 +10,7 @@ from tuneyard.trainer.conversions import Conversions
 from tuneyard.trainer.description import Description
 from tuneyard.trainer.family import TrainerFamily
 from tuneyard.trainer.inference import Inference
+from tuneyard.trainer.previews import Previews
 from tuneyard.trainer.run_folder import RunKey
 from tuneyard.trainer.runs import Runs
 from tuneyard.v1 import trainer_service_pb2 as pb
@@ -25,12 +26,14 @@ class Servicer(TrainerServiceServicer):
         *,
         runs: Runs,
         inference: Inference,
+        previews: Previews,
         conversions: Conversions,
         description: Description,
     ) -> None:
         self._family = family
         self._runs = runs
         self._inference = inference
+        self._previews = previews
         self._conversions = conversions
         self._description = description
 
@@ -64,6 +67,11 @@ class Servicer(TrainerServiceServicer):
         self, request: pb.TrainerServiceEstimateRequest, context: Context
     ) -> pb.TrainerServiceEstimateResponse:
         return await asyncio.to_thread(self._family.estimate, request, self._description.devices())
+
+    async def Preview(
+        self, request: pb.TrainerServicePreviewRequest, context: Context
+    ) -> pb.TrainerServicePreviewResponse:
+        return await self._previews.preview(request)
 
     async def ConvertModel(
         self, request: pb.ConvertModelRequest, context: Context

@@ -284,3 +284,39 @@ async def test_a_job_on_a_dataset_that_is_being_validated_waits(edge: Edge) -> N
     job = await train(edge, spec=spec(created.name))
     assert uploaded.state == dataset_pb2.DATASET_STATE_VALIDATING
     assert job.state == job_pb2.JOB_STATE_QUEUED
+
+
+async def test_a_preview_is_made_of_the_resolved_spec(edge: Edge) -> None:
+    name = await edge.ready_dataset()
+    edge.trainer.estimate.estimate.violations.add(field="spec.hyperparameters.batch_size", description="huge")
+    edge.trainer.estimate.estimate.resolved_spec.training.seed = 7
+    answer = await edge.training.Preview(pb.PreviewRequest(spec=spec(), first_row=5))
+    assert answer.preview.row_count == 3
+    [asked] = edge.trainer.previewed
+    assert (asked.spec.training.seed, asked.dataset.name) == (7, name)
+    assert (asked.split, asked.first_row, asked.max_rows) == ("train", 5, 10)
+
+
+async def test_a_preview_is_refused_where_its_tokens_are_not_known(edge: Edge) -> None:
+    await edge.ready_dataset()
+    refused = await refusal(edge.training.Preview(pb.PreviewRequest(spec=spec(dataset=""))))
+    assert [each.field for each in refused.violations] == ["spec.dataset"]
+    refused = await refusal(edge.training.Preview(pb.PreviewRequest(spec=spec("datasets/none"))))
+    assert refused.reason == "DATASET_NOT_FOUND"
+    refused = await refusal(edge.training.Preview(pb.PreviewRequest(spec=spec(), split="test", max_rows=99)))
+    assert {each.field for each in refused.violations} == {"split", "max_rows"}
+    estimate = edge.trainer.estimate.estimate
+    estimate.resolved_spec.training.seed = 7
+    estimate.violations.add(field="spec.language_model.max_length", description="too long")
+    refused = await refusal(edge.training.Preview(pb.PreviewRequest(spec=spec())))
+    assert (refused.reason, refused.violations[0].field) == (
+        "INVALID_FIELD",
+        "spec.language_model.max_length",
+    )
+    assert not edge.trainer.previewed
+
+
+async def test_a_preview_waits_for_no_upload(edge: Edge) -> None:
+    await edge.create_dataset(image_folder(), dataset_id="shapes")
+    refused = await refusal(edge.training.Preview(pb.PreviewRequest(spec=spec())))
+    assert refused.reason == "DATASET_NOT_READY"

@@ -28,75 +28,80 @@ from tuneyard.v1 import errors_pb2 as tuneyard_dot_v1_dot_errors__pb2
 from tuneyard.v1 import event_pb2 as tuneyard_dot_v1_dot_event__pb2
 from tuneyard.v1 import job_pb2 as tuneyard_dot_v1_dot_job__pb2
 from tuneyard.v1 import model_service_pb2 as tuneyard_dot_v1_dot_model__service__pb2
+from tuneyard.v1 import preview_pb2 as tuneyard_dot_v1_dot_preview__pb2
 from tuneyard.v1 import system_pb2 as tuneyard_dot_v1_dot_system__pb2
 from tuneyard.v1 import training_pb2 as tuneyard_dot_v1_dot_training__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tuneyard/v1/trainer_service.proto\x12\x0btuneyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19tuneyard/v1/dataset.proto\x1a\x18tuneyard/v1/errors.proto\x1a\x17tuneyard/v1/event.proto\x1a\x15tuneyard/v1/job.proto\x1a\x1ftuneyard/v1/model_service.proto\x1a\x18tuneyard/v1/system.proto\x1a\x1atuneyard/v1/training.proto\"\xa9\x01\n\rDatasetSource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.tuneyard.v1.DatasetFormat\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12-\n\x06report\x18\x06 \x01(\x0b\x32\x1d.tuneyard.v1.ValidationReport\"\x8a\x01\n\x0bModelSource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12&\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x17.tuneyard.v1.StoredFile\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\r\n\x05\x66\x61\x63ts\x18\x06 \x01(\t\"\xbd\x04\n\x0fStartRunRequest\x12\x18\n\x10\x63ontroller_epoch\x18\x01 \x01(\x03\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\"\n\x04spec\x18\x04 \x01(\x0b\x32\x14.tuneyard.v1.JobSpec\x12+\n\x07\x64\x61taset\x18\x05 \x01(\x0b\x32\x1a.tuneyard.v1.DatasetSource\x12\x36\n\x12validation_dataset\x18\x06 \x01(\x0b\x32\x1a.tuneyard.v1.DatasetSource\x12\'\n\x05model\x18\x07 \x01(\x0b\x32\x18.tuneyard.v1.ModelSource\x12+\n\ncheckpoint\x18\x08 \x01(\x0b\x32\x17.tuneyard.v1.Checkpoint\x12\x1c\n\x14micro_batch_halvings\x18\t \x01(\x05\x12#\n\x04slot\x18\n \x01(\x0e\x32\x15.tuneyard.v1.SlotKind\x12\x0e\n\x06prefix\x18\x0b \x01(\t\x12\x31\n\x10source_artifacts\x18\x0c \x03(\x0b\x32\x17.tuneyard.v1.StoredFile\x12)\n\x0bsource_spec\x18\r \x01(\x0b\x32\x14.tuneyard.v1.JobSpec\x12/\n\x0b\x62\x65st_metric\x18\x0e \x01(\x0b\x32\x1a.tuneyard.v1.MetricSummary\x12\x31\n\x10kept_checkpoints\x18\x0f \x03(\x0b\x32\x17.tuneyard.v1.Checkpoint\"\"\n\x10StartRunResponse\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"m\n\x0eStopRunRequest\x12\x18\n\x10\x63ontroller_epoch\x18\x01 \x01(\x03\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12#\n\x04mode\x18\x04 \x01(\x0e\x32\x15.tuneyard.v1.StopMode\"\x11\n\x0fStopRunResponse\"K\n\x0fWatchRunRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x1a\n\x12\x61\x66ter_run_sequence\x18\x03 \x01(\x03\">\n\nRunStarted\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x13\n\x0b\x63pu_threads\x18\x03 \x01(\x05\"\x19\n\tRunPaused\x12\x0c\n\x04step\x18\x01 \x01(\x03\"\x0e\n\x0cRunCancelled\"\x0f\n\rRunFinalizing\"\x9e\x07\n\tRunRecord\x12\x14\n\x0crun_sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07started\x18\x03 \x01(\x0b\x32\x17.tuneyard.v1.RunStartedH\x00\x12\x30\n\nfinalizing\x18\x04 \x01(\x0b\x32\x1a.tuneyard.v1.RunFinalizingH\x00\x12(\n\x06paused\x18\x05 \x01(\x0b\x32\x16.tuneyard.v1.RunPausedH\x00\x12.\n\tcancelled\x18\x06 \x01(\x0b\x32\x19.tuneyard.v1.RunCancelledH\x00\x12\'\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x15.tuneyard.v1.JobErrorH\x00\x12(\n\x05stage\x18\x0b \x01(\x0b\x32\x17.tuneyard.v1.StageEventH\x00\x12.\n\x08progress\x18\x0c \x01(\x0b\x32\x1a.tuneyard.v1.ProgressEventH\x00\x12,\n\x07metrics\x18\r \x01(\x0b\x32\x19.tuneyard.v1.MetricsEventH\x00\x12\x32\n\ncheckpoint\x18\x0e \x01(\x0b\x32\x1c.tuneyard.v1.CheckpointEventH\x00\x12*\n\x06sample\x18\x0f \x01(\x0b\x32\x18.tuneyard.v1.SampleEventH\x00\x12$\n\x03log\x18\x10 \x01(\x0b\x32\x15.tuneyard.v1.LogEventH\x00\x12,\n\x07warning\x18\x11 \x01(\x0b\x32\x19.tuneyard.v1.WarningEventH\x00\x12*\n\x06\x61\x64vice\x18\x12 \x01(\x0b\x32\x18.tuneyard.v1.AdviceEventH\x00\x12?\n\room_recovered\x18\x13 \x01(\x0b\x32&.tuneyard.v1.OutOfMemoryRecoveredEventH\x00\x12/\n\x08\x61rtifact\x18\x14 \x01(\x0b\x32\x1b.tuneyard.v1.StoredArtifactH\x00\x12*\n\x06result\x18\x15 \x01(\x0b\x32\x18.tuneyard.v1.ResultEventH\x00\x12-\n\x0bpeak_memory\x18\x16 \x01(\x0b\x32\x16.tuneyard.v1.MemoryUseH\x00\x12\x33\n\x0brolled_back\x18\x17 \x01(\x0b\x32\x1c.tuneyard.v1.RolledBackEventH\x00\x42\x06\n\x04\x62ody\"`\n\x0eStoredArtifact\x12\'\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x15.tuneyard.v1.Artifact\x12%\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x17.tuneyard.v1.StoredFile\"\xb2\x01\n\x07RunExit\x12\x11\n\texit_code\x18\x01 \x01(\x05\x12\x0e\n\x06signal\x18\x02 \x01(\x05\x12\x15\n\rout_of_memory\x18\x03 \x01(\x08\x12\x19\n\x11trainer_restarted\x18\x04 \x01(\x08\x12\x19\n\x11last_run_sequence\x18\x05 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x17\n\x0ftrainer_stopped\x18\x07 \x01(\x08\x12\x0e\n\x06silent\x18\x08 \x01(\x08\"_\n\x10WatchRunResponse\x12\'\n\x07records\x18\x01 \x03(\x0b\x32\x16.tuneyard.v1.RunRecord\x12\"\n\x04\x65xit\x18\x02 \x01(\x0b\x32\x14.tuneyard.v1.RunExit\"K\n\x11ReleaseRunRequest\x12\x18\n\x10\x63ontroller_epoch\x18\x01 \x01(\x03\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\"\x14\n\x12ReleaseRunResponse\"\x11\n\x0fListRunsRequest\"\x86\x01\n\x07RunInfo\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\r\n\x05\x61live\x18\x03 \x01(\x08\x12\x19\n\x11last_run_sequence\x18\x04 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12#\n\x04slot\x18\x06 \x01(\x0e\x32\x15.tuneyard.v1.SlotKind\"6\n\x10ListRunsResponse\x12\"\n\x04runs\x18\x01 \x03(\x0b\x32\x14.tuneyard.v1.RunInfo\"\xf8\x01\n\x1dTrainerServiceEstimateRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.tuneyard.v1.JobSpec\x12+\n\x07\x64\x61taset\x18\x02 \x01(\x0b\x32\x1a.tuneyard.v1.DatasetSource\x12\'\n\x05model\x18\x03 \x01(\x0b\x32\x18.tuneyard.v1.ModelSource\x12)\n\x0bsource_spec\x18\x04 \x01(\x0b\x32\x14.tuneyard.v1.JobSpec\x12\x32\n\x0esource_dataset\x18\x05 \x01(\x0b\x32\x1a.tuneyard.v1.DatasetSource\"s\n\x1eTrainerServiceEstimateResponse\x12\'\n\x08\x65stimate\x18\x01 \x01(\x0b\x32\x15.tuneyard.v1.Estimate\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.tuneyard.v1.ErrorReason\"^\n\x13\x43onvertModelRequest\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.tuneyard.v1.ModelSource\x12\x0e\n\x06hub_id\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\"u\n\x14\x43onvertModelResponse\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.tuneyard.v1.ModelSource\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12$\n\x05tasks\x18\x03 \x03(\x0e\x32\x15.tuneyard.v1.TaskKind\"\xb5\x01\n\x0cInferRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.tuneyard.v1.JobSpec\x12*\n\tartifacts\x18\x03 \x03(\x0b\x32\x17.tuneyard.v1.StoredFile\x12\x0f\n\x07request\x18\x04 \x01(\x0c\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\'\n\x05model\x18\x06 \x01(\x0b\x32\x18.tuneyard.v1.ModelSource\"!\n\rInferResponse\x12\x10\n\x08response\x18\x01 \x01(\x0c\"1\n\x15GetTrainerInfoRequest\x12\x18\n\x10\x63ontroller_epoch\x18\x01 \x01(\x03\"\xdb\x01\n\x16GetTrainerInfoResponse\x12%\n\x07trainer\x18\x01 \x01(\x0b\x32\x14.tuneyard.v1.Trainer\x12+\n\x0b\x62\x61se_models\x18\x02 \x03(\x0b\x32\x16.tuneyard.v1.BaseModel\x12\x19\n\x11\x66ree_device_slots\x18\x03 \x01(\x05\x12\x16\n\x0e\x66ree_cpu_slots\x18\x04 \x01(\x05\x12\x0f\n\x07\x62oot_id\x18\x05 \x01(\t\x12)\n\x07problem\x18\x06 \x01(\x0e\x32\x18.tuneyard.v1.ErrorReason*P\n\x08StopMode\x12\x19\n\x15STOP_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10STOP_MODE_CANCEL\x10\x01\x12\x13\n\x0fSTOP_MODE_PAUSE\x10\x02\x32\xd9\x05\n\x0eTrainerService\x12G\n\x08StartRun\x12\x1c.tuneyard.v1.StartRunRequest\x1a\x1d.tuneyard.v1.StartRunResponse\x12\x44\n\x07StopRun\x12\x1b.tuneyard.v1.StopRunRequest\x1a\x1c.tuneyard.v1.StopRunResponse\x12I\n\x08WatchRun\x12\x1c.tuneyard.v1.WatchRunRequest\x1a\x1d.tuneyard.v1.WatchRunResponse0\x01\x12M\n\nReleaseRun\x12\x1e.tuneyard.v1.ReleaseRunRequest\x1a\x1f.tuneyard.v1.ReleaseRunResponse\x12G\n\x08ListRuns\x12\x1c.tuneyard.v1.ListRunsRequest\x1a\x1d.tuneyard.v1.ListRunsResponse\x12\x63\n\x08\x45stimate\x12*.tuneyard.v1.TrainerServiceEstimateRequest\x1a+.tuneyard.v1.TrainerServiceEstimateResponse\x12S\n\x0c\x43onvertModel\x12 .tuneyard.v1.ConvertModelRequest\x1a!.tuneyard.v1.ConvertModelResponse\x12@\n\x05Infer\x12\x19.tuneyard.v1.InferRequest\x1a\x1a.tuneyard.v1.InferResponse0\x01\x12Y\n\x0eGetTrainerInfo\x12\".tuneyard.v1.GetTrainerInfoRequest\x1a#.tuneyard.v1.GetTrainerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tuneyard/v1/trainer_service.proto\x12\x0btuneyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19tuneyard/v1/dataset.proto\x1a\x18tuneyard/v1/errors.proto\x1a\x17tuneyard/v1/event.proto\x1a\x15tuneyard/v1/job.proto\x1a\x1ftuneyard/v1/model_service.proto\x1a\x19tuneyard/v1/preview.proto\x1a\x18tuneyard/v1/system.proto\x1a\x1atuneyard/v1/training.proto\"\xa9\x01\n\rDatasetSource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.tuneyard.v1.DatasetFormat\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12-\n\x06report\x18\x06 \x01(\x0b\x32\x1d.tuneyard.v1.ValidationReport\"\x8a\x01\n\x0bModelSource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12&\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x17.tuneyard.v1.StoredFile\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\r\n\x05\x66\x61\x63ts\x18\x06 \x01(\t\"\xbd\x04\n\x0fStartRunRequest\x12\x18\n\x10\x63ontroller_epoch\x18\x01 \x01(\x03\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\"\n\x04spec\x18\x04 \x01(\x0b\x32\x14.tuneyard.v1.JobSpec\x12+\n\x07\x64\x61taset\x18\x05 \x01(\x0b\x32\x1a.tuneyard.v1.DatasetSource\x12\x36\n\x12validation_dataset\x18\x06 \x01(\x0b\x32\x1a.tuneyard.v1.DatasetSource\x12\'\n\x05model\x18\x07 \x01(\x0b\x32\x18.tuneyard.v1.ModelSource\x12+\n\ncheckpoint\x18\x08 \x01(\x0b\x32\x17.tuneyard.v1.Checkpoint\x12\x1c\n\x14micro_batch_halvings\x18\t \x01(\x05\x12#\n\x04slot\x18\n \x01(\x0e\x32\x15.tuneyard.v1.SlotKind\x12\x0e\n\x06prefix\x18\x0b \x01(\t\x12\x31\n\x10source_artifacts\x18\x0c \x03(\x0b\x32\x17.tuneyard.v1.StoredFile\x12)\n\x0bsource_spec\x18\r \x01(\x0b\x32\x14.tuneyard.v1.JobSpec\x12/\n\x0b\x62\x65st_metric\x18\x0e \x01(\x0b\x32\x1a.tuneyard.v1.MetricSummary\x12\x31\n\x10kept_checkpoints\x18\x0f \x03(\x0b\x32\x17.tuneyard.v1.Checkpoint\"\"\n\x10StartRunResponse\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"m\n\x0eStopRunRequest\x12\x18\n\x10\x63ontroller_epoch\x18\x01 \x01(\x03\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12#\n\x04mode\x18\x04 \x01(\x0e\x32\x15.tuneyard.v1.StopMode\"\x11\n\x0fStopRunResponse\"K\n\x0fWatchRunRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x1a\n\x12\x61\x66ter_run_sequence\x18\x03 \x01(\x03\">\n\nRunStarted\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x13\n\x0b\x63pu_threads\x18\x03 \x01(\x05\"\x19\n\tRunPaused\x12\x0c\n\x04step\x18\x01 \x01(\x03\"\x0e\n\x0cRunCancelled\"\x0f\n\rRunFinalizing\"\x9e\x07\n\tRunRecord\x12\x14\n\x0crun_sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07started\x18\x03 \x01(\x0b\x32\x17.tuneyard.v1.RunStartedH\x00\x12\x30\n\nfinalizing\x18\x04 \x01(\x0b\x32\x1a.tuneyard.v1.RunFinalizingH\x00\x12(\n\x06paused\x18\x05 \x01(\x0b\x32\x16.tuneyard.v1.RunPausedH\x00\x12.\n\tcancelled\x18\x06 \x01(\x0b\x32\x19.tuneyard.v1.RunCancelledH\x00\x12\'\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x15.tuneyard.v1.JobErrorH\x00\x12(\n\x05stage\x18\x0b \x01(\x0b\x32\x17.tuneyard.v1.StageEventH\x00\x12.\n\x08progress\x18\x0c \x01(\x0b\x32\x1a.tuneyard.v1.ProgressEventH\x00\x12,\n\x07metrics\x18\r \x01(\x0b\x32\x19.tuneyard.v1.MetricsEventH\x00\x12\x32\n\ncheckpoint\x18\x0e \x01(\x0b\x32\x1c.tuneyard.v1.CheckpointEventH\x00\x12*\n\x06sample\x18\x0f \x01(\x0b\x32\x18.tuneyard.v1.SampleEventH\x00\x12$\n\x03log\x18\x10 \x01(\x0b\x32\x15.tuneyard.v1.LogEventH\x00\x12,\n\x07warning\x18\x11 \x01(\x0b\x32\x19.tuneyard.v1.WarningEventH\x00\x12*\n\x06\x61\x64vice\x18\x12 \x01(\x0b\x32\x18.tuneyard.v1.AdviceEventH\x00\x12?\n\room_recovered\x18\x13 \x01(\x0b\x32&.tuneyard.v1.OutOfMemoryRecoveredEventH\x00\x12/\n\x08\x61rtifact\x18\x14 \x01(\x0b\x32\x1b.tuneyard.v1.StoredArtifactH\x00\x12*\n\x06result\x18\x15 \x01(\x0b\x32\x18.tuneyard.v1.ResultEventH\x00\x12-\n\x0bpeak_memory\x18\x16 \x01(\x0b\x32\x16.tuneyard.v1.MemoryUseH\x00\x12\x33\n\x0brolled_back\x18\x17 \x01(\x0b\x32\x1c.tuneyard.v1.RolledBackEventH\x00\x42\x06\n\x04\x62ody\"`\n\x0eStoredArtifact\x12\'\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x15.tuneyard.v1.Artifact\x12%\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x17.tuneyard.v1.StoredFile\"\xb2\x01\n\x07RunExit\x12\x11\n\texit_code\x18\x01 \x01(\x05\x12\x0e\n\x06signal\x18\x02 \x01(\x05\x12\x15\n\rout_of_memory\x18\x03 \x01(\x08\x12\x19\n\x11trainer_restarted\x18\x04 \x01(\x08\x12\x19\n\x11last_run_sequence\x18\x05 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x17\n\x0ftrainer_stopped\x18\x07 \x01(\x08\x12\x0e\n\x06silent\x18\x08 \x01(\x08\"_\n\x10WatchRunResponse\x12\'\n\x07records\x18\x01 \x03(\x0b\x32\x16.tuneyard.v1.RunRecord\x12\"\n\x04\x65xit\x18\x02 \x01(\x0b\x32\x14.tuneyard.v1.RunExit\"K\n\x11ReleaseRunRequest\x12\x18\n\x10\x63ontroller_epoch\x18\x01 \x01(\x03\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\"\x14\n\x12ReleaseRunResponse\"\x11\n\x0fListRunsRequest\"\x86\x01\n\x07RunInfo\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\r\n\x05\x61live\x18\x03 \x01(\x08\x12\x19\n\x11last_run_sequence\x18\x04 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12#\n\x04slot\x18\x06 \x01(\x0e\x32\x15.tuneyard.v1.SlotKind\"6\n\x10ListRunsResponse\x12\"\n\x04runs\x18\x01 \x03(\x0b\x32\x14.tuneyard.v1.RunInfo\"\xf8\x01\n\x1dTrainerServiceEstimateRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.tuneyard.v1.JobSpec\x12+\n\x07\x64\x61taset\x18\x02 \x01(\x0b\x32\x1a.tuneyard.v1.DatasetSource\x12\'\n\x05model\x18\x03 \x01(\x0b\x32\x18.tuneyard.v1.ModelSource\x12)\n\x0bsource_spec\x18\x04 \x01(\x0b\x32\x14.tuneyard.v1.JobSpec\x12\x32\n\x0esource_dataset\x18\x05 \x01(\x0b\x32\x1a.tuneyard.v1.DatasetSource\"s\n\x1eTrainerServiceEstimateResponse\x12\'\n\x08\x65stimate\x18\x01 \x01(\x0b\x32\x15.tuneyard.v1.Estimate\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.tuneyard.v1.ErrorReason\"\xcc\x01\n\x1cTrainerServicePreviewRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.tuneyard.v1.JobSpec\x12+\n\x07\x64\x61taset\x18\x02 \x01(\x0b\x32\x1a.tuneyard.v1.DatasetSource\x12\'\n\x05model\x18\x03 \x01(\x0b\x32\x18.tuneyard.v1.ModelSource\x12\r\n\x05split\x18\x04 \x01(\t\x12\x11\n\tfirst_row\x18\x05 \x01(\x03\x12\x10\n\x08max_rows\x18\x06 \x01(\x05\"F\n\x1dTrainerServicePreviewResponse\x12%\n\x07preview\x18\x01 \x01(\x0b\x32\x14.tuneyard.v1.Preview\"^\n\x13\x43onvertModelRequest\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.tuneyard.v1.ModelSource\x12\x0e\n\x06hub_id\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\"u\n\x14\x43onvertModelResponse\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.tuneyard.v1.ModelSource\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12$\n\x05tasks\x18\x03 \x03(\x0e\x32\x15.tuneyard.v1.TaskKind\"\xb5\x01\n\x0cInferRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.tuneyard.v1.JobSpec\x12*\n\tartifacts\x18\x03 \x03(\x0b\x32\x17.tuneyard.v1.StoredFile\x12\x0f\n\x07request\x18\x04 \x01(\x0c\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\'\n\x05model\x18\x06 \x01(\x0b\x32\x18.tuneyard.v1.ModelSource\"!\n\rInferResponse\x12\x10\n\x08response\x18\x01 \x01(\x0c\"1\n\x15GetTrainerInfoRequest\x12\x18\n\x10\x63ontroller_epoch\x18\x01 \x01(\x03\"\xdb\x01\n\x16GetTrainerInfoResponse\x12%\n\x07trainer\x18\x01 \x01(\x0b\x32\x14.tuneyard.v1.Trainer\x12+\n\x0b\x62\x61se_models\x18\x02 \x03(\x0b\x32\x16.tuneyard.v1.BaseModel\x12\x19\n\x11\x66ree_device_slots\x18\x03 \x01(\x05\x12\x16\n\x0e\x66ree_cpu_slots\x18\x04 \x01(\x05\x12\x0f\n\x07\x62oot_id\x18\x05 \x01(\t\x12)\n\x07problem\x18\x06 \x01(\x0e\x32\x18.tuneyard.v1.ErrorReason*P\n\x08StopMode\x12\x19\n\x15STOP_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10STOP_MODE_CANCEL\x10\x01\x12\x13\n\x0fSTOP_MODE_PAUSE\x10\x02\x32\xbb\x06\n\x0eTrainerService\x12G\n\x08StartRun\x12\x1c.tuneyard.v1.StartRunRequest\x1a\x1d.tuneyard.v1.StartRunResponse\x12\x44\n\x07StopRun\x12\x1b.tuneyard.v1.StopRunRequest\x1a\x1c.tuneyard.v1.StopRunResponse\x12I\n\x08WatchRun\x12\x1c.tuneyard.v1.WatchRunRequest\x1a\x1d.tuneyard.v1.WatchRunResponse0\x01\x12M\n\nReleaseRun\x12\x1e.tuneyard.v1.ReleaseRunRequest\x1a\x1f.tuneyard.v1.ReleaseRunResponse\x12G\n\x08ListRuns\x12\x1c.tuneyard.v1.ListRunsRequest\x1a\x1d.tuneyard.v1.ListRunsResponse\x12\x63\n\x08\x45stimate\x12*.tuneyard.v1.TrainerServiceEstimateRequest\x1a+.tuneyard.v1.TrainerServiceEstimateResponse\x12`\n\x07Preview\x12).tuneyard.v1.TrainerServicePreviewRequest\x1a*.tuneyard.v1.TrainerServicePreviewResponse\x12S\n\x0c\x43onvertModel\x12 .tuneyard.v1.ConvertModelRequest\x1a!.tuneyard.v1.ConvertModelResponse\x12@\n\x05Infer\x12\x19.tuneyard.v1.InferRequest\x1a\x1a.tuneyard.v1.InferResponse0\x01\x12Y\n\x0eGetTrainerInfo\x12\".tuneyard.v1.GetTrainerInfoRequest\x1a#.tuneyard.v1.GetTrainerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tuneyard.v1.trainer_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STOPMODE']._serialized_start=4218
-  _globals['_STOPMODE']._serialized_end=4298
-  _globals['_DATASETSOURCE']._serialized_start=272
-  _globals['_DATASETSOURCE']._serialized_end=441
-  _globals['_MODELSOURCE']._serialized_start=444
-  _globals['_MODELSOURCE']._serialized_end=582
-  _globals['_STARTRUNREQUEST']._serialized_start=585
-  _globals['_STARTRUNREQUEST']._serialized_end=1158
-  _globals['_STARTRUNRESPONSE']._serialized_start=1160
-  _globals['_STARTRUNRESPONSE']._serialized_end=1194
-  _globals['_STOPRUNREQUEST']._serialized_start=1196
-  _globals['_STOPRUNREQUEST']._serialized_end=1305
-  _globals['_STOPRUNRESPONSE']._serialized_start=1307
-  _globals['_STOPRUNRESPONSE']._serialized_end=1324
-  _globals['_WATCHRUNREQUEST']._serialized_start=1326
-  _globals['_WATCHRUNREQUEST']._serialized_end=1401
-  _globals['_RUNSTARTED']._serialized_start=1403
-  _globals['_RUNSTARTED']._serialized_end=1465
-  _globals['_RUNPAUSED']._serialized_start=1467
-  _globals['_RUNPAUSED']._serialized_end=1492
-  _globals['_RUNCANCELLED']._serialized_start=1494
-  _globals['_RUNCANCELLED']._serialized_end=1508
-  _globals['_RUNFINALIZING']._serialized_start=1510
-  _globals['_RUNFINALIZING']._serialized_end=1525
-  _globals['_RUNRECORD']._serialized_start=1528
-  _globals['_RUNRECORD']._serialized_end=2454
-  _globals['_STOREDARTIFACT']._serialized_start=2456
-  _globals['_STOREDARTIFACT']._serialized_end=2552
-  _globals['_RUNEXIT']._serialized_start=2555
-  _globals['_RUNEXIT']._serialized_end=2733
-  _globals['_WATCHRUNRESPONSE']._serialized_start=2735
-  _globals['_WATCHRUNRESPONSE']._serialized_end=2830
-  _globals['_RELEASERUNREQUEST']._serialized_start=2832
-  _globals['_RELEASERUNREQUEST']._serialized_end=2907
-  _globals['_RELEASERUNRESPONSE']._serialized_start=2909
-  _globals['_RELEASERUNRESPONSE']._serialized_end=2929
-  _globals['_LISTRUNSREQUEST']._serialized_start=2931
-  _globals['_LISTRUNSREQUEST']._serialized_end=2948
-  _globals['_RUNINFO']._serialized_start=2951
-  _globals['_RUNINFO']._serialized_end=3085
-  _globals['_LISTRUNSRESPONSE']._serialized_start=3087
-  _globals['_LISTRUNSRESPONSE']._serialized_end=3141
-  _globals['_TRAINERSERVICEESTIMATEREQUEST']._serialized_start=3144
-  _globals['_TRAINERSERVICEESTIMATEREQUEST']._serialized_end=3392
-  _globals['_TRAINERSERVICEESTIMATERESPONSE']._serialized_start=3394
-  _globals['_TRAINERSERVICEESTIMATERESPONSE']._serialized_end=3509
-  _globals['_CONVERTMODELREQUEST']._serialized_start=3511
-  _globals['_CONVERTMODELREQUEST']._serialized_end=3605
-  _globals['_CONVERTMODELRESPONSE']._serialized_start=3607
-  _globals['_CONVERTMODELRESPONSE']._serialized_end=3724
-  _globals['_INFERREQUEST']._serialized_start=3727
-  _globals['_INFERREQUEST']._serialized_end=3908
-  _globals['_INFERRESPONSE']._serialized_start=3910
-  _globals['_INFERRESPONSE']._serialized_end=3943
-  _globals['_GETTRAINERINFOREQUEST']._serialized_start=3945
-  _globals['_GETTRAINERINFOREQUEST']._serialized_end=3994
-  _globals['_GETTRAINERINFORESPONSE']._serialized_start=3997
-  _globals['_GETTRAINERINFORESPONSE']._serialized_end=4216
-  _globals['_TRAINERSERVICE']._serialized_start=4301
-  _globals['_TRAINERSERVICE']._serialized_end=5030
+  _globals['_STOPMODE']._serialized_start=4524
+  _globals['_STOPMODE']._serialized_end=4604
+  _globals['_DATASETSOURCE']._serialized_start=299
+  _globals['_DATASETSOURCE']._serialized_end=468
+  _globals['_MODELSOURCE']._serialized_start=471
+  _globals['_MODELSOURCE']._serialized_end=609
+  _globals['_STARTRUNREQUEST']._serialized_start=612
+  _globals['_STARTRUNREQUEST']._serialized_end=1185
+  _globals['_STARTRUNRESPONSE']._serialized_start=1187
+  _globals['_STARTRUNRESPONSE']._serialized_end=1221
+  _globals['_STOPRUNREQUEST']._serialized_start=1223
+  _globals['_STOPRUNREQUEST']._serialized_end=1332
+  _globals['_STOPRUNRESPONSE']._serialized_start=1334
+  _globals['_STOPRUNRESPONSE']._serialized_end=1351
+  _globals['_WATCHRUNREQUEST']._serialized_start=1353
+  _globals['_WATCHRUNREQUEST']._serialized_end=1428
+  _globals['_RUNSTARTED']._serialized_start=1430
+  _globals['_RUNSTARTED']._serialized_end=1492
+  _globals['_RUNPAUSED']._serialized_start=1494
+  _globals['_RUNPAUSED']._serialized_end=1519
+  _globals['_RUNCANCELLED']._serialized_start=1521
+  _globals['_RUNCANCELLED']._serialized_end=1535
+  _globals['_RUNFINALIZING']._serialized_start=1537
+  _globals['_RUNFINALIZING']._serialized_end=1552
+  _globals['_RUNRECORD']._serialized_start=1555
+  _globals['_RUNRECORD']._serialized_end=2481
+  _globals['_STOREDARTIFACT']._serialized_start=2483
+  _globals['_STOREDARTIFACT']._serialized_end=2579
+  _globals['_RUNEXIT']._serialized_start=2582
+  _globals['_RUNEXIT']._serialized_end=2760
+  _globals['_WATCHRUNRESPONSE']._serialized_start=2762
+  _globals['_WATCHRUNRESPONSE']._serialized_end=2857
+  _globals['_RELEASERUNREQUEST']._serialized_start=2859
+  _globals['_RELEASERUNREQUEST']._serialized_end=2934
+  _globals['_RELEASERUNRESPONSE']._serialized_start=2936
+  _globals['_RELEASERUNRESPONSE']._serialized_end=2956
+  _globals['_LISTRUNSREQUEST']._serialized_start=2958
+  _globals['_LISTRUNSREQUEST']._serialized_end=2975
+  _globals['_RUNINFO']._serialized_start=2978
+  _globals['_RUNINFO']._serialized_end=3112
+  _globals['_LISTRUNSRESPONSE']._serialized_start=3114
+  _globals['_LISTRUNSRESPONSE']._serialized_end=3168
+  _globals['_TRAINERSERVICEESTIMATEREQUEST']._serialized_start=3171
+  _globals['_TRAINERSERVICEESTIMATEREQUEST']._serialized_end=3419
+  _globals['_TRAINERSERVICEESTIMATERESPONSE']._serialized_start=3421
+  _globals['_TRAINERSERVICEESTIMATERESPONSE']._serialized_end=3536
+  _globals['_TRAINERSERVICEPREVIEWREQUEST']._serialized_start=3539
+  _globals['_TRAINERSERVICEPREVIEWREQUEST']._serialized_end=3743
+  _globals['_TRAINERSERVICEPREVIEWRESPONSE']._serialized_start=3745
+  _globals['_TRAINERSERVICEPREVIEWRESPONSE']._serialized_end=3815
+  _globals['_CONVERTMODELREQUEST']._serialized_start=3817
+  _globals['_CONVERTMODELREQUEST']._serialized_end=3911
+  _globals['_CONVERTMODELRESPONSE']._serialized_start=3913
+  _globals['_CONVERTMODELRESPONSE']._serialized_end=4030
+  _globals['_INFERREQUEST']._serialized_start=4033
+  _globals['_INFERREQUEST']._serialized_end=4214
+  _globals['_INFERRESPONSE']._serialized_start=4216
+  _globals['_INFERRESPONSE']._serialized_end=4249
+  _globals['_GETTRAINERINFOREQUEST']._serialized_start=4251
+  _globals['_GETTRAINERINFOREQUEST']._serialized_end=4300
+  _globals['_GETTRAINERINFORESPONSE']._serialized_start=4303
+  _globals['_GETTRAINERINFORESPONSE']._serialized_end=4522
+  _globals['_TRAINERSERVICE']._serialized_start=4607
+  _globals['_TRAINERSERVICE']._serialized_end=5434
 # @@protoc_insertion_point(module_scope)

@@ -14,6 +14,7 @@ from tuneyard.v1 import errors_pb2 as _errors_pb2
 from tuneyard.v1 import event_pb2 as _event_pb2
 from tuneyard.v1 import job_pb2 as _job_pb2
 from tuneyard.v1 import model_service_pb2 as _model_service_pb2
+from tuneyard.v1 import preview_pb2 as _preview_pb2
 from tuneyard.v1 import system_pb2 as _system_pb2
 from tuneyard.v1 import training_pb2 as _training_pb2
 import builtins as _builtins
@@ -877,6 +878,78 @@ class TrainerServiceEstimateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainerServiceEstimateResponse: _TypeAlias = TrainerServiceEstimateResponse  # noqa: Y015
+
+@_typing.final
+class TrainerServicePreviewRequest(_message.Message):
+    """What to show."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    FIRST_ROW_FIELD_NUMBER: _builtins.int
+    MAX_ROWS_FIELD_NUMBER: _builtins.int
+    split: _builtins.str
+    """"train" or "val"."""
+    first_row: _builtins.int
+    """How many rows of the split to pass over."""
+    max_rows: _builtins.int
+    """At most this many rows."""
+    @_builtins.property
+    def spec(self) -> _job_pb2.JobSpec:
+        """The resolved spec of a training job."""
+
+    @_builtins.property
+    def dataset(self) -> Global___DatasetSource:
+        """Its dataset."""
+
+    @_builtins.property
+    def model(self) -> Global___ModelSource:
+        """The base model from the store, where it is there."""
+
+    def __init__(
+        self,
+        *,
+        spec: _job_pb2.JobSpec | None = ...,
+        dataset: Global___DatasetSource | None = ...,
+        model: Global___ModelSource | None = ...,
+        split: _builtins.str = ...,
+        first_row: _builtins.int = ...,
+        max_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "model", b"model", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "first_row", b"first_row", "max_rows", b"max_rows", "model", b"model", "spec", b"spec", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainerServicePreviewRequest: _TypeAlias = TrainerServicePreviewRequest  # noqa: Y015
+
+@_typing.final
+class TrainerServicePreviewResponse(_message.Message):
+    """What would be trained on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def preview(self) -> _preview_pb2.Preview:
+        """The rows, and numbers about all of them."""
+
+    def __init__(
+        self,
+        *,
+        preview: _preview_pb2.Preview | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainerServicePreviewResponse: _TypeAlias = TrainerServicePreviewResponse  # noqa: Y015
 
 @_typing.final
 class ConvertModelRequest(_message.Message):

@@ -65,6 +65,11 @@ class TrainerServiceStub(object):
                 request_serializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateRequest.SerializeToString,
                 response_deserializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateResponse.FromString,
                 _registered_method=True)
+        self.Preview = channel.unary_unary(
+                '/tuneyard.v1.TrainerService/Preview',
+                request_serializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServicePreviewRequest.SerializeToString,
+                response_deserializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServicePreviewResponse.FromString,
+                _registered_method=True)
         self.ConvertModel = channel.unary_unary(
                 '/tuneyard.v1.TrainerService/ConvertModel',
                 request_serializer=tuneyard_dot_v1_dot_trainer__service__pb2.ConvertModelRequest.SerializeToString,
@@ -130,6 +135,14 @@ class TrainerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Preview(self, request, context):
+        """Shows what a run of a resolved spec would train on. It takes no slot. NOT_SUPPORTED by a family that has nothing to
+        show, and the reason that a run would fail with where the dataset, the base model or the template cannot be used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ConvertModel(self, request, context):
         """Checks the files of a model and stores them in the form that runs start from. Nothing in them is executed. Idempotent
         by prefix. BASE_MODEL_UNAVAILABLE with what is wrong where they are no model of this family, or cannot be fetched;
@@ -186,6 +199,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.Estimate,
                     request_deserializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateRequest.FromString,
                     response_serializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateResponse.SerializeToString,
+            ),
+            'Preview': grpc.unary_unary_rpc_method_handler(
+                    servicer.Preview,
+                    request_deserializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServicePreviewRequest.FromString,
+                    response_serializer=tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServicePreviewResponse.SerializeToString,
             ),
             'ConvertModel': grpc.unary_unary_rpc_method_handler(
                     servicer.ConvertModel,
@@ -366,6 +384,33 @@ class TrainerService(object):
             '/tuneyard.v1.TrainerService/Estimate',
             tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateRequest.SerializeToString,
             tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServiceEstimateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Preview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tuneyard.v1.TrainerService/Preview',
+            tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServicePreviewRequest.SerializeToString,
+            tuneyard_dot_v1_dot_trainer__service__pb2.TrainerServicePreviewResponse.FromString,
             options,
             channel_credentials,
             insecure,

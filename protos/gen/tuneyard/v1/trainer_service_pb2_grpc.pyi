@@ -49,6 +49,10 @@ class TrainerServiceStub:
     """Lists all runs that are at work or not released."""
     Estimate: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceEstimateRequest, _trainer_service_pb2.TrainerServiceEstimateResponse]
     """Resolves a spec and predicts what it needs."""
+    Preview: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServicePreviewRequest, _trainer_service_pb2.TrainerServicePreviewResponse]
+    """Shows what a run of a resolved spec would train on. It takes no slot. NOT_SUPPORTED by a family that has nothing to
+    show, and the reason that a run would fail with where the dataset, the base model or the template cannot be used.
+    """
     ConvertModel: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.ConvertModelRequest, _trainer_service_pb2.ConvertModelResponse]
     """Checks the files of a model and stores them in the form that runs start from. Nothing in them is executed. Idempotent
     by prefix. BASE_MODEL_UNAVAILABLE with what is wrong where they are no model of this family, or cannot be fetched;
@@ -82,6 +86,10 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     """Lists all runs that are at work or not released."""
     Estimate: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServiceEstimateRequest, _trainer_service_pb2.TrainerServiceEstimateResponse]  # type: ignore[assignment]
     """Resolves a spec and predicts what it needs."""
+    Preview: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.TrainerServicePreviewRequest, _trainer_service_pb2.TrainerServicePreviewResponse]  # type: ignore[assignment]
+    """Shows what a run of a resolved spec would train on. It takes no slot. NOT_SUPPORTED by a family that has nothing to
+    show, and the reason that a run would fail with where the dataset, the base model or the template cannot be used.
+    """
     ConvertModel: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ConvertModelRequest, _trainer_service_pb2.ConvertModelResponse]  # type: ignore[assignment]
     """Checks the files of a model and stores them in the form that runs start from. Nothing in them is executed. Idempotent
     by prefix. BASE_MODEL_UNAVAILABLE with what is wrong where they are no model of this family, or cannot be fetched;
@@ -148,6 +156,16 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_service_pb2.TrainerServiceEstimateResponse, _abc.Awaitable[_trainer_service_pb2.TrainerServiceEstimateResponse]]:
         """Resolves a spec and predicts what it needs."""
+
+    @_abc_1.abstractmethod
+    def Preview(
+        self,
+        request: _trainer_service_pb2.TrainerServicePreviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.TrainerServicePreviewResponse, _abc.Awaitable[_trainer_service_pb2.TrainerServicePreviewResponse]]:
+        """Shows what a run of a resolved spec would train on. It takes no slot. NOT_SUPPORTED by a family that has nothing to
+        show, and the reason that a run would fail with where the dataset, the base model or the template cannot be used.
+        """
 
     @_abc_1.abstractmethod
     def ConvertModel(

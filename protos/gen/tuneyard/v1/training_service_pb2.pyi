@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tuneyard.v1 import event_pb2 as _event_pb2
 from tuneyard.v1 import job_pb2 as _job_pb2
+from tuneyard.v1 import preview_pb2 as _preview_pb2
 from tuneyard.v1 import training_pb2 as _training_pb2
 import builtins as _builtins
 import sys
@@ -401,6 +402,66 @@ class EstimateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EstimateResponse: _TypeAlias = EstimateResponse  # noqa: Y015
+
+@_typing.final
+class PreviewRequest(_message.Message):
+    """What to show of which job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    FIRST_ROW_FIELD_NUMBER: _builtins.int
+    MAX_ROWS_FIELD_NUMBER: _builtins.int
+    split: _builtins.str
+    """"train" or "val". Default: "train", before a part of it is held out."""
+    first_row: _builtins.int
+    """How many rows of the split to pass over."""
+    max_rows: _builtins.int
+    """At most this many rows; 0 shows 10."""
+    @_builtins.property
+    def spec(self) -> _training_pb2.TrainingSpec:
+        """Required. The spec of a fine-tuning; its `dataset` is required."""
+
+    def __init__(
+        self,
+        *,
+        spec: _training_pb2.TrainingSpec | None = ...,
+        split: _builtins.str = ...,
+        first_row: _builtins.int = ...,
+        max_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_row", b"first_row", "max_rows", b"max_rows", "spec", b"spec", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewRequest: _TypeAlias = PreviewRequest  # noqa: Y015
+
+@_typing.final
+class PreviewResponse(_message.Message):
+    """What the job would train on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def preview(self) -> _preview_pb2.Preview:
+        """The rows, and numbers about all of them."""
+
+    def __init__(
+        self,
+        *,
+        preview: _preview_pb2.Preview | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preview", b"preview"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewResponse: _TypeAlias = PreviewResponse  # noqa: Y015
 
 @_typing.final
 class GetJobRequest(_message.Message):

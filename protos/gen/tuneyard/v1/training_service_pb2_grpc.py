@@ -60,6 +60,11 @@ class TrainingServiceStub(object):
                 request_serializer=tuneyard_dot_v1_dot_training__service__pb2.EstimateRequest.SerializeToString,
                 response_deserializer=tuneyard_dot_v1_dot_training__service__pb2.EstimateResponse.FromString,
                 _registered_method=True)
+        self.Preview = channel.unary_unary(
+                '/tuneyard.v1.TrainingService/Preview',
+                request_serializer=tuneyard_dot_v1_dot_training__service__pb2.PreviewRequest.SerializeToString,
+                response_deserializer=tuneyard_dot_v1_dot_training__service__pb2.PreviewResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/tuneyard.v1.TrainingService/GetJob',
                 request_serializer=tuneyard_dot_v1_dot_training__service__pb2.GetJobRequest.SerializeToString,
@@ -159,6 +164,15 @@ class TrainingServiceServicer(object):
     def Estimate(self, request, context):
         """Predicts memory, disk and time and resolves every setting. Creates nothing. All violations are in the answer; the
         call itself succeeds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Preview(self, request, context):
+        """Shows what a fine-tuning of a language model would train on: rows of its dataset in the tokens of its base model, chat
+        template and maximum length. Creates nothing and loads no weights. INVALID_FIELD for settings that no job could have,
+        DATASET_NOT_READY before the dataset is checked, NOT_SUPPORTED for other tasks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -280,6 +294,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.Estimate,
                     request_deserializer=tuneyard_dot_v1_dot_training__service__pb2.EstimateRequest.FromString,
                     response_serializer=tuneyard_dot_v1_dot_training__service__pb2.EstimateResponse.SerializeToString,
+            ),
+            'Preview': grpc.unary_unary_rpc_method_handler(
+                    servicer.Preview,
+                    request_deserializer=tuneyard_dot_v1_dot_training__service__pb2.PreviewRequest.FromString,
+                    response_serializer=tuneyard_dot_v1_dot_training__service__pb2.PreviewResponse.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
@@ -478,6 +497,33 @@ class TrainingService(object):
             '/tuneyard.v1.TrainingService/Estimate',
             tuneyard_dot_v1_dot_training__service__pb2.EstimateRequest.SerializeToString,
             tuneyard_dot_v1_dot_training__service__pb2.EstimateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Preview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tuneyard.v1.TrainingService/Preview',
+            tuneyard_dot_v1_dot_training__service__pb2.PreviewRequest.SerializeToString,
+            tuneyard_dot_v1_dot_training__service__pb2.PreviewResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,11 @@ class TrainingServiceStub:
     """Predicts memory, disk and time and resolves every setting. Creates nothing. All violations are in the answer; the
     call itself succeeds.
     """
+    Preview: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.PreviewRequest, _training_service_pb2.PreviewResponse]
+    """Shows what a fine-tuning of a language model would train on: rows of its dataset in the tokens of its base model, chat
+    template and maximum length. Creates nothing and loads no weights. INVALID_FIELD for settings that no job could have,
+    DATASET_NOT_READY before the dataset is checked, NOT_SUPPORTED for other tasks.
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.GetJobRequest, _training_service_pb2.GetJobResponse]
     """Returns one job."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListJobsRequest, _training_service_pb2.ListJobsResponse]
@@ -102,6 +107,11 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     Estimate: _aio.UnaryUnaryMultiCallable[_training_service_pb2.EstimateRequest, _training_service_pb2.EstimateResponse]  # type: ignore[assignment]
     """Predicts memory, disk and time and resolves every setting. Creates nothing. All violations are in the answer; the
     call itself succeeds.
+    """
+    Preview: _aio.UnaryUnaryMultiCallable[_training_service_pb2.PreviewRequest, _training_service_pb2.PreviewResponse]  # type: ignore[assignment]
+    """Shows what a fine-tuning of a language model would train on: rows of its dataset in the tokens of its base model, chat
+    template and maximum length. Creates nothing and loads no weights. INVALID_FIELD for settings that no job could have,
+    DATASET_NOT_READY before the dataset is checked, NOT_SUPPORTED for other tasks.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.GetJobRequest, _training_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """Returns one job."""
@@ -184,6 +194,17 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_training_service_pb2.EstimateResponse, _abc.Awaitable[_training_service_pb2.EstimateResponse]]:
         """Predicts memory, disk and time and resolves every setting. Creates nothing. All violations are in the answer; the
         call itself succeeds.
+        """
+
+    @_abc_1.abstractmethod
+    def Preview(
+        self,
+        request: _training_service_pb2.PreviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_service_pb2.PreviewResponse, _abc.Awaitable[_training_service_pb2.PreviewResponse]]:
+        """Shows what a fine-tuning of a language model would train on: rows of its dataset in the tokens of its base model, chat
+        template and maximum length. Creates nothing and loads no weights. INVALID_FIELD for settings that no job could have,
+        DATASET_NOT_READY before the dataset is checked, NOT_SUPPORTED for other tasks.
         """
 
     @_abc_1.abstractmethod

@@ -58,6 +58,9 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
     async def Estimate(self, request: pb.EstimateRequest, context: Context) -> pb.EstimateResponse:
         return pb.EstimateResponse(estimate=await self._intake.estimate(request))
 
+    async def Preview(self, request: pb.PreviewRequest, context: Context) -> pb.PreviewResponse:
+        return pb.PreviewResponse(preview=await self._intake.preview(request))
+
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
         check(request)
         return pb.GetJobResponse(job=await self._jobs.get(request.name))
