@@ -123,32 +123,53 @@ def _operations(
             }
             variables = [match[1] for match in _VARIABLE.finditer(template)]
             for match in _VARIABLE.finditer(template):
-                operation["parameters"].append(_path_parameter(match, method, messages, comments))
+                operation["parameters"] += _path_parameters(match, method, messages, comments)
             if option.body:
                 schema = {"$ref": f"#/components/schemas/{method.input_type.rpartition('.')[2]}"}
                 operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
             else:
                 operation["parameters"] += _query(method.input_type, messages, comments, skip=variables)
-            yield _VARIABLE.sub(lambda match: f"{{{match[1]}}}", template), verb, operation
+            yield _VARIABLE.sub(_named_segments, template), verb, operation
 
 
-def _path_parameter(
+def _named_segments(match: re.Match[str]) -> str:
+    """A variable with each wildcard named on its own: "jobs/{job}" of "{name=jobs/*}".
+
+    Under the variable's own name the routes of jobs, datasets and models would be one path.
+    """
+    names = iter(_segment_names(match))
+    segments = (match[2] or "*").split("/")
+    return "/".join(f"{{{next(names)}}}" if segment.startswith("*") else segment for segment in segments)
+
+
+def _segment_names(match: re.Match[str]) -> list[str]:
+    segments = (match[2] or "*").split("/")
+    return [
+        segments[place - 1].removesuffix("s") if place else match[1]
+        for place, segment in enumerate(segments)
+        if segment.startswith("*")
+    ]
+
+
+def _path_parameters(
     match: re.Match[str],
     method: MethodDescriptorProto,
     messages: dict[str, DescriptorProto],
     comments: dict[str, tuple[Comments, int]],
-) -> Json:
-    pattern = (match[2] or "*").replace("**", ".+").replace("*", "[^/:]+")
+) -> list[Json]:
     told, place = comments[method.input_type]
     names = [field.name for field in messages[method.input_type].field]
-    return {
-        "name": match[1],
-        "in": "path",
-        "required": True,
-        "description": told.at(MESSAGE, place, MEMBER, names.index(match[1])),
-        "schema": {"type": "string", "pattern": f"^{pattern}$"},
-        "x-segments": match[2] or "*",
-    }
+    wildcards = [segment for segment in (match[2] or "*").split("/") if segment.startswith("*")]
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": f"Of `{match[1]}`: {told.at(MESSAGE, place, MEMBER, names.index(match[1]))}",
+            "schema": {"type": "string", "pattern": "^.+$" if wildcard == "**" else "^[^/:]+$"},
+        }
+        for name, wildcard in zip(_segment_names(match), wildcards, strict=True)
+    ]
 
 
 def _query(
