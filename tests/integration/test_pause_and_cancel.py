@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.platform import TERMINAL, Platform, assert_gapless, eventually, fake_spec
 from tuneyard.storage import FolderStore
-from tuneyard.v1 import artifact_service_pb2, event_pb2, job_pb2
+from tuneyard.v1 import event_pb2, job_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -29,13 +29,7 @@ def states(events: list[event_pb2.JobEvent]) -> list[str]:
 
 
 def artifact(platform: Platform, job: str, path: str) -> str:
-    request = artifact_service_pb2.DownloadArtifactRequest(name=f"{job}/artifacts/{path}")
-    content = platform.call(
-        lambda channel: b"".join(
-            part.chunk for part in platform.artifacts(channel).DownloadArtifact(request, timeout=30)
-        )
-    )
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(platform.artifact(job, path)).hexdigest()
 
 
 def in_state(

@@ -14,15 +14,6 @@ from tuneyard.v1 import artifact_service_pb2, job_pb2, training_service_pb2
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
-def artifact(fakes: Platform, job: str, path: str) -> bytes:
-    request = artifact_service_pb2.DownloadArtifactRequest(name=f"{job}/artifacts/{path}")
-    return fakes.call(
-        lambda channel: b"".join(
-            p.chunk for p in fakes.artifacts(channel).DownloadArtifact(request, timeout=30)
-        )
-    )
-
-
 def test_two_jobs_on_one_device_run_one_after_the_other_by_priority(fakes: Platform) -> None:
     first = fakes.train(fake_spec("steps=60,step_ms=10"))
     fakes.watch(first.name).at_step(1)
@@ -84,7 +75,7 @@ def test_out_of_memory_at_a_step_keeps_every_sample(fakes: Platform) -> None:
     recovered = [e.oom_recovered for e in events if e.HasField("oom_recovered")]
     assert recovered, "an event tells of the recovery"
     assert recovered[0].new_batch_size * 2 == recovered[0].old_batch_size
-    before, after = (json.loads(artifact(fakes, job.name, "losses.json")) for job in (calm, short))
+    before, after = (json.loads(fakes.artifact(job.name, "losses.json")) for job in (calm, short))
     assert after == before, "the same samples in every step give the same losses"
     assert fakes.job(short.name).attempt_count == 1
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 
 from tests.support.watcher import RETRYABLE, Watcher
 from tuneyard.v1 import (
+    artifact_service_pb2,
     dataset_pb2,
     dataset_service_pb2,
     event_pb2,
@@ -323,6 +324,15 @@ class Platform:
     def resume(self, name: str) -> job_pb2.Job:
         request = training_service_pb2.ResumeJobRequest(name=name)
         return self.call(lambda channel: TrainingServiceStub(channel).ResumeJob(request, timeout=10)).job
+
+    def artifact(self, job: str, path: str) -> bytes:
+        """Returns the bytes of one artifact of a job."""
+        request = artifact_service_pb2.DownloadArtifactRequest(name=f"{job}/artifacts/{path}")
+        return self.call(
+            lambda channel: b"".join(
+                part.chunk for part in self.artifacts(channel).DownloadArtifact(request, timeout=60)
+            )
+        )
 
     def watch(self, name: str, *, gateway: int = 0) -> Watcher:
         return Watcher(name, lambda: self.channel(gateway)).start()

@@ -89,3 +89,12 @@ class Watcher:
         self.wait_for(
             lambda events: any(max(e.progress.step, e.metrics.step) >= step for e in events), within=within
         )
+
+    def at_a_new_checkpoint(self, *, within: float = 120.0) -> None:
+        """Waits for a checkpoint of a later step than all that were seen so far."""
+
+        def newest(events: list[event_pb2.JobEvent]) -> int:
+            return max((e.checkpoint.checkpoint.step for e in events), default=0)
+
+        reached = newest(self.events)
+        self.wait_for(lambda events: newest(events) > reached, within=within)
