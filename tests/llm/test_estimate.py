@@ -95,7 +95,7 @@ def test_a_given_batch_that_does_not_fit_is_refused_with_what_would_fit_in_the_g
     assert found.reason == errors_pb2.ERROR_REASON_DOES_NOT_FIT
     assert fields(found.estimate.violations) == ["hyperparameters.batch_size"]
     offers = [alternative.description for alternative in found.estimate.alternatives]
-    assert offers[:2] == ["batch 1 x accumulation 16", "gradient checkpointing"]
+    assert offers[:2] == ["batch 2 x accumulation 8", "gradient checkpointing"]
     assert "at most 512 tokens" not in offers[:2]
 
 

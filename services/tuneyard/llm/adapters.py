@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from tuneyard.llm.config import LanguageModelConfig
+from tuneyard.llm.kept import keep_little
 from tuneyard.llm.quantization import is_quantized
 from tuneyard.llm.targets import chosen_layers, leaf
 from tuneyard.recipes.tensor_files import save_described
@@ -56,6 +57,7 @@ def add_adapter(model: PreTrainedModel, config: LanguageModelConfig) -> PeftMode
     # Both libraries let the embeddings want gradients for the sake of re-entrant checkpointing, which is not
     # used here: without that, the backward pass ends at the first adapter.
     cast(Any, model).disable_input_require_grads()
+    keep_little(adapted.eval())
     adapted.train()
     return adapted
 

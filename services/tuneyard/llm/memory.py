@@ -39,6 +39,11 @@ _CHUNK_COPIES = 2.5
 """The head's output, the fp32 logits that become their own gradient, and that in the arithmetic's format."""
 _SCALE_BYTES = {False: 4 / 64, True: 1 / 64 + 4 / (64 * 256)}
 """Of one 4-bit weight, by whether the scales are quantised too (Dettmers et al. 2023, section 3)."""
+_SHARING = {"q_proj": "attention", "k_proj": "attention", "v_proj": "attention"} | {
+    "gate_proj": "feed-forward",
+    "up_proj": "feed-forward",
+}
+"""Layers that get the same input, by what it is the input of."""
 _ACTIVATION_TENSORS = {"gpt2": 4, "phi": 4}
 """What the tanh form of GELU keeps; other activations without a gate keep their input alone."""
 _SAVED_DTYPE_BYTES = 2
@@ -58,9 +63,12 @@ class Adapters:
     parameters: int
     inputs: int
     """Widths of the adapted layers' inputs, added up over the model."""
+    kept_inputs: int
+    """The same, but what several layers share counted once: it is kept once."""
     ranks: int
     """Ranks, added up over the model."""
     dropout: bool = True
+    dora: bool = False
 
     @property
     def file_bytes(self) -> int:
@@ -76,12 +84,15 @@ def adapters_of(
     names = {leaf(name) for name in targets} or set(default_targets(leaves))
     chosen = [linear for linear in facts.linears if linear.name in names or ALL_LINEAR in names]
     magnitudes = sum(linear.outputs * linear.count for linear in chosen) if dora else 0
+    shared = {_SHARING.get(linear.name, linear.name): linear.inputs * linear.count for linear in chosen}
     return Adapters(
         parameters=magnitudes
         + sum(rank * (linear.inputs + linear.outputs) * linear.count for linear in chosen),
         inputs=sum(linear.inputs * linear.count for linear in chosen),
+        kept_inputs=sum(shared.values()),
         ranks=sum(rank * linear.count for linear in chosen),
         dropout=dropout,
+        dora=dora,
     )
 
 
@@ -159,20 +170,30 @@ class Workload:
         if facts.attention_dropout and on_cpu:
             # Only the plain form of attention knows dropout there: scores, probabilities, what was dropped.
             attention += 3 * 4 * facts.heads * self.row_tokens
-        inner_tensors = 3 if facts.gated else _ACTIVATION_TENSORS.get(facts.model_type, 1)
+        activation = _ACTIVATION_TENSORS.get(facts.model_type, 1)
         if self.adapters is None:
+            inner_tensors = 3 if facts.gated else activation
             copies = 5 * hidden * number if self.half_precision else 0
             return 16 * hidden + copies + attention + (inner_tensors + 1) * inner * number
-        norms = (2 * 4 if facts.gated else 2 * number) * hidden
+        apart = any(linear.name == "gate_proj" for linear in facts.linears)
+        inner_tensors = 2 if apart else 3 if facts.gated else activation
+        norms = 2 * number * hidden
         return norms + attention + inner_tensors * inner * number + self._adapter_token_bytes(on_cpu=on_cpu)
 
     def _adapter_token_bytes(self, *, on_cpu: bool) -> int:
-        """Of one layer: adapters get their inputs in fp32, dropped out; the processor keeps what was dropped
-        in fp32, an accelerator in a byte."""
-        if self.adapters is None:
+        """Of one layer: adapters keep their inputs as they get them, and of dropout a byte.
+
+        With DoRA they keep them in fp32, dropped out, and the processor keeps what was dropped in fp32.
+        """
+        adapters = self.adapters
+        if adapters is None:
             return 0
-        noise = (4 if on_cpu else 1) if self.adapters.dropout else 0
-        return round(((4 + noise) * self.adapters.inputs + 4 * self.adapters.ranks) / self.facts.layers)
+        if adapters.dora:
+            noise = (4 if on_cpu else 1) if adapters.dropout else 0
+            kept = (4 + noise) * adapters.inputs
+        else:
+            kept = self.compute_bytes * adapters.kept_inputs + adapters.inputs * adapters.dropout
+        return round((kept + 4 * adapters.ranks) / self.facts.layers)
 
     def activation_bytes(self, *, on_cpu: bool) -> int:
         """Everything that a micro-batch keeps between its forward and its backward pass."""

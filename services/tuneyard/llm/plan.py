@@ -183,7 +183,10 @@ def qlora_advice(plan: Plan) -> Iterator[Violation]:
     if plan.resolved.language_model.method != _LORA or not memory:
         return
     (offer,) = other_methods(plan)
-    needed, less = (work.need(on_cpu=plan.on_cpu) for work in (plan.workload, offer.workload))
+    work = plan.workload
+    # At the same batch: what QLoRA leaves free a recommended one would take again.
+    quantised = replace(offer.workload, batch_size=work.batch_size, checkpointing=work.checkpointing)
+    needed, less = (each.need(on_cpu=plan.on_cpu) for each in (work, quantised))
     if not plan.fits:
         why = "LoRA does not fit"
     elif accelerator and memory < _SMALL_DEVICE_BYTES and less < _WORTHWHILE * needed:
@@ -193,7 +196,8 @@ def qlora_advice(plan: Plan) -> Iterator[Violation]:
     else:
         return
     advice = "QLoRA is recommended" if less <= plan.limit else "QLoRA comes nearer"
-    yield violation(_METHOD, f"{why}: {advice}. It needs about {gigabytes(less)}, LoRA {gigabytes(needed)}.")
+    figures = f"At the same batch it needs about {gigabytes(less)}, LoRA {gigabytes(needed)}."
+    yield violation(_METHOD, f"{why}: {advice}. {figures}")
 
 
 def _changed(plan: Plan, description: str, changes: Mapping[str, object]) -> Offer[Workload]:
