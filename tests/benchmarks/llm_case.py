@@ -104,7 +104,8 @@ def write(folder: Path, case: Case) -> None:
     seed, steps = _even_steps(case, data.train, tokenizer.pad_token_id)
     config = config_of(case, seed=seed)
     seed_everything(seed)
-    model = add_adapter(load_base(base, config, device=_cpu(), precision="fp32"), config)
+    precision: Any = case.precision
+    model = add_adapter(load_base(base, config, device=_cpu(), precision=precision), config)
     _save(folder, steps, adapter_state(model))
     order = SampleOrder(len(data.train), samples_per_step=case.samples_per_step, seed=seed)
     _save_samples(folder, [[data.train[i] for i in order.positions(n + 1)] for n in range(case.steps)])

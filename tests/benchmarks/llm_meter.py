@@ -41,7 +41,7 @@ class Meter:
         self._losses.append(loss)
         self._ends.append(time.perf_counter())
         if len(self._ends) == WARMUP_STEPS:
-            threading.Thread(target=self._sample, daemon=True).start()
+            self._watch_memory()
         if len(self._ends) == len(self._tokens):
             self._done.set()
 
@@ -53,10 +53,19 @@ class Meter:
             "tokens_per_second": sum(tokens for tokens, _ in timed) / sum(second for _, second in timed),
             "median_step_seconds": median(second for _, second in timed),
             "losses": self._losses,
-            "peak_bytes": max(self._peak_bytes, self._used_at_most()) - self._loaded_bytes,
+            "peak_bytes": self._peak() - self._loaded_bytes,
             "loaded_bytes": self._loaded_bytes,
         }
         sys.stdout.write(json.dumps(found) + "\n")
+
+    def _watch_memory(self) -> None:
+        """An accelerator keeps its peak itself; the processor's is looked at now and then."""
+        if self._device == "cpu":
+            threading.Thread(target=self._sample, daemon=True).start()
+            return
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
 
     def _sample(self) -> None:
         while not self._done.wait(_EVERY_SECONDS):
@@ -69,9 +78,9 @@ class Meter:
 
         return torch.cuda.memory_allocated()
 
-    def _used_at_most(self) -> int:
+    def _peak(self) -> int:
         if self._device == "cpu":
-            return 0
+            return self._peak_bytes
         import torch
 
         return torch.cuda.max_memory_allocated()

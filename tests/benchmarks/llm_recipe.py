@@ -3,7 +3,7 @@
     python -m tests.benchmarks.llm_recipe ARM FOLDER ROOT
 
 ARM: `recipe` is what a job runs; `bare` replays the same rows with the same model, loss and optimizer and
-nothing else; `full_logits` does so with the loss that transformers' models compute themselves.
+nothing else.
 """
 
 import json
@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch.nn import functional
 
 from tests.benchmarks.llm_case import Case, config_of, run_of
 from tests.benchmarks.llm_meter import Meter
@@ -50,8 +49,8 @@ class TimedRun(FakeRun):
             self.meter.step_done(values["train/loss"])
 
 
-def replay(case: Case, facts: Mapping[str, Any], folder: Path, meter: Meter, *, full_logits: bool) -> None:
-    """The bare loops."""
+def replay(case: Case, facts: Mapping[str, Any], folder: Path, meter: Meter) -> None:
+    """The bare loop."""
     torch.set_num_threads(case.threads)
     config, device = config_of(case, seed=facts["seed"]), torch.device(case.device)
     precision: Any = case.precision
@@ -70,16 +69,7 @@ def replay(case: Case, facts: Mapping[str, Any], folder: Path, meter: Meter, *, 
     for rows in steps:
         trained, total = sum(row.trained_tokens for row in rows), 0.0
         for row in rows:
-            if full_logits:
-                ids, positions = torch.from_numpy(row.ids), torch.from_numpy(row.positions)
-                logits = model(
-                    input_ids=ids.to(device), position_ids=positions.to(device), use_cache=False
-                ).logits
-                targets = torch.from_numpy(row.targets).to(device).flatten()
-                loss = functional.cross_entropy(logits.float().flatten(0, 1), targets, reduction="sum")
-            else:
-                loss = loss_sums(model, row, precision=precision, device=device).loss
-            loss = loss / trained
+            loss = loss_sums(model, row, precision=precision, device=device).loss / trained
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(trained_parameters(model), 1.0)
@@ -99,7 +89,7 @@ def main(arm: str, folder: Path, root: Path) -> None:
         run.meter = meter
         finetune.train(config_of(case, seed=facts["seed"]), run)
     else:
-        replay(case, facts, folder, meter, full_logits=arm == "full_logits")
+        replay(case, facts, folder, meter)
     meter.tell()
 
 

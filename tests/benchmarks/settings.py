@@ -51,10 +51,12 @@ def environment() -> dict[str, str]:
     return inherited | {"PYTHONPATH": str(ROOT)}
 
 
-def start(arguments: Sequence[object], **options: Any) -> subprocess.Popen[str]:
+def start(
+    arguments: Sequence[object], *, python: str | Path = sys.executable, **options: Any
+) -> subprocess.Popen[str]:
     """Starts a Python program: a path, or "-m" and a module, and its arguments."""
     return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
+        [python, *map(str, arguments)],
         env=environment(),
         stdout=subprocess.PIPE,
         text=True,
@@ -63,9 +65,9 @@ def start(arguments: Sequence[object], **options: Any) -> subprocess.Popen[str]:
     )
 
 
-def result_of(arguments: Sequence[object]) -> Any:
+def result_of(arguments: Sequence[object], *, python: str | Path = sys.executable) -> Any:
     """Runs a Python program to its end and returns the JSON value of its last line."""
-    process = start(arguments)
+    process = start(arguments, python=python)
     output, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"{arguments[0]} {arguments[1]} ended with {process.returncode}")

@@ -1,10 +1,12 @@
-"""LoRA with transformers' Trainer or TRL's SFTTrainer on the rows of a case. It knows nothing of Tuneyard.
+"""LoRA with transformers' Trainer, TRL's SFTTrainer or a plain loop on the rows of a case. It knows nothing
+of Tuneyard.
 
     python transformers_llm.py ARM FOLDER OUTPUT
 
 ARM: `padded` is the Trainer at its defaults, batches of 8 padded to the longest sample; `packed` the Trainer
 on the packed rows; `trl` the SFTTrainer on the packed rows at its best settings here (one row at a time, no
-gradient checkpointing); `trl_autocast` the same with its default bf16.
+gradient checkpointing); `trl_autocast` the same with its default bf16; `full_logits` a loop over the packed
+rows with the model of transformers and peft and all logits of a row, and nothing else.
 """
 
 import json
@@ -92,6 +94,36 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     return {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
 
 
+def replay(model: Any, folder: Path, facts: dict[str, Any], meter: Meter) -> None:
+    """The plain loop."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=facts["learning_rate"], weight_decay=0.0, fused=True)
+    steps = [
+        [{name: torch.from_numpy(value) for name, value in row.items()} for row in rows]
+        for rows in packed_rows(folder)
+    ]
+    model.train()
+    meter.loaded()
+    for rows, count in zip(steps, facts["trained_tokens"], strict=True):
+        total = 0.0
+        for row in rows:
+            ids, positions, targets = (
+                row[name].to(facts["device"]) for name in ("ids", "positions", "targets")
+            )
+            logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits
+            loss = torch.nn.functional.cross_entropy(
+                logits.float().flatten(0, 1), targets.flatten(), reduction="sum"
+            )
+            loss = loss / count
+            loss.backward()
+            total += loss.item()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        meter.step_done(total)
+    meter.tell()
+
+
 def main(arm: str, folder: Path, output: Path) -> None:
     """Trains, and prints what the meter found."""
     facts = json.loads((folder / "case.json").read_text())
@@ -99,6 +131,9 @@ def main(arm: str, folder: Path, output: Path) -> None:
     padded = arm == "padded"
     meter = Meter(facts["tokens"], device=facts["device"])
     model = adapted(folder, facts)
+    if arm == "full_logits":
+        replay(model, folder, facts, meter)
+        return
     common: dict[str, Any] = {
         "output_dir": str(output),
         "max_steps": facts["steps"],
