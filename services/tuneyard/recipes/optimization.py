@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Final, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
+
+_NORM_EPSILON: Final = 1e-6
+"""As `clip_grad_norm_` has it."""
 
 
 class RateSettings(Protocol):
@@ -57,6 +60,20 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Sets the rate of every group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def clipped_step(optimizer: Optimizer, trained: Iterable[Tensor], *, max_norm: float) -> None:
+    """Makes a step of a fused optimizer with gradients whose common norm is cut to `max_norm`.
+
+    As `clip_grad_norm_` and a step, but for roundings: the optimizer scales each gradient as it reads it
+    (what it offers gradient scalers), so that all of them are read and written once less.
+    """
+    gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    scaled = cast(Any, optimizer)
+    scaled.grad_scale = ((norm + _NORM_EPSILON) / max_norm).clamp(min=1.0)
+    optimizer.step()
+    scaled.grad_scale = None
 
 
 def decay_groups(trained: Iterable[Tensor], *, weight_decay: float) -> list[dict[str, object]]:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tuneyard.recipes.allocation import keep_freed_memory
 from tuneyard.recipes.checkpoint_state import set_threads
 from tuneyard.recipes.course import train_to_end
 from tuneyard.recipes.random_states import seed_everything
@@ -32,6 +33,8 @@ from tuneyard.vision.weights import initial_model, rescales
 def train(config: ClassifierConfig, run: Run) -> Result:
     """Trains, evaluates and stores a classifier. Raises RecipeError and Stopped."""
     device = torch.device(run.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     last_good = LastGood(run.work_dir / "last-good", begun_at=run.checkpoint())
     set_threads(run, load_training_state(last_good.dir) if last_good.dir else None)
 

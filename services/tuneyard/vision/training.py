@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from tuneyard.datasets import Report
 from tuneyard.recipes.course import Course, make_schedule
-from tuneyard.recipes.optimization import learning_rate, set_learning_rate
+from tuneyard.recipes.optimization import clipped_step, learning_rate, set_learning_rate
 from tuneyard.recipes.precision import autocast
 from tuneyard.recipes.random_states import StepStart
 from tuneyard.recipes.watch import TrainingWatch
@@ -164,12 +164,15 @@ class Training(Course):
         )
 
     def _update(self) -> None:
-        learner = self.learner
-        if self._config.max_grad_norm:
-            learner.scaler.unscale_(learner.optimizer)
-            nn.utils.clip_grad_norm_(self._trained, self._config.max_grad_norm)
-        learner.scaler.step(learner.optimizer)
-        learner.scaler.update()
+        learner, max_norm = self.learner, self._config.max_grad_norm
+        if max_norm and not learner.scaler.is_enabled():
+            clipped_step(learner.optimizer, self._trained, max_norm=max_norm)
+        else:
+            if max_norm:
+                learner.scaler.unscale_(learner.optimizer)
+                nn.utils.clip_grad_norm_(self._trained, max_norm)
+            learner.scaler.step(learner.optimizer)
+            learner.scaler.update()
         learner.optimizer.zero_grad(set_to_none=True)
         if learner.average:
             learner.average.update(learner.model)
