@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
 import psutil
 
 from tests.benchmarks.deployment import Jobs, Story, classifier_spec, jobs_of, upload_folder, vision_platform
 from tests.benchmarks.images import digits_folder
 from tests.benchmarks.rows import Row, Target, paired_ratio
-from tests.benchmarks.settings import PEERS, Settings, result_of
+from tests.benchmarks.settings import PEERS, Resident, Settings, result_of
 from tuneyard.v1 import training_pb2
 
 BATCH_SIZE = 16
@@ -34,8 +33,10 @@ class Case:
     wanted: float
     """The ratio to the peer that ours must reach with its own choice of precision."""
     bare_steps: int
+    fp32_seeds: int = 3
+    """How many of the seeds are trained in fp32, too."""
     ultralytics_seeds: int = 0
-    """How often it is measured against `yolo classify train`, too."""
+    """How many of them are measured against `yolo classify train`, too."""
 
 
 CASES = (
@@ -45,12 +46,22 @@ CASES = (
         classes=5,
         train=320,
         validation=160,
-        epochs=4,
+        epochs=3,
         wanted=1.3,
-        bare_steps=40,
-        ultralytics_seeds=2,
+        bare_steps=30,
+        ultralytics_seeds=1,
     ),
-    Case(image_size=224, side=256, classes=2, train=96, validation=48, epochs=3, wanted=1.5, bare_steps=10),
+    Case(
+        image_size=224,
+        side=256,
+        classes=2,
+        train=96,
+        validation=48,
+        epochs=3,
+        wanted=1.5,
+        bare_steps=9,
+        fp32_seeds=1,
+    ),
 )
 
 
@@ -74,7 +85,7 @@ class Figures:
 def measure(settings: Settings) -> list[Row]:
     """Three seeds of each case; job, plain loop and bare steps in turn."""
     rows: list[Row] = []
-    with vision_platform(settings, "classifier") as running, jobs_of(running) as jobs:
+    with vision_platform(settings) as running, jobs_of(running) as jobs:
         for case in CASES:
             data = digits_folder(
                 settings.data / f"digits-{case.side}-{case.classes}",
@@ -89,35 +100,49 @@ def measure(settings: Settings) -> list[Row]:
 
 def _figures(settings: Settings, case: Case, jobs: Jobs, dataset: str, data: Path) -> Figures:
     found = Figures()
-    for seed in range(settings.times(3, 1)):
-        spec = classifier_spec(dataset, image_size=case.image_size, batch_size=BATCH_SIZE)
-        spec.hyperparameters.epochs = case.epochs
-        spec.seed = seed
-        story = jobs.run(spec)
-        found.precision = story.precision
-        found.ours.append(_speed(case, story))
-        found.accuracies.append(story.result.metrics["eval/accuracy_top1"])
-        peer = result_of([PEERS / "torchvision_loop.py", data, *_peer_options(settings, case, seed)])
-        found.peer.append(median(case.train / seconds for seconds in peer["epoch_seconds"][1:]))
-        found.peer_accuracies.append(max(peer["accuracies"]))
-        spec.hyperparameters.precision = training_pb2.PRECISION_FP32
-        story = jobs.run(spec)
-        found.ours_fp32.append(_speed(case, story))
-        found.accuracies_fp32.append(story.result.metrics["eval/accuracy_top1"])
-        found.bare.append(_bare(settings, case, found.precision)[found.precision])
-        if seed < case.ultralytics_seeds:
-            _note_ultralytics(found, settings, case, data, seed=seed)
-        settings.tell(
-            f"{case.image_size} px, seed {seed}: {found.precision} {found.ours[-1]:.1f}, fp32"
-            f" {found.ours_fp32[-1]:.1f}, peer {found.peer[-1]:.1f}, bare {found.bare[-1]:.1f} images/s"
-        )
+    with (
+        Resident([PEERS / "torchvision_loop.py", data, *_peer_options(settings, case)]) as plain,
+        Resident([PEERS / "bare_step.py", *_bare_options(settings, case)]) as bare,
+    ):
+        for seed in range(settings.times(3, 1)):
+            spec = classifier_spec(dataset, image_size=case.image_size, batch_size=BATCH_SIZE)
+            spec.hyperparameters.epochs = case.epochs
+            spec.seed = seed
+            _note_ours(found, case, jobs, spec)
+            peer = plain.ask(seed)
+            found.peer.append(median(case.train / seconds for seconds in peer["epoch_seconds"][1:]))
+            found.peer_accuracies.append(max(peer["accuracies"]))
+            if seed < case.fp32_seeds:
+                _note_fp32(found, case, jobs, spec)
+            found.bare.append(bare.ask(found.precision))
+            settings.tell(
+                f"{case.image_size} px, seed {seed}: {found.precision} {found.ours[-1]:.1f}, fp32"
+                f" {found.ours_fp32[-1]:.1f}, peer {found.peer[-1]:.1f}, bare {found.bare[-1]:.1f} images/s"
+            )
+    for seed in range(settings.times(case.ultralytics_seeds, min(1, case.ultralytics_seeds))):
+        _note_ultralytics(found, settings, case, data, seed=seed)
     return found
+
+
+def _note_ours(found: Figures, case: Case, jobs: Jobs, spec: training_pb2.TrainingSpec) -> None:
+    """A job in the precision that the recipe chooses."""
+    story = jobs.run(spec)
+    found.precision = story.precision
+    found.ours.append(_speed(case, story))
+    found.accuracies.append(story.result.metrics["eval/accuracy_top1"])
+
+
+def _note_fp32(found: Figures, case: Case, jobs: Jobs, spec: training_pb2.TrainingSpec) -> None:
+    spec.hyperparameters.precision = training_pb2.PRECISION_FP32
+    story = jobs.run(spec)
+    found.ours_fp32.append(_speed(case, story))
+    found.accuracies_fp32.append(story.result.metrics["eval/accuracy_top1"])
 
 
 def _note_ultralytics(found: Figures, settings: Settings, case: Case, data: Path, *, seed: int) -> None:
     """`yolo classify train` on the same network: with the threads that it takes by itself, and with ours."""
     for speeds, threads in ((found.ultralytics, 0), (found.ultralytics_threaded, THREADS)):
-        options = [*_peer_options(settings, case, seed), "--threads", threads]
+        options = [*_peer_options(settings, case), "--seed", seed, "--threads", threads]
         peer = result_of([PEERS / "ultralytics_classify.py", data, *options])
         speeds.append(median(case.train / seconds for seconds in peer["epoch_seconds"][1:]))
         found.ultralytics_accuracies.append(peer["accuracy"])
@@ -127,37 +152,34 @@ def _speed(case: Case, story: Story) -> float:
     return median(case.train / seconds for seconds in story.training_seconds())
 
 
-def _peer_options(settings: Settings, case: Case, seed: int) -> list[Any]:
+def _peer_options(settings: Settings, case: Case) -> list[object]:
     named = {
         "--image-size": case.image_size,
         "--batch-size": BATCH_SIZE,
         "--epochs": case.epochs,
         "--learning-rate": 1e-3,
-        "--seed": seed,
         "--device": settings.device,
     }
     return [part for pair in named.items() for part in pair]
 
 
-def _bare(settings: Settings, case: Case, precision: str) -> dict[str, float]:
+def _bare_options(settings: Settings, case: Case) -> list[object]:
     named = {
         "--image-size": case.image_size,
         "--batch-size": BATCH_SIZE,
         "--classes": case.classes,
-        "--precisions": precision,
         "--steps": case.bare_steps,
         "--device": settings.device,
     }
-    found: dict[str, float] = result_of(
-        [PEERS / "bare_step.py", *(part for pair in named.items() for part in pair)]
-    )
-    return found
+    return [part for pair in named.items() for part in pair]
 
 
 def _rows(case: Case, found: Figures) -> list[Row]:
     at = f"resnet18 at {case.image_size} px"
     guard, held = _accuracy_guard(found.accuracies, found.peer_accuracies)
-    fp32_guard, fp32_held = _accuracy_guard(found.accuracies_fp32, found.peer_accuracies)
+    fp32_guard, fp32_held = _accuracy_guard(
+        found.accuracies_fp32, found.peer_accuracies[: len(found.accuracies_fp32)]
+    )
     return [
         Row(
             name=f"{at}, {found.precision} chosen by itself, vs torchvision loop",
@@ -174,7 +196,7 @@ def _rows(case: Case, found: Figures) -> list[Row]:
             unit="images/s",
             ours=median(found.ours_fp32),
             peer=median(found.peer),
-            ratio=paired_ratio(found.ours_fp32, found.peer),
+            ratio=paired_ratio(found.ours_fp32, found.peer[: len(found.ours_fp32)]),
             target=Target("ratio", ">=", 1.05),
             guard=fp32_guard,
             guard_held=fp32_held,
@@ -213,7 +235,11 @@ def _ultralytics_rows(name: str, found: Figures) -> list[Row]:
 def _accuracy_guard(ours: Sequence[float], peer: Sequence[float]) -> tuple[str, bool]:
     apart = abs(mean(ours) - mean(peer))
     held = apart <= MOST_APART
-    text = f"accuracy {_band(ours)}, peer {_band(peer)}, {len(ours)} seeds"
+    text = (
+        f"accuracy {_band(ours)}, peer {_band(peer)}, {len(ours)} seeds"
+        if len(ours) > 1
+        else (f"accuracy {ours[0]:.3f}, peer {peer[0]:.3f}, one seed")
+    )
     return (text if held else f"{text}: MORE THAN {MOST_APART} APART"), held
 
 

@@ -21,12 +21,24 @@ _PRECISION = re.compile(r"; (fp32|bf16|fp16) on ")
 
 
 @contextmanager
-def vision_platform(settings: Settings, name: str, *, trainer: str = "tuneyard.vision") -> Iterator[Platform]:
-    """A gateway and one trainer, ready."""
-    with platform(
-        settings.scratch / name, trainers={"vision": trainer}, extra=settings.trainer_environment
-    ) as started:
+def fake_platform(settings: Settings, name: str) -> Iterator[Platform]:
+    """A gateway and a trainer with the scripted recipe, ready."""
+    with platform(settings.scratch / name, trainers={"vision": "tuneyard.trainer.fake"}) as started:
         yield started
+
+
+@contextmanager
+def vision_platform(settings: Settings) -> Iterator[Platform]:
+    """A gateway and a vision trainer, ready: one for all benchmarks that follow each other and need it."""
+    if settings.kept.platform is None:
+        settings.kept.platform = settings.kept.stack.enter_context(
+            platform(
+                settings.scratch / "vision",
+                trainers={"vision": "tuneyard.vision"},
+                extra=settings.trainer_environment,
+            )
+        )
+    yield settings.kept.platform
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def measure(settings: Settings) -> list[Row]:
     """mAP50 of the best weights on the same validation images."""
     data = shapes_folder(settings, CASE)
     ours, peer = Figures(), Figures()
-    with vision_platform(settings, "detector-quality") as running, jobs_of(running) as jobs:
+    with vision_platform(settings) as running, jobs_of(running) as jobs:
         dataset = upload_shapes(running, data)
         for seed in range(settings.times(3, 1)):
             precision = note(ours, jobs, running, detector_spec(dataset, CASE, seed=seed))

@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from tests.benchmarks.deployment import jobs_of, vision_platform
+from tests.benchmarks.deployment import fake_platform, jobs_of
 from tests.benchmarks.rows import Row, Target, percentile
 from tests.benchmarks.settings import Settings, start
 from tests.support.platform import Platform, fake_spec
@@ -19,7 +19,7 @@ _WARMUP_EVENTS = 100
 
 def measure(settings: Settings) -> list[Row]:
     """The delay on otherwise idle cores, and with every core busy."""
-    with vision_platform(settings, "events", trainer="tuneyard.trainer.fake") as running:
+    with fake_platform(settings, "events") as running:
         running.upload_images()
         idle = _delays(settings, running)
         with busy_cores(settings):
@@ -50,7 +50,7 @@ def measure(settings: Settings) -> list[Row]:
 
 
 def _delays(settings: Settings, running: Platform) -> dict[str, Any]:
-    steps = settings.times(1500, 300)
+    steps = settings.times(1000, 300)
     # The sleep and the work around it make a little less than ten milliseconds together.
     script = f"steps={steps},step_ms=9,probe=1,size=8,samples=8,prepare_ms=4000"
     with jobs_of(running) as jobs:

@@ -20,7 +20,7 @@ def measure(settings: Settings) -> list[Row]:
     """The time until a subscriber sees the first step, as a whole and against the cold script."""
     data = digits_folder(settings.data / "digits-73", side=SIDE, classes=10, train=640, validation=320)
     rows: list[Row] = []
-    with vision_platform(settings, "first-step") as running, jobs_of(running) as jobs:
+    with vision_platform(settings) as running, jobs_of(running) as jobs:
         dataset = upload_folder(running, data)
         for model in (SMALL, *LARGER):
             spec = classifier_spec(dataset, model=model, image_size=IMAGE_SIZE)
@@ -34,9 +34,9 @@ def _rows(settings: Settings, jobs: Jobs, spec: training_pb2.TrainingSpec, data:
     _until_first_step(jobs, spec)  # fills the caches
     measured: list[tuple[float, Story]] = []
     cold: list[float] = []
-    for number in range(settings.times(12, 3)):
+    for number in range(settings.times(10 if model == SMALL else 5, 2)):
         measured.append(_until_first_step(jobs, spec))
-        if number < settings.times(5 if model == SMALL else 3, 1):
+        if number < settings.times(3 if model == SMALL else 2, 1):
             cold.append(_cold_script(settings, model, data))
     settings.tell(f"{model}:")
     for line in _where_it_goes([story for _, story in measured]):

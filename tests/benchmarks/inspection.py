@@ -1,7 +1,9 @@
 """Checking datasets of images: photographs of 640 px against a plain loop, and memory for very many files."""
 
 import json
+import struct
 import time
+import zlib
 from pathlib import Path
 from statistics import median
 
@@ -27,10 +29,10 @@ def measure(settings: Settings) -> list[Row]:
 
 
 def _speed(settings: Settings) -> Row:
-    count = settings.times(1200, 200)
+    count = settings.times(800, 200)
     folder = _photographs(settings.data / f"photographs-{_SIDE}-{count}", count)
     ours, peers = [], []
-    for _ in range(settings.times(5, 1)):
+    for _ in range(settings.times(3, 1)):
         peer = result_of([PEERS / "inspect_images.py", folder])
         peers.append(peer["images"] / peer["seconds"])
         started = time.perf_counter()
@@ -102,10 +104,24 @@ def _tiny(root: Path, count: int) -> Path:
     """Very many small images, each different; made once."""
     if (root / "made.json").exists():
         return root
-    random = np.random.default_rng(1)
-    for number in range(count):
-        path = root / f"class_{number % 100:02}" / f"{number:06}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(path, compress_level=1)
+    images = np.random.default_rng(1).integers(0, 256, (count, 12, 12, 3), dtype=np.uint8)
+    folders = [root / f"class_{number:02}" for number in range(100)]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(images):
+        (folders[number % 100] / f"{number:06}.png").write_bytes(_png(image))
     (root / "made.json").write_text(json.dumps({"images": count}))
     return root
+
+
+def _png(image: np.ndarray) -> bytes:
+    """A PNG file of an RGB image, unfiltered: four times as fast as Pillow's."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, _ = image.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in image)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pieces = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows, 1)), chunk(b"IEND", b"")
+    return b"".join((b"\x89PNG\r\n\x1a\n", *pieces))

@@ -2,14 +2,17 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 NOTICEABLE = 0.05
 """A share of all cores above which a measurement is marked."""
 
 
 class Noise:
-    """Begins where it is made; `share` counts our processes once they have ended and were waited for."""
+    """Begins where it is made. What ends without being waited for counts as foreign, even if it was ours."""
 
     def __init__(self) -> None:
         self._busy, self._own, self._at = _busy_seconds(), _own_seconds(), time.monotonic()
@@ -34,6 +37,11 @@ def _busy_seconds() -> float:
 
 
 def _own_seconds() -> float:
-    """What this process and all that it waited for have computed."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    """What this process and all below it have computed, living or waited for."""
+    total = 0.0
+    own = psutil.Process()
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return float(total)

@@ -8,6 +8,7 @@ import importlib
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,8 @@ BENCHMARKS = (
     "detector",
     "llm",
 )
+ON_ONE_PLATFORM = ("first_step", "overhead", "classifier", "detector", "detector_quality")
+"""These train images on the same platform, which is stopped before any other is measured."""
 AT_LENGTH = ("detector_quality", "llm_sweep")
 """Run only where they are named: they take many minutes."""
 
@@ -55,12 +58,15 @@ def main() -> int:
     data.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tuneyard-bench-") as scratch:
         settings = Settings(Path(scratch), data, console, quick=options.quick, device=options.device)
-        for name in options.only or BENCHMARKS:
-            started = time.monotonic()
-            console.print(f"[bold]{name}")
-            rows += measured(name, settings)
-            settings.tell(f"{time.monotonic() - started:.0f} s")
-            write_json(rows, options.output)
+        with closing(settings.kept):
+            for name in options.only or BENCHMARKS:
+                started = time.monotonic()
+                console.print(f"[bold]{name}")
+                if name not in ON_ONE_PLATFORM:
+                    settings.kept.close()
+                rows += measured(name, settings)
+                settings.tell(f"{time.monotonic() - started:.0f} s")
+                write_json(rows, options.output)
     print_table(rows, console)
     console.print(f"Written to {options.output}")
     return 0 if all(row.ok for row in rows) or options.quick else 1

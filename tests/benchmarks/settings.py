@@ -5,14 +5,33 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from tests.support.platform import Platform
+
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = Path(__file__).parent / "peers"
+
+
+@dataclass
+class Kept:
+    """What one benchmark started and the next ones use as well."""
+
+    stack: ExitStack = field(default_factory=ExitStack)
+    platform: "Platform | None" = None
+    """Of the benchmarks that train images."""
+
+    def close(self) -> None:
+        """Stops everything."""
+        self.platform = None
+        self.stack.close()
 
 
 @dataclass(frozen=True)
@@ -29,6 +48,7 @@ class Settings:
     """Fewer repetitions: to see that everything works, not to judge."""
     device: str = "cpu"
     """"cpu" or "cuda"."""
+    kept: Kept = field(default_factory=Kept)
 
     def times(self, full: int, quick: int) -> int:
         """How often something is repeated."""
@@ -72,3 +92,29 @@ def result_of(arguments: Sequence[object], *, python: str | Path = sys.executabl
     if process.returncode:
         raise RuntimeError(f"{arguments[0]} {arguments[1]} ended with {process.returncode}")
     return json.loads(output.splitlines()[-1])
+
+
+class Resident:
+    """A program that stays, so that it imports once: a line in is a piece of work, a line out its result."""
+
+    def __init__(self, arguments: Sequence[object]) -> None:
+        self._name = arguments[0]
+        self._process = start(arguments, stdin=subprocess.PIPE)
+
+    def ask(self, value: object) -> Any:
+        """Sends a JSON value and returns the JSON value of the line that answers."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(value) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._name} ended with {self._process.wait()}")
+        return json.loads(line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.communicate()

@@ -1,10 +1,11 @@
 """The limit of a training: the same steps on batches that lie ready in memory, and nothing else.
 
-Prints one JSON object with the images per second of each precision asked for.
+Each line of its input is a precision as a JSON string. Prints the images per second for each.
 """
 
 import argparse
 import json
+import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 
@@ -52,7 +53,6 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--classes", type=int, default=10)
-    parser.add_argument("--precisions", default="fp32,bf16")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
@@ -66,12 +66,10 @@ def main() -> None:
         )
         for _ in range(BATCHES)
     ]
-    found = {}
-    for precision in options.precisions.split(","):
+    for line in sys.stdin:
         model = models.get_model(options.architecture, weights=None, num_classes=options.classes)
         model = model.to(options.device, memory_format=torch.channels_last).train()
-        found[precision] = images_per_second(model, batches, precision, options.steps)
-    print(json.dumps(found))
+        print(images_per_second(model, batches, json.loads(line), options.steps), flush=True)
 
 
 if __name__ == "__main__":

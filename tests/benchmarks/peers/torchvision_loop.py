@@ -1,13 +1,16 @@
 """A plain torchvision training: ImageFolder, DataLoader with two workers, fp32. It knows nothing of Tuneyard.
 
-Prints one JSON object: seconds of each epoch's training (evaluation left out) and accuracy after each epoch.
+Each line of its input is a seed, and a training of its own. Prints one JSON object for each: seconds of each
+epoch's training (evaluation left out) and accuracy after each epoch.
 """
 
 import argparse
 import json
 import math
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +60,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    for line in sys.stdin:
+        print(json.dumps(trained(options, seed=int(line))), flush=True)
 
-    torch.manual_seed(options.seed)
+
+def trained(options: argparse.Namespace, *, seed: int) -> dict[str, Any]:
+    torch.manual_seed(seed)
     train, validation = loaders(options)
     classes = sum(1 for _ in (options.data / "train").iterdir())
     model = models.get_model(options.architecture, weights=None, num_classes=classes)
@@ -78,7 +84,9 @@ def main() -> None:
         ),
     )
 
-    seconds, accuracies, samples = [], [], 0
+    seconds: list[float] = []
+    accuracies: list[float] = []
+    samples = 0
     for _ in range(options.epochs):
         started = time.perf_counter()
         samples = 0
@@ -94,7 +102,7 @@ def main() -> None:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
         accuracies.append(accuracy(model, validation, options.device))
-    print(json.dumps({"epoch_seconds": seconds, "accuracies": accuracies, "samples": samples}))
+    return {"epoch_seconds": seconds, "accuracies": accuracies, "samples": samples}
 
 
 if __name__ == "__main__":
