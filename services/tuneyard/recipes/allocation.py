@@ -14,7 +14,8 @@ def keep_freed_memory() -> None:
     """Has glibc keep what is freed, for the next step that needs as much.
 
     By default it gives memory at the heap's end back to the system, and each step gets it again page by
-    page, filled with zeros: a tenth of the time of a small network's step. No effect with another C library.
+    page, filled with zeros: a seventh of the time of a small network's step. No effect with another C
+    library.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
