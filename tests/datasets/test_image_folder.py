@@ -35,6 +35,7 @@ def test_a_clean_set_has_nothing_to_find(clean_files: Files, inspect: Inspect) -
     assert report.files == {"total": 240, "images": 240, "broken": 0, "duplicates": 0, "ignored": 0}
     assert (report.counts, report.samples) == ({}, 240)
     assert (report.median_width, report.median_height) == (8, 8)
+    assert report.sides == {8: 240}
     assert report.classes == ("cat", "dog")
     assert report.splits["train"].per_class == {"cat": 100, "dog": 100}
     assert report.splits["val"].samples == 40

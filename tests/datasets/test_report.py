@@ -20,6 +20,7 @@ def report() -> Report:
         samples=2,
         median_width=640,
         median_height=480,
+        sides={512: 1, 1024: 1},
         files={"total": 3, "images": 3},
     )
 

@@ -82,6 +82,7 @@ def inspect(
         samples=sum(usable[name] and _is_used(place) for name, place in layout.places.items()),
         median_width=width,
         median_height=height,
+        sides=images.sides,
         files={
             "total": len(source.names()),
             "images": len(names),

@@ -152,6 +152,7 @@ def inspect(
         samples=len(usable.samples),
         median_width=width,
         median_height=height,
+        sides=images.sides,
         files={
             "total": len(source.names()),
             "images": len(names),

@@ -4,6 +4,7 @@ Every format that holds images uses it; splits and labels come from the format.
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import isnan
 from typing import Self
@@ -101,6 +102,15 @@ class ImageSet:
     def median_size(self) -> tuple[int, int]:
         """Median width and height of the usable images in pixels; zeros without any."""
         return _median_low(self._widths), _median_low(self._heights)
+
+    @property
+    def sides(self) -> dict[int, int]:
+        """How many usable images have a longer side up to each power of two in pixels."""
+        longer = Counter(map(max, self._widths, self._heights))
+        found = Counter[int]()
+        for side, images in longer.items():
+            found[1 << (side - 1).bit_length()] += images
+        return dict(sorted(found.items()))
 
     def note_unlike_others(self, log: FindingLog) -> None:
         """Adds findings about blurred images among sharp ones, and about grey or coloured odd ones."""

@@ -68,6 +68,8 @@ class Report:
     median_width: int = 0
     """Of the usable images, in pixels; 0 without any."""
     median_height: int = 0
+    sides: Mapping[int, int] = field(default_factory=dict)
+    """How many usable images have a longer side up to so many pixels, by powers of two."""
     files: Mapping[str, int] = field(default_factory=dict)
     """Numbers about the files: "total", "images", "broken", "duplicates", "ignored" (junk)."""
     groups: tuple[int, ...] = ()
@@ -105,6 +107,7 @@ class Report:
             "samples": self.samples,
             "median_width": self.median_width,
             "median_height": self.median_height,
+            "sides": {str(side): images for side, images in self.sides.items()},
             "files": dict(self.files),
             "groups": list(self.groups),
         }
@@ -133,6 +136,7 @@ class Report:
             samples=value["samples"],
             median_width=value["median_width"],
             median_height=value["median_height"],
+            sides={int(side): images for side, images in value.get("sides", {}).items()},
             files=dict(value["files"]),
             groups=tuple(value["groups"]),
         )

@@ -69,6 +69,7 @@ def inspect(
         samples=found.used,
         median_width=width,
         median_height=height,
+        sides=images.sides,
         files={
             "total": len(source.names()),
             "images": len(names),

@@ -52,6 +52,7 @@ def to_message(report: Report) -> dataset_pb2.ValidationReport:
         samples=report.samples,
         median_width=report.median_width,
         median_height=report.median_height,
+        sides=report.sides,
         groups=report.groups,
     )
 

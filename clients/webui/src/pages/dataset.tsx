@@ -10,6 +10,7 @@ import { useJobs } from "../api/jobs";
 import { Browser } from "../dataset/browser";
 import { Classes } from "../dataset/classes";
 import { Findings } from "../dataset/groups";
+import { Sizes } from "../dataset/sizes";
 import { DatasetBadge, Verdict } from "../dataset/verdict";
 import { bytes, count, moment, percent } from "../format";
 import type { DatasetJson } from "../gen/tuneyard/v1/dataset_pb";
@@ -33,6 +34,7 @@ export default function DatasetPage() {
           <Facts dataset={dataset} />
           {(dataset.report?.findings?.length ?? 0) > 0 && <Findings dataset={dataset} />}
           <Classes report={dataset.report} />
+          <Sizes report={dataset.report} />
           {dataset.state !== "DATASET_STATE_UPLOADING" && <Browser dataset={dataset} />}
         </div>
       )}

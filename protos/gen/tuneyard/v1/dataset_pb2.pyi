@@ -422,6 +422,26 @@ class ValidationReport(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SidesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     FINDINGS_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
@@ -431,6 +451,7 @@ class ValidationReport(_message.Message):
     MEDIAN_WIDTH_FIELD_NUMBER: _builtins.int
     MEDIAN_HEIGHT_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    SIDES_FIELD_NUMBER: _builtins.int
     samples: _builtins.int
     """Samples in all."""
     median_width: _builtins.int
@@ -463,6 +484,10 @@ class ValidationReport(_message.Message):
         side: copies and near copies. Empty where each sample is by itself, and where the dataset brings its own splits.
         """
 
+    @_builtins.property
+    def sides(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
+        """How many usable images have a longer side up to so many pixels, by powers of two; ranges without images are left out."""
+
     def __init__(
         self,
         *,
@@ -475,10 +500,11 @@ class ValidationReport(_message.Message):
         median_width: _builtins.int = ...,
         median_height: _builtins.int = ...,
         groups: _abc.Iterable[_builtins.int] | None = ...,
+        sides: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "counts", b"counts", "excluded", b"excluded", "findings", b"findings", "groups", b"groups", "median_height", b"median_height", "median_width", b"median_width", "samples", b"samples", "splits", b"splits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "counts", b"counts", "excluded", b"excluded", "findings", b"findings", "groups", b"groups", "median_height", b"median_height", "median_width", b"median_width", "samples", b"samples", "sides", b"sides", "splits", b"splits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
