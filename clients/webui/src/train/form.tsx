@@ -15,6 +15,7 @@ import { Preview, useHead } from "./preview";
 import { violationsOf } from "./queries";
 import { AdvancedSettings, BasicSettings } from "./settings";
 import { TASK_OF, type Task } from "./tasks";
+import { TokenPreview } from "./token-preview";
 import { useAsked } from "./use-asked";
 import { useStart } from "./use-start";
 import { useTraining } from "./use-training";
@@ -112,7 +113,8 @@ export function TrainingForm({ page, tasks }: Props) {
               onChange={chooseDataset}
               onFile={setFile}
             />
-            {isText && head && <Preview head={head} all={draft.values["languageModel.trainOn"] === "TRAIN_ON_ALL"} />}
+            {isText && training.rested && <TokenPreview key={draft.dataset} spec={training.rested} />}
+            {isText && head && !training.rested && <Preview head={head} all={draft.values["languageModel.trainOn"] === "TRAIN_ON_ALL"} />}
           </Section>
           <Section title={words.settings}>
             {undescribed && !described && <Failure error={undescribed} retry={() => void refetch()} />}
