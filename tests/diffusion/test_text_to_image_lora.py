@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tests.support.tiny_diffusion import FAMILIES
 from tuneyard.diffusion import text_to_image_lora
 from tuneyard.diffusion.config import Lora
+from tuneyard.diffusion.kohya_names import KohyaNames
 from tuneyard.diffusion.lora_files import from_kohya, read_diffusers
 from tuneyard.diffusion.text_to_image_lora import train
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
@@ -92,7 +93,7 @@ def test_both_formats_hold_the_same_numbers(upload, configure, start, outcomes) 
     plain = read_diffusers(run.artifacts[WEIGHTS].path)["unet"]
     kohya = run.artifacts["kohya/zwx-style.safetensors"].path
     layers = {"unet": [name for name, _ in outcomes[0].learner.adapted["unet"].named_modules()]}
-    back = from_kohya(load_file(kohya), layers)["unet"]
+    back = from_kohya(load_file(kohya), KohyaNames(kind="sd"), layers)["unet"]
     assert all(torch.equal(back.weights[name], value) for name, value in plain.weights.items())
     with safe_open(kohya, framework="pt") as file:
         header = file.metadata()

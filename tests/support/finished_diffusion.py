@@ -10,6 +10,7 @@ from torch import nn
 
 from tests.support.tiny_diffusion import Family, tiny_pipeline
 from tuneyard.diffusion.config import Lora, TextToImageConfig
+from tuneyard.diffusion.kohya_names import KohyaNames
 from tuneyard.diffusion.lora_files import lora_part, save_diffusers, save_kohya
 from tuneyard.diffusion.loras import add_loras
 from tuneyard.diffusion.pipeline import open_pipeline
@@ -45,7 +46,7 @@ def finished_training(
     save_kohya(
         parts,
         artifacts / "kohya" / "tiny.safetensors",
-        single_text_encoder=family == "sd",
+        KohyaNames(kind=family, layers_per_block=1),
         metadata={"ss_base_model_version": "sd_v1"},
     )
     manifest = {

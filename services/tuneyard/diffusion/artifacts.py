@@ -12,6 +12,7 @@ import torch
 
 from tuneyard.diffusion.base_source import FoundBase
 from tuneyard.diffusion.config import TextToImageConfig
+from tuneyard.diffusion.kohya_names import KohyaNames
 from tuneyard.diffusion.learner import Learner
 from tuneyard.diffusion.lora_files import WEIGHTS_NAME, LoraPart, lora_part, save_diffusers, save_kohya
 from tuneyard.diffusion.model_card import CardFacts, model_card
@@ -108,7 +109,7 @@ def _save_weights(run: Run, outcome: Outcome) -> int:
     kohya = save_kohya(
         parts,
         folder / "kohya.safetensors",
-        single_text_encoder=outcome.pipeline.kind == "sd",
+        KohyaNames.of(outcome.pipeline.kind, outcome.pipeline.config(outcome.pipeline.index.network)),
         metadata=_kohya_metadata(run, outcome, parts),
     )
     for path, name, description in (

@@ -1,7 +1,6 @@
 """Hands out a finished job's LoRA weights in one format: that of diffusers, or that of kohya's scripts.
 
-Nothing is computed: both were written when the training ended. A file that is gone is written anew from the
-other's numbers.
+Nothing is computed: both were written when the training ended.
 """
 
 import json
@@ -10,7 +9,8 @@ from pathlib import Path
 
 from tuneyard.diffusion.export_config import ExportConfig
 from tuneyard.diffusion.finished import StoredLora
-from tuneyard.diffusion.lora_files import WEIGHTS_NAME, save_kohya
+from tuneyard.diffusion.lora_files import WEIGHTS_NAME
+from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import ArtifactKind, Result, Run
 
 _CARD = "README.md"
@@ -22,7 +22,7 @@ def export(config: ExportConfig, run: Run) -> Result:
     with run.stage("load_model"):
         artifacts = run.source_artifacts()
         stored = StoredLora.read(artifacts)
-        path, name = weights_file(stored, config, run)
+        path, name = weights_file(stored, config)
 
     run.finalizing()
     run.save_artifact(
@@ -65,16 +65,14 @@ def export(config: ExportConfig, run: Run) -> Result:
     )
 
 
-def weights_file(stored: StoredLora, config: ExportConfig, run: Run) -> tuple[Path, str]:
-    """The file to hand out, and the name that it has as an artifact."""
-    if config.format == "diffusers":
-        return stored.folder / WEIGHTS_NAME, WEIGHTS_NAME
-    name = str(stored.manifest.get("kohya") or "kohya/lora.safetensors")
-    kept = stored.folder / name
-    if kept.is_file():
-        return kept, name
-    path = run.work_dir / "kohya.safetensors"
-    base = stored.trained_on
-    told = {"ss_sd_model_name": base.id, "ss_sd_model_hash": base.sha256} if base else {}
-    single = stored.manifest.get("kind", "sd") == "sd"
-    return save_kohya(stored.parts, path, single_text_encoder=single, metadata=told), name
+def weights_file(stored: StoredLora, config: ExportConfig) -> tuple[Path, str]:
+    """The file to hand out, and the name that it has as an artifact. Raises RecipeError NOT_SUPPORTED."""
+    name = WEIGHTS_NAME if config.format == "diffusers" else str(stored.manifest.get("kohya", ""))
+    path = stored.folder / name
+    if not path.is_file():
+        raise RecipeError(
+            f"The job left no weights as {_LOADED_BY[config.format]}.",
+            reason="NOT_SUPPORTED",
+            remedies=("Export to the other format.",),
+        )
+    return path, name

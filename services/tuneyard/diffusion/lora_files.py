@@ -14,8 +14,12 @@ from typing import Any, TypeVar, cast
 import torch
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors import safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
+
+from tuneyard.diffusion.kohya_names import KohyaNames, with_clip_root
+from tuneyard.diffusion.safe_pipeline import TEXT_ENCODERS
+from tuneyard.recipes.tensor_files import save_described
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
 """As diffusers' `load_lora_weights` looks for."""
@@ -24,17 +28,7 @@ _SETTINGS_KEY = "lora_adapter_metadata"
 _NAMED_SETTINGS = ("r", "lora_alpha", "target_modules")
 _DOWN, _UP, _MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 _KOHYA_ENDINGS = {_DOWN: "lora_down.weight", _UP: "lora_up.weight", _MAGNITUDE: "dora_scale"}
-_KOHYA_PREFIXES = {
-    "unet": "lora_unet",
-    # Flow matching: as ComfyUI reads it; kohya's scripts have another network there, with fused layers.
-    "transformer": "lora_transformer",
-    "text_encoder": "lora_te1",
-    "text_encoder_2": "lora_te2",
-    "text_encoder_3": "lora_te3",
-}
-_ONLY_TEXT_ENCODER = "lora_te"
-_CLIP_ROOT = "text_model."
-_CLIPS = ("text_encoder", "text_encoder_2")
+_PARTS = ("unet", "transformer", *TEXT_ENCODERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +76,11 @@ def save_diffusers(parts: Parts, folder: Path, *, metadata: Mapping[str, str] | 
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
     for part, lora in parts.items():
-        tensors |= {f"{part}.{_with_clip_root(part, name)}": value for name, value in lora.weights.items()}
+        tensors |= {f"{part}.{with_clip_root(part, name)}": value for name, value in lora.weights.items()}
         settings |= {f"{part}.{name}": value for name, value in lora.settings.items()}
     header = {"format": "pt", _SETTINGS_KEY: json.dumps(settings, indent=2, sort_keys=True)}
     path = folder / WEIGHTS_NAME
-    save_file(_contiguous(tensors), path, metadata={**(metadata or {}), **header})
+    save_described(_contiguous(tensors), path, metadata={**(metadata or {}), **header})
     return path
 
 
@@ -96,7 +90,7 @@ def read_diffusers(path: Path) -> dict[str, LoraPart]:
         header = file.metadata() or {}
     settings = _by_part(json.loads(header.get(_SETTINGS_KEY, "{}")))
     weights = _by_part(load_file(path))
-    if not weights or any(part not in _KOHYA_PREFIXES for part in weights):
+    if not weights or any(part not in _PARTS for part in weights):
         raise ValueError("the file holds no LoRA weights by diffusers' names")
     return {
         part: LoraPart(weights=found, settings=settings.get(part) or _guessed_settings(found))
@@ -104,16 +98,13 @@ def read_diffusers(path: Path) -> dict[str, LoraPart]:
     }
 
 
-def to_kohya(parts: Parts, *, single_text_encoder: bool) -> dict[str, Tensor]:
-    """The weights by kohya's names: `lora_unet_<path>.lora_down.weight`, `.lora_up.weight`, `.alpha`.
-
-    `single_text_encoder` tells a pipeline that has but one, as Stable Diffusion 1 and 2: it has no number.
-    """
+def to_kohya(parts: Parts, names: KohyaNames) -> dict[str, Tensor]:
+    """The weights by kohya's names: `lora_unet_<path>.lora_down.weight`, `.lora_up.weight`, `.alpha`."""
     tensors: dict[str, Tensor] = {}
     for part, lora in parts.items():
         for name, value in lora.weights.items():
             layer, ending = _split(name)
-            flat = _flat(part, layer, single=single_text_encoder)
+            flat = names.of_layer(part, layer)
             # A column, as the checkpoints of the scripts have it.
             tensors[f"{flat}.{_KOHYA_ENDINGS[ending]}"] = value.unsqueeze(1) if value.ndim == 1 else value
             if ending == _DOWN:
@@ -122,17 +113,15 @@ def to_kohya(parts: Parts, *, single_text_encoder: bool) -> dict[str, Tensor]:
     return tensors
 
 
-def from_kohya(tensors: Mapping[str, Tensor], layers: Mapping[str, Iterable[str]]) -> dict[str, LoraPart]:
+def from_kohya(
+    tensors: Mapping[str, Tensor], names: KohyaNames, layers: Mapping[str, Iterable[str]]
+) -> dict[str, LoraPart]:
     """The parts of weights by kohya's names, which tell a layer's path only to who knows `layers`: the names
     of each part's modules.
 
     Raises ValueError for a layer that is not among them.
     """
-    known: dict[str, tuple[str, str]] = {}
-    for part, names in layers.items():
-        for layer in names:
-            for single in (False, True):
-                known[_flat(part, layer, single=single)] = (part, layer)
+    known = {names.of_layer(part, layer): (part, layer) for part, own in layers.items() for layer in own}
     weights: dict[str, dict[str, Tensor]] = {}
     alphas: dict[str, dict[str, float]] = {}
     for name, value in tensors.items():
@@ -152,9 +141,9 @@ def from_kohya(tensors: Mapping[str, Tensor], layers: Mapping[str, Iterable[str]
     }
 
 
-def save_kohya(parts: Parts, path: Path, *, single_text_encoder: bool, metadata: Mapping[str, str]) -> Path:
+def save_kohya(parts: Parts, path: Path, names: KohyaNames, *, metadata: Mapping[str, str]) -> Path:
     """Writes the file that ComfyUI, A1111 and kohya's scripts read, with their metadata in its header."""
-    tensors = _contiguous(to_kohya(parts, single_text_encoder=single_text_encoder))
+    tensors = _contiguous(to_kohya(parts, names))
     first = next(iter(parts.values()))
     header = {
         "format": "pt",
@@ -165,7 +154,7 @@ def save_kohya(parts: Parts, path: Path, *, single_text_encoder: bool, metadata:
     }
     # A1111 knows a file by the hash of what follows its header, which is the same whatever the header says.
     header["sshs_model_hash"] = hashlib.sha256(_without_header(save(tensors))).hexdigest()
-    save_file(tensors, path, metadata=header)
+    save_described(tensors, path, metadata=header)
     return path
 
 
@@ -213,16 +202,6 @@ def _split(name: str) -> tuple[str, str]:
         if name.endswith(f".{ending}"):
             return name.removesuffix(f".{ending}"), ending
     raise ValueError(f"{name} is no weight of a LoRA")
-
-
-def _flat(part: str, layer: str, *, single: bool) -> str:
-    prefix = _ONLY_TEXT_ENCODER if single and part == "text_encoder" else _KOHYA_PREFIXES[part]
-    return f"{prefix}_{_with_clip_root(part, layer).replace('.', '_')}"
-
-
-def _with_clip_root(part: str, name: str) -> str:
-    """CLIP's layers as every release of transformers but the newest names them; diffusers reads both."""
-    return name if part not in _CLIPS or name.startswith(_CLIP_ROOT) else f"{_CLIP_ROOT}{name}"
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
