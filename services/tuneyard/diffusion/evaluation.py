@@ -2,6 +2,7 @@
 two values differ by the weights alone. Changes nothing in the model; what it draws is `sampling`'s business.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,8 @@ from tuneyard.trainer.oom import free_memory, is_out_of_memory
 
 TIMES = 4
 """Evenly spaced over the process: a loss of each image at each of them."""
+_VERSION = 1
+"""To be raised when the same model and images would give another loss."""
 _SEED = 0
 """The noise is the same whatever the job's seed: jobs can be compared."""
 
@@ -68,6 +71,12 @@ class Evaluator:
         self._batch_size = batch_size
         self._precision = precision
         self._device = device
+
+    @property
+    def identity(self) -> str:
+        """Names what is measured: images, captions, times and noise."""
+        lines = [f"{each.key(Framing(each.bucket))}:{each.sample.caption}" for each in self._pictures]
+        return hashlib.sha256("\0".join((f"{_VERSION}:{TIMES}", *lines)).encode()).hexdigest()
 
     @torch.no_grad()
     def evaluate(self, denoiser: Denoiser, *, should_stop: Callable[[], bool]) -> Evaluation | None:

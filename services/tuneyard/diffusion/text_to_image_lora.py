@@ -132,7 +132,8 @@ def make_learner(
             learner.restore(checkpoint, load_state(checkpoint))
             learner.counters.saved_step = learner.counters.step
         describe(config, learner, base, device=device, run=run)
-    return learner, Model(denoiser, texts)
+    identity = f"{base.found.identity.sha256}:{base.precision}:{device.type}:{config.prediction_type}"
+    return learner, Model(denoiser, texts, base_identity=identity)
 
 
 def clips(encoders: TextEncoders) -> dict[str, nn.Module]:
@@ -172,14 +173,13 @@ def make_sampler(
         return model.texts.encoded(captions)
 
     side = config.resolution // 64 * 64
-    identity = f"{base.found.identity.sha256}:{base.precision}:{device.type}"
     return Sampler(
         base.pipeline,
         Prompts(base.data.prompts, side=side, seed=config.seed, prediction=prediction_of(config)),
         encode,
         adapted=learner.adapted,
         device=device,
-        identity=identity,
+        identity=model.base_identity,
         run=run,
     )
 

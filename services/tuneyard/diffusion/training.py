@@ -1,9 +1,12 @@
 """A training under way: a step, an evaluation, the look at the base; `Course` says when each is due."""
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -32,6 +35,7 @@ from tuneyard.trainer.run import Run
 
 RATE_FACTOR = "rate_factor"
 """Of a group of weights: by which the rate is multiplied there."""
+_METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Model:
     """With adapters."""
     texts: TextSource
     """Kept, or from encoders that may have adapters."""
+    base_identity: str
+    """Names all that the untrained model's answers depend on but what it is asked."""
 
 
 class Training(Course):
@@ -73,6 +79,7 @@ class Training(Course):
         self._config = config
         self._denoiser = model.denoiser
         self._texts = model.texts
+        self._base_identity = model.base_identity
         self._sampler = sampler
         self._batching = batching
         self._device = device
@@ -233,16 +240,24 @@ class Training(Course):
     def _look_at_base(self) -> None:
         """Evaluates the untrained model, whose adapters change nothing yet: tuning is compared with it.
 
-        The values are recorded at step 0, and count neither as the best nor for early stopping.
+        The values are recorded at step 0, and count neither as the best nor for early stopping. They are
+        those of any job with this base and these held-out images, and measured once.
         """
-        evaluation = self._evaluated()
-        if evaluation is None:
-            self.leave()
-            return
+
+        def build(folder: Path) -> None:
+            evaluation = self._evaluated()
+            if evaluation is None:
+                self.leave()
+                raise RuntimeError("an evaluation ended without a stop")
+            (folder / _METRICS).write_text(json.dumps(evaluation.metrics), encoding="utf-8")
+
+        key = f"{self._base_identity}:{self._evaluator.identity}"
+        folder = self.run.cached("base-evaluations", hashlib.sha256(key.encode()).hexdigest(), build)
+        metrics = json.loads((folder / _METRICS).read_text(encoding="utf-8"))
         # After a rollback to the beginning it is known already.
         if self.counters.rate_factor == 1:
-            self.run.metrics(step=0, epoch=0.0, values=evaluation.metrics)
-        self.learner.base_metrics = evaluation.metrics
+            self.run.metrics(step=0, epoch=0.0, values=metrics)
+        self.learner.base_metrics = metrics
 
     @property
     def _sample_due(self) -> bool:
