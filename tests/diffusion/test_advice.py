@@ -1,6 +1,7 @@
 import pytest
 
 from tuneyard.datasets import Report
+from tuneyard.diffusion import entry
 from tuneyard.diffusion.advice import (
     out_of_memory,
     out_of_memory_remedies,
@@ -9,6 +10,7 @@ from tuneyard.diffusion.advice import (
     usual_learning_rate,
 )
 from tuneyard.diffusion.config import Lora
+from tuneyard.v1 import trainer_service_pb2
 
 
 def test_advice_on_overfitting_names_the_settings_in_force(configure) -> None:
@@ -46,6 +48,14 @@ def test_a_smaller_resolution_is_named_where_there_is_one(configure) -> None:
 def test_trained_text_encoders_and_a_missing_cache_are_remedies(configure) -> None:
     told = " ".join(out_of_memory_remedies(configure(train_text_encoder=True, cache_latents=False)))
     assert "train_text_encoder" in told and "cache_latents" in told
+
+
+def test_the_family_tells_its_remedies_wherever_memory_runs_out() -> None:
+    request = trainer_service_pb2.StartRunRequest()
+    request.spec.training.text_to_image_lora.resolution = 1024
+    assert any("it is 1024 px" in remedy for remedy in entry.out_of_memory_remedies(request))
+    request.spec.evaluate.source_job = "jobs/1"
+    assert "again" in entry.out_of_memory_remedies(request)[0]
 
 
 def test_a_base_that_is_too_large_asks_for_less_state(configure) -> None:

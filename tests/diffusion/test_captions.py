@@ -36,7 +36,7 @@ def samples(*captions: str) -> tuple[Sample, ...]:
 
 
 def splits(*captions: str, held_out: tuple[str, ...] = ("held out",)) -> Splits:
-    return Splits(samples(*captions), (), samples(*held_out), "", "")
+    return Splits(samples(*captions), (), samples(*held_out), "", "", divided=True)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ Called in a process of its own (see `tuneyard.trainer.convert_child`), because t
 is right already is linked, not copied; nothing but the wanted files is taken.
 """
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +25,7 @@ from tuneyard.diffusion.safe_pipeline import (
 )
 from tuneyard.trainer.convert_child import Converted, ModelFiles
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.linking import link_or_copy
 from tuneyard.trainer.safe_json import refused
 
 TASK = "text_to_image_lora"
@@ -162,10 +161,7 @@ def _names(folder: Path) -> list[str]:
 
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
+    link_or_copy(source, target)
 
 
 def _detail(pipeline: Pipeline, facts: PipelineFacts) -> str:

@@ -55,6 +55,15 @@ def execute(request: trainer_service_pb2.StartRunRequest, run: Run) -> Result:
             raise RecipeError(f"This trainer cannot do {task or kind} jobs.", reason="NOT_SUPPORTED")
 
 
+def out_of_memory_remedies(request: trainer_service_pb2.StartRunRequest) -> tuple[str, ...]:
+    """What to change where memory ran out, in the order in which to try it."""
+    if request.spec.WhichOneof("kind") != "training":
+        return ("Send the job again when nothing else needs the memory of the trainer's machine.",)
+    from tuneyard.diffusion.advice import out_of_memory_remedies as remedies
+
+    return remedies(text_to_image_config(request))
+
+
 def open_model(model: FinishedModel) -> Answerer:
     """A finished job's model, ready to be tried. Raises RecipeError and InferenceError."""
     from tuneyard.diffusion import inference

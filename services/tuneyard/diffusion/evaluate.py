@@ -43,8 +43,8 @@ def evaluate(config: EvaluateConfig, source: TextToImageConfig, run: Run) -> Res
     with run.stage("prepare_data"):
         chosen = measured_samples(config, source, manifest=stored.manifest, run=run)
         pictures = pictures_of(chosen, source)
-    if chosen.warning:
-        run.warn("leaking_splits", chosen.warning)
+    for code, message in chosen.warnings.items():
+        run.warn(code, message)
     run.log(f"Measuring on {len(pictures)} images: {chosen.origin}.")
 
     compares = config.compare_with_base

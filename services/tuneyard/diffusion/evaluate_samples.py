@@ -4,7 +4,7 @@ The splits that the training made are made again by the same code, seed and sett
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tuneyard.datasets.captioned import index
@@ -12,6 +12,7 @@ from tuneyard.diffusion.config import TextToImageConfig
 from tuneyard.diffusion.samples import Sample, make_samples, make_splits
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.evaluate_config import EvaluateConfig
+from tuneyard.trainer.held_out import MOVED_SPLIT, moved_warning, require_unchanged, require_validation
 from tuneyard.trainer.run import DatasetFiles, Run
 
 
@@ -22,8 +23,13 @@ class MeasuredSamples:
     samples: tuple[Sample, ...]
     origin: str
     """Where the split comes from, for people."""
-    warning: str = ""
-    """What makes the numbers say less than they seem to; "" if nothing was found."""
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    """What makes the numbers say less than they seem to, by code."""
+
+    @property
+    def warning(self) -> str:
+        """All of them in one, for the report."""
+        return " ".join(self.warnings.values())
 
 
 def measured_samples(
@@ -32,7 +38,7 @@ def measured_samples(
     """The split that is asked for; `manifest` is the training's. Raises RecipeError DATASET_INVALID."""
     files = run.dataset()
     if config.is_own_dataset:
-        _require_unchanged(files, manifest, name=config.dataset)
+        require_unchanged(files, manifest, name=config.dataset)
     found = (
         _held_by_training(config, source, manifest, run)
         if config.is_own_dataset and config.split != "test"
@@ -50,29 +56,19 @@ def measured_samples(
 def _held_by_training(
     config: EvaluateConfig, source: TextToImageConfig, manifest: Mapping[str, Any], run: Run
 ) -> MeasuredSamples:
-    if config.validation_dataset and run.validation_dataset() is None:
-        raise RecipeError(
-            f"{config.validation_dataset}, on which the training validated, is no longer there.",
-            reason="DATASET_INVALID",
-            remedies=("Name the dataset to measure on.",),
-        )
+    require_validation(config.validation_dataset, run.validation_dataset())
     splits = make_splits(source, run)
     if config.split == "train":
         warning = "These are the images that were trained on: the model may know them by heart."
-        return MeasuredSamples(splits.train, "the images that were trained on", warning)
-    held_out = manifest.get("held_out")
-    if held_out and held_out != splits.held_out_sha256:
-        raise RecipeError(
-            "The images that the training held out cannot be told any more: this release divides the dataset"
-            " in another way.",
-            reason="DATASET_INVALID",
-            remedies=("Name a dataset that was not trained on.",),
-        )
+        return MeasuredSamples(splits.train, "the images that were trained on", {"trained_on": warning})
+    moved = moved_warning(manifest, splits.held_out_sha256, divided=splits.divided)
     if config.validation_dataset:
         origin = f"{config.validation_dataset}, on which the training validated"
-    else:
+    elif splits.divided:
         origin = f"the images that the training held out (seed {source.seed})"
-    return MeasuredSamples(splits.validation, origin)
+    else:
+        origin = "the dataset's own val split, on which the training validated"
+    return MeasuredSamples(splits.validation, origin, {MOVED_SPLIT: moved} if moved else {})
 
 
 def _of_split(config: EvaluateConfig, source: TextToImageConfig, files: DatasetFiles) -> MeasuredSamples:
@@ -81,14 +77,3 @@ def _of_split(config: EvaluateConfig, source: TextToImageConfig, files: DatasetF
     chosen = found.splits.get(config.split) or (() if has_splits else found.splits.get("train", ()))
     origin = f"the dataset's own {config.split} split" if has_splits else "all of the dataset"
     return MeasuredSamples(make_samples(chosen, found.root, source), origin)
-
-
-def _require_unchanged(files: DatasetFiles, manifest: Mapping[str, Any], *, name: str) -> None:
-    """Its splits could not be told apart, and images that were trained on would pass for held out."""
-    trained_on = (manifest.get("dataset") or {}).get("sha256")
-    if trained_on and trained_on != files.sha256:
-        raise RecipeError(
-            f"{name} holds other data than when the weights were trained: its splits cannot be told apart.",
-            reason="DATASET_INVALID",
-            remedies=("Upload the data to measure on as a dataset of another name, and name that one.",),
-        )

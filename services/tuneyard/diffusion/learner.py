@@ -5,8 +5,6 @@ optimizer, loss scale, every random state, the number of threads; the order of s
 times follow from the step. The frozen base is in no checkpoint.
 """
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from tuneyard.recipes.precision import Precision
 from tuneyard.recipes.random_states import random_states, set_random_states
 from tuneyard.recipes.trained_weights import adapter_state, load_adapter_state
 from tuneyard.trainer.curves import Curves
+from tuneyard.trainer.linking import link_or_copy
 
 _VERSION = 1
 _WEIGHTS, _BEST, _AVERAGE, _STATE = (
@@ -119,7 +118,7 @@ class Learner:
             save_tensors(self.average.weights, folder / _AVERAGE)
         # The best weights are those of this step or, where an average is kept, its average.
         if counters.best_value is not None and counters.best_step != counters.step:
-            _link(self._best, folder / _BEST)
+            link_or_copy(self._best, folder / _BEST)
         torch.save(
             {
                 "version": _VERSION,
@@ -171,12 +170,4 @@ class Learner:
         best = folder / _BEST
         self.folder.mkdir(parents=True, exist_ok=True)
         self._best.unlink(missing_ok=True)
-        _link(best if best.exists() else own, self._best)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        # Some file systems know no links.
-        shutil.copyfile(source, target)
+        link_or_copy(best if best.exists() else own, self._best)

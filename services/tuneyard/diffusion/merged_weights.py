@@ -4,8 +4,6 @@ Reads and writes files; whether the result is right is `merge_proof`'s to say.
 """
 
 import math
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from tuneyard.diffusion.lora_files import LoraPart
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.linking import link_or_copy
 
 _DOWN, _UP, _MAGNITUDE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
 _CLIP_ROOT = "text_model."
@@ -85,7 +84,7 @@ def write_merged(
         target.parent.mkdir(parents=True, exist_ok=True)
         part = parts.get(name.parts[0]) if len(name.parts) > 1 else None
         if part is None or path.suffix != ".safetensors":
-            _link(path, target)
+            link_or_copy(path, target)
             continue
         changed, dtype = _write_file(path, target, changes_of(part))
         count += changed
@@ -114,10 +113,3 @@ def _write_file(path: Path, target: Path, changes: Mapping[str, Change]) -> tupl
             tensors[name] = value
     save_file(tensors, target, metadata=metadata)
     return count, dtype
-
-
-def _link(path: Path, target: Path) -> None:
-    try:
-        os.link(path.resolve(), target)
-    except OSError:
-        shutil.copyfile(path, target)

@@ -45,6 +45,8 @@ class Splits:
     train_sha256: str
     """Which images with which captions are trained on, in hex: see `samples_sha256`."""
     held_out_sha256: str
+    divided: bool
+    """Whether the held-out images were taken from those to train on."""
 
     @property
     def samples_per_epoch(self) -> int:
@@ -71,6 +73,7 @@ def make_splits(config: TextToImageConfig, run: Run) -> Splits:
     found = index(files.dir, files.report)
     other = run.validation_dataset()
     held_out_of = other or files
+    divided = other is None and not found.has_val
     if other is not None:
         second = index(other.dir, other.report)
         validation = second.splits.get("val") or second.splits["train"]
@@ -95,6 +98,7 @@ def make_splits(config: TextToImageConfig, run: Run) -> Splits:
         validation=of_validation,
         train_sha256=samples_sha256(files.sha256, of_train),
         held_out_sha256=samples_sha256(held_out_of.sha256, of_validation),
+        divided=divided,
     )
 
 
