@@ -42,9 +42,9 @@ def tuneyard(running: Platform, *arguments: object, code: int = 0) -> list[Any]:
     return documents
 
 
-def import_base(running: Platform, folder: Path, name: str) -> str:
+def import_base(running: Platform, folder: Path, name: str, *, family: str = "llm") -> str:
     """Imports a folder by the command line; returns the model's name."""
-    (model,) = tuneyard(running, "models", "import", folder, "--family", "llm", "--name", name)
+    (model,) = tuneyard(running, "models", "import", folder, "--family", family, "--name", name)
     assert model["state"] == "MODEL_STATE_READY", model
     return str(model["name"])
 

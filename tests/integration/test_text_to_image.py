@@ -1,0 +1,162 @@
+"""Text-to-image LoRAs through the whole platform, from an imported pipeline to trained adapters."""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load
+
+from tests.support.diffusion_platform import (
+    captioned_pictures,
+    diffusion_platform,
+    lora_training,
+    upload_captioned,
+)
+from tests.support.llm_platform import artifact, finished, import_base, tuneyard
+from tests.support.platform import Platform, assert_gapless, eventually
+from tests.support.tiny_diffusion import tiny_pipeline
+from tuneyard.v1 import event_pb2, job_pb2, training_pb2
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+WEIGHTS = "pytorch_lora_weights.safetensors"
+SLOW = "slow_step=0.1"
+"""So that there is time to pause and to kill."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A running platform with a pipeline of random weights and captioned pictures."""
+
+    platform: Platform
+    base: Path
+    base_model: str
+    dataset: str
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    root = tmp_path_factory.mktemp("pictures")
+    base = tiny_pipeline(root / "base" / "tiny")
+    with diffusion_platform(root / "platform", faults=SLOW) as running:
+        name = import_base(running, base, "tiny", family="diffusion")
+        yield Ready(running, base, name, upload_captioned(running, root, "drawn", captioned_pictures()))
+
+
+@pytest.fixture(scope="module")
+def trained(ready: Ready) -> job_pb2.Job:
+    """A finished training of twelve steps, asked for on the command line."""
+    *_, job = tuneyard(
+        ready.platform,
+        *("train", "text-to-image-lora", "--dataset", ready.dataset, "--base-model", ready.base_model),
+        *("--max-steps", 12, "--batch-size", 2, "--gradient-accumulation-steps", 1, "--lora-r", 4),
+        *("--learning-rate", 0.05, "--resolution", 64, "--precision", "fp32", "--eval-steps", 6),
+        *("--sample-steps", 6, "--validation-prompts", "a red circle", "--trigger-words", "zwx"),
+    )
+    assert job["state"] == "JOB_STATE_SUCCEEDED", job
+    return ready.platform.job(job["name"])
+
+
+def spec(ready: Ready, **settings: Any) -> training_pb2.TrainingSpec:
+    return lora_training(ready.dataset, ready.base_model, **settings)
+
+
+def losses(events: list[event_pb2.JobEvent]) -> dict[int, float]:
+    return {
+        e.metrics.step: e.metrics.values["train/loss"] for e in events if "train/loss" in e.metrics.values
+    }
+
+
+def test_an_imported_folder_says_what_it_is(ready: Ready) -> None:
+    (model,) = tuneyard(ready.platform, "models", "show", ready.base_model)
+    assert (model["family"], model["architecture"]) == ("FAMILY_DIFFUSION", "StableDiffusionPipeline")
+
+
+def test_pickled_weights_are_refused(ready: Ready, tmp_path: Path) -> None:
+    folder = tiny_pipeline(tmp_path / "pickled")
+    (weights,) = (folder / "unet").glob("*.safetensors")
+    weights.rename(weights.with_suffix(".bin"))
+    asked = ("models", "import", folder, "--family", "diffusion", "--name", "pickled")
+    (refused,) = tuneyard(ready.platform, *asked, code=1)
+    assert "pickle" in json.dumps(refused)
+
+
+def test_bad_images_and_captions_are_named(ready: Ready, tmp_path: Path) -> None:
+    files = captioned_pictures() | {
+        "train/0.png": b"no picture",
+        "train/1.txt": b"",
+        "train/alone.txt": b"a caption of nothing",
+    }
+    dataset = upload_captioned(ready.platform, tmp_path, "bad", files, code=1)
+    (shown,) = tuneyard(ready.platform, "datasets", "show", dataset)
+    assert shown["state"] == "DATASET_STATE_INVALID"
+    places = {(finding["code"], finding.get("path")) for finding in shown["report"]["findings"]}
+    assert {
+        ("IMAGE_UNREADABLE", "train/0.png"),
+        ("CAPTION_EMPTY", "train/1.txt"),
+        ("CAPTION_WITHOUT_IMAGE", "train/alone.txt"),
+    } <= places
+
+
+def test_an_estimate_grows_with_the_resolution(ready: Ready) -> None:
+    sizes = []
+    for resolution in (64, 256):
+        (estimate,) = tuneyard(
+            ready.platform,
+            *("estimate", "text-to-image-lora", "--dataset", ready.dataset, "--base-model", ready.base_model),
+            *("--resolution", resolution),
+        )
+        sizes.append(int(estimate["memory"]["hostBytes"]))
+    assert 0 < sizes[0] < sizes[1]
+
+
+def test_samples_losses_and_files_come_while_it_trains(ready: Ready, trained: job_pb2.Job) -> None:
+    events = ready.platform.watch(trained.name).wait()
+    assert_gapless(events)
+    drawn = [e.sample.artifact_path for e in events if e.HasField("sample")]
+    assert drawn == ["samples/step-000006.png", "samples/step-000012.png"]
+    shown = Image.open(io.BytesIO(artifact(ready.platform, trained.name, drawn[-1])))
+    base, tuned = shown.crop((0, 20, 64, 84)), shown.crop((68, 20, 132, 84))
+    assert base.tobytes() != tuned.tobytes()
+    held_out = {e.metrics.step for e in events if "eval/loss" in e.metrics.values}
+    assert held_out == {0, 6, 12} and max(losses(events)) == 12
+
+
+def test_pauses_and_kills_change_neither_losses_nor_weights(ready: Ready) -> None:
+    whole, calm = finished(ready.platform, ready.platform.train(spec(ready, max_steps=14)))
+    disturbed = ready.platform.train(spec(ready, max_steps=14))
+    watcher = ready.platform.watch(disturbed.name)
+    watcher.at_step(2)
+    ready.platform.pause(disturbed.name)
+    eventually(
+        lambda: ready.platform.job(disturbed.name).state == job_pb2.JOB_STATE_PAUSED,
+        within=60,
+        what="the pause",
+    )
+    ready.platform.resume(disturbed.name)
+    watcher.wait_for(lambda events: any(e.checkpoint.checkpoint.step >= 6 for e in events), within=120)
+    for worker in ready.platform.workers():
+        worker.kill()
+    events = watcher.wait(within=120)
+    assert_gapless(events)
+    ended = ready.platform.job(disturbed.name)
+    assert ended.state == job_pb2.JOB_STATE_SUCCEEDED, ended.error
+    assert ended.attempt_count >= 3
+    assert losses(events) == {step: losses(calm)[step] for step in losses(events)}
+    weights, others = (load(artifact(ready.platform, name, WEIGHTS)) for name in (whole.name, ended.name))
+    assert all(np.array_equal(weights[name], others[name]) for name in weights.keys() | others.keys())
+
+
+def test_a_cancelled_training_ends_and_frees_its_slot(ready: Ready) -> None:
+    job = ready.platform.train(spec(ready, max_steps=500))
+    watcher = ready.platform.watch(job.name)
+    watcher.at_step(2)
+    ready.platform.cancel(job.name)
+    watcher.wait(within=10)
+    assert ready.platform.job(job.name).state == job_pb2.JOB_STATE_CANCELLED
+    eventually(lambda: not ready.platform.workers(), within=10, what="no worker left")
