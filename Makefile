@@ -10,7 +10,7 @@ WORKERS ?= 2
 DEFAULT_TESTS := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock protos format lint check servers test e2e soak demo up bench ui clean
+.PHONY: help install lock protos format lint check servers test e2e soak demo up bench ui wheel clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -50,7 +50,8 @@ soak: servers  ## The kill loops at length
 demo: install  ## Train a real image classifier through the whole system and keep the result in demo-output/
 	@$(PYTHON) scripts/demo.py
 
-up: install  ## Start every service on this machine (ARGS="--data-dir DIR …")
+up: install  ## Start every service on this machine, with the web UI where it can be built (ARGS="--data-dir DIR …")
+	@bash scripts/webui current || echo "make up: the web UI could not be built; the rest works without it" >&2
 	@.venv/bin/tuneyard up $(ARGS)
 
 bench: servers  ## Measure, print a table, write build/bench.json
@@ -58,6 +59,9 @@ bench: servers  ## Measure, print a table, write build/bench.json
 
 ui: install  ## Build the web UI (takes Node.js from PyPI where the machine has none)
 	@bash scripts/webui
+
+wheel: ui  ## Build the wheel, with the web UI in it, into dist/
+	@$(PYTHON) -m hatchling build -t wheel && $(PYTHON) scripts/check_wheel.py dist/*.whl
 
 clean:  ## Remove what was built here (.venv stays)
 	@rm -rf build dist demo-output clients/tuneyard/web/static .hypothesis
