@@ -1,6 +1,7 @@
 import { dataEn } from "./data.en";
 import { choicesEn, fieldsEn, unitsEn } from "./fields.en";
 import { jobEn } from "./job.en";
+import { adviceEn, reasonsEn } from "./reasons.en";
 import { trainEn } from "./train.en";
 
 export const en = {
@@ -114,6 +115,8 @@ export const en = {
   fields: fieldsEn,
   choices: choicesEn,
   units: unitsEn,
+  reasons: reasonsEn,
+  adviceKinds: adviceEn,
 };
 
 /** The shape that every language fills. */

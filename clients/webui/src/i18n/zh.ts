@@ -2,6 +2,7 @@ import { dataZh } from "./data.zh";
 import type { Messages } from "./en";
 import { choicesZh, fieldsZh, unitsZh } from "./fields.zh";
 import { jobZh } from "./job.zh";
+import { adviceZh, reasonsZh } from "./reasons.zh";
 import { trainZh } from "./train.zh";
 
 export const zh: Messages = {
@@ -112,4 +113,6 @@ export const zh: Messages = {
   fields: fieldsZh,
   choices: choicesZh,
   units: unitsZh,
+  reasons: reasonsZh,
+  adviceKinds: adviceZh,
 };

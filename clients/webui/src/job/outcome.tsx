@@ -132,7 +132,7 @@ const stageWord = (t: Messages, name: string) => t.job.stageWords[name] ?? name.
 function Failed({ view, job }: { view: JobView; job: JobJson }) {
   const t = useT();
   const error = job.error;
-  const reason = t.job.reasons[error?.reason ?? ""] ?? (error?.reason ?? "").replace("ERROR_REASON_", "").toLowerCase().replaceAll("_", " ");
+  const reason = t.job.reasons[error?.reason ?? ""] ?? t.reasons[(error?.reason ?? "").replace("ERROR_REASON_", "")] ?? "";
   const checkpoint = view.checkpoints.at(-1);
   const changes = changesOfFailure(job);
   return (
@@ -210,7 +210,7 @@ function Advice({ job, event }: { job: JobJson; event: JobView["advice"][number]
   const changes = changesOfAdvice(advice);
   return (
     <section className="note warning stack tight">
-      <h3>{t.job.advice}</h3>
+      <h3>{t.adviceKinds[(advice?.kind ?? "").replace("ADVICE_KIND_", "")] ?? t.job.advice}</h3>
       <p>{advice?.observation}</p>
       <ul className="plain-list">
         {advice?.remedies?.map((remedy) => (

@@ -34,10 +34,11 @@ export function Progress({ value, label }: { value: number; label: string }) {
 export function Failure({ error, retry }: { error: unknown; retry?: () => void }) {
   const t = useT();
   const told = error instanceof ApiError ? error.problem.detail : String(error);
+  const title = error instanceof ApiError ? t.reasons[error.problem.reason ?? ""] : undefined;
   return (
     <div className="note danger stack" role="alert">
       <p>
-        {t.failedToLoad} {told}
+        {t.failedToLoad} {title && <strong>{title}.</strong>} {told}
       </p>
       {retry && (
         <p>
