@@ -25,6 +25,7 @@ BENCHMARKS = (
     "fan_out",
     "events",
     "transfers",
+    "edge",
     "inspection",
     "first_step",
     "overhead",

@@ -60,12 +60,12 @@ class Peak:
 def measure(settings: Settings) -> list[Row]:
     """One large file with the SDK: what the gateway takes, and all that a caller waits."""
     size = 2 << 30 if not settings.quick else 256 << 20
-    file = _large_file(settings.data / f"random-{size >> 20}-mib.bin", size)
+    file = large_file(settings.data / f"random-{size >> 20}-mib.bin", size)
     digest = _sha256(file)
     uploads, others = settings.times(3, 1), settings.times(2, 1)
     with fake_platform(settings, "transfers") as running:
         with client_of(running) as client:
-            _upload(client, _large_file(settings.data / "random-64-mib.bin", 64 << 20), "warm")
+            _upload(client, large_file(settings.data / "random-64-mib.bin", 64 << 20), "warm")
             with watched(running.gateway) as upload_peak:
                 ups = [_uploaded(client, file, f"large-{n}", digest) for n in range(uploads)]
         running.upload_images()
@@ -169,7 +169,7 @@ def watched(service: Service) -> Iterator[Peak]:
         thread.join()
 
 
-def _large_file(path: Path, size: int) -> Path:
+def large_file(path: Path, size: int) -> Path:
     """A file of random blocks, each different from the next; made once."""
     if path.exists() and path.stat().st_size == size:
         return path
