@@ -193,3 +193,23 @@ def test_another_sites_page_opens_no_socket(ready: FakeGateway, config: WebConfi
     ):
         pass
     assert caught.value.code == 1008
+
+
+def test_a_frame_of_bytes_is_told_and_the_socket_stays(config: WebConfig, gateway: FakeGateway) -> None:
+    gateway.on("WatchJobs", lambda request, context: iter([training_service_pb2.WatchJobsResponse()]))
+    with (
+        TestClient(make_app(config)) as client,
+        client.websocket_connect("/ws/training", headers={"host": "127.0.0.1:8000"}) as socket,
+    ):
+        socket.send_bytes(b"\xff")
+        assert socket.receive_json()["type"] == "error"
+        socket.send_json({"type": "ping"})
+        assert socket.receive_json() == {"type": "pong"}
+
+
+async def test_an_empty_file_is_refused_at_its_field(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    answer = await http.post(
+        "/api/training/datasets/upload", files={"file": ("a.zip", b"")}, data={"type": "image_classifier"}
+    )
+    assert (answer.status_code, answer.json()["detail"]) == (422, "file: is empty")
+    assert not ready.calls["CreateDataset"]

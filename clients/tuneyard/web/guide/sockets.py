@@ -40,8 +40,9 @@ class Socket:
 
     async def _answer(self) -> None:
         with suppress(WebSocketDisconnect):
-            while True:
-                frame = _parsed(await self._socket.receive_text())
+            while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+                # A frame of bytes has no text.
+                frame = _parsed(message.get("text") or "")
                 match frame.get("type"):
                     case "ping":
                         await self._frames.put({"type": "pong"})

@@ -42,9 +42,11 @@ async def dataset_name(client: AsyncClient, path: str, *, format: str) -> str:
 
 
 async def upload(
-    client: AsyncClient, file: UploadFile, *, format: str, name: str = ""
+    client: AsyncClient, file: UploadFile, *, format: str, name: str = "", field: str = "file"
 ) -> dataset_pb2.Dataset:
     """Stores a form's file as a dataset, and waits until it is checked; InvalidField where it is refused."""
+    if not file.size:
+        raise _invalid(field, "is empty")
     request = dataset_service_pb2.CreateDatasetRequest(
         dataset_id=name if _ID.fullmatch(name) else "",
         display_name=name or file.filename or "upload",

@@ -58,7 +58,7 @@ async def start_form(
     labels = settings.pop("num_labels", None)
     settings |= more or {}
     training_spec(model_type, base_model, "datasets/unknown", settings)
-    dataset = await upload(client, file, format=FORMATS[model_type])
+    dataset = await upload(client, file, format=FORMATS[model_type], field="dataset")
     classes = len(dataset.report.classes)
     if labels is not None and str(classes) != str(labels).strip():
         raise invalid("num_labels", f"is {labels}, and the dataset has {classes} classes")
