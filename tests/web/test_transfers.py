@@ -1,3 +1,5 @@
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
 
@@ -79,6 +81,18 @@ async def test_a_datasets_bytes_go_on_at_their_offset(http: httpx.AsyncClient, g
     first, *rest = gateway.requests["UploadDataset"]
     assert (first.header.name, first.header.offset) == ("datasets/d", 5)
     assert b"".join(each.chunk for each in rest) == CONTENT[5:]
+
+
+async def test_an_upload_goes_on_in_few_large_pieces(http: httpx.AsyncClient, gateway: FakeGateway) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for number in range(40):
+            yield bytes([number]) * 65_536
+
+    answer = await http.put("/v1/datasets/d:upload", content=body())
+    assert answer.status_code == 200
+    _, *rest = gateway.requests["UploadDataset"]
+    assert [len(each.chunk) for each in rest] == [524_288] * 5
+    assert b"".join(each.chunk for each in rest) == b"".join(bytes([number]) * 65_536 for number in range(40))
 
 
 @pytest.mark.parametrize("text", ["bytes x-9/10", "5-9/10", "bytes -1-9/10"])
