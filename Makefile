@@ -40,9 +40,9 @@ test: servers  ## Default and integration tests (REQUIRE_SERVERS=1: a missing se
 	@$(if $(findstring integration,$(MARKS)),,$(DEFAULT_TESTS))
 	@$(PYTHON) -m pytest -q -m "integration and ($(MARKS))"
 
-e2e: install  ## Drive the web UI in a real browser; screenshots come into build/screenshots (some minutes)
-	@bash tests/e2e/install
-	@REQUIRE_SERVERS=1 $(PYTHON) -m pytest -q -m e2e tests/e2e
+e2e: install  ## Drive the web UI in a real browser; screenshots in build/screenshots (QUICK=1: each page in one look)
+	@REQUIRE_SERVERS=$${REQUIRE_SERVERS:-1} bash tests/e2e/install
+	@REQUIRE_SERVERS=$${REQUIRE_SERVERS:-1} $(PYTHON) -m pytest -q -rs -m "e2e$(if $(QUICK), and not at_length)" tests/e2e
 
 soak: servers  ## The kill loops at length
 	@$(PYTHON) -m pytest -q -m soak --timeout 0
