@@ -1,8 +1,6 @@
 """Evaluations and exports through the whole platform: asked for, interrupted, repeated and refused."""
 
-import io
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,36 +8,20 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from PIL import Image
-from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
+from tests.support.digits import digits
 from tests.support.platform import Platform, assert_gapless, eventually, platform
 from tests.support.shapes import Drawing, write_shapes
 from tests.support.watcher import Watcher
 from tuneyard.cli.main import app
 from tuneyard.client import Client, ConnectionSettings
-from tuneyard.v1 import artifact_service_pb2, dataset_pb2, event_pb2, job_pb2, training_pb2
+from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2, training_pb2
 from tuneyard.v1 import training_service_pb2 as service
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 SUCCEEDED = job_pb2.JOB_STATE_SUCCEEDED
-
-
-def digits(per_class: int, *, rename: dict[str, str] | None = None) -> bytes:
-    """Real scans of handwritten digits as an image-folder ZIP without a split."""
-    images, labels = load_digits(return_X_y=True)
-    archive, taken = io.BytesIO(), dict.fromkeys(range(10), 0)
-    with zipfile.ZipFile(archive, "w") as target:
-        for pixels, label in zip(images, labels, strict=True):
-            if taken[int(label)] < per_class:
-                taken[int(label)] += 1
-                encoded = io.BytesIO()
-                Image.fromarray((pixels.reshape(8, 8) * 15.9).astype("uint8")).save(encoded, "PNG")
-                name = (rename or {}).get(str(label), str(label))
-                target.writestr(f"digits/{name}/{taken[int(label)]}.png", encoded.getvalue())
-    return archive.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +65,6 @@ def export(vision: Platform, source: job_pb2.Job, format: str) -> job_pb2.Job:
     return vision.call(lambda channel: vision.training(channel).Export(request, timeout=30)).job
 
 
-def artifact(vision: Platform, job: job_pb2.Job, path: str) -> bytes:
-    request = artifact_service_pb2.DownloadArtifactRequest(name=f"{job.name}/artifacts/{path}")
-    return vision.call(
-        lambda channel: b"".join(
-            part.chunk for part in vision.artifacts(channel).DownloadArtifact(request, timeout=60)
-        )
-    )
-
-
 def paths(events: list[event_pb2.JobEvent]) -> set[str]:
     return {event.artifact.artifact.path for event in events if event.HasField("artifact")}
 
@@ -101,13 +74,13 @@ def test_an_evaluation_measures_what_the_training_held_out(vision: Platform, tra
     assert job.resolved_spec.evaluate.dataset == "datasets/digits"
     assert job.resolved_spec.evaluate.split == "val"
     ended = finished(vision, job)
-    told = json.loads(artifact(vision, trained, "metrics.json"))
-    report = json.loads(artifact(vision, job, "report.json"))
+    told = json.loads(vision.artifact(trained.name, "metrics.json"))
+    report = json.loads(vision.artifact(job.name, "report.json"))
     assert report["confusion_matrix"] == told["confusion_matrix"]
     assert report["metrics"]["loss"] == pytest.approx(told["metrics"]["eval/loss"], rel=1e-4)
     assert ended.metrics["eval/accuracy_top1"].latest == told["metrics"]["eval/accuracy_top1"]
     assert report["split"]["name"] == "val" and "seed 1" in report["split"]["origin"]
-    manifest = json.loads(artifact(vision, job, "manifest.json"))
+    manifest = json.loads(vision.artifact(job.name, "manifest.json"))
     assert manifest["source_job"] == trained.name and manifest["dataset"]["name"] == "datasets/digits"
 
 
@@ -117,7 +90,7 @@ def test_a_killed_evaluation_runs_again_and_leaves_the_same(vision: Platform, tr
     kill_at_work(vision, vision.watch(job.name))
     ended = finished(vision, job)
     assert ended.attempt_count == 2
-    assert artifact(vision, job, "report.json") == artifact(vision, calm, "report.json")
+    assert vision.artifact(job.name, "report.json") == vision.artifact(calm.name, "report.json")
 
 
 def kill_at_work(vision: Platform, watcher: Watcher) -> None:
@@ -146,7 +119,7 @@ def test_another_dataset_is_measured_by_the_names_of_its_classes(
 ) -> None:
     vision.upload_images("more-digits", digits(3))
     job = finished(vision, evaluate(vision, trained, dataset="datasets/more-digits"))
-    report = json.loads(artifact(vision, job, "report.json"))
+    report = json.loads(vision.artifact(job.name, "report.json"))
     assert report["split"] == {"name": "train", "origin": "all of the dataset", "samples": 30}
     vision.upload_images("letters", digits(2, rename={"7": "seven"}))
     with pytest.raises(Exception, match=r"spec\.dataset.*'seven'"):
@@ -165,10 +138,10 @@ def test_what_cannot_be_measured_is_refused(vision: Platform, trained: job_pb2.J
 
 def test_an_onnx_export_computes_what_was_trained(vision: Platform, trained: job_pb2.Job) -> None:
     job = finished(vision, export(vision, trained, "onnx"))
-    session = onnxruntime.InferenceSession(artifact(vision, job, "model.onnx"))
+    session = onnxruntime.InferenceSession(vision.artifact(job.name, "model.onnx"))
     [logits] = session.run(["logits"], {"images": np.zeros((3, 3, 32, 32), np.float32)})
     assert logits.shape == (3, 10) and np.allclose(logits[0], logits[2], atol=1e-5)
-    manifest = json.loads(artifact(vision, job, "manifest.json"))
+    manifest = json.loads(vision.artifact(job.name, "manifest.json"))
     assert manifest["check"]["input_source"] == "images of datasets/digits"
     assert manifest["check"]["max_abs_difference"] <= manifest["check"]["tolerance"]
 
@@ -214,7 +187,7 @@ def test_the_command_line_shows_a_report_and_fetches_an_export(
     fetched = CliRunner().invoke(app, args)
     assert fetched.exit_code == 0, fetched.output
     same = (tmp_path / "model" / "model.safetensors").read_bytes()
-    assert same == artifact(vision, trained, "model.safetensors")
+    assert same == vision.artifact(trained.name, "model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -241,10 +214,10 @@ def test_a_detector_is_measured_on_its_test_split_and_on_validation(
     vision: Platform, detector: job_pb2.Job
 ) -> None:
     job = finished(vision, evaluate(vision, detector))
-    report = json.loads(artifact(vision, job, "report.json"))
+    report = json.loads(vision.artifact(job.name, "report.json"))
     assert report["split"] == {"name": "test", "origin": "the dataset's own test split", "samples": 4}
     again = finished(vision, evaluate(vision, detector, split="val"))
-    told = json.loads(artifact(vision, detector, "metrics.json"))["metrics"]
+    told = json.loads(vision.artifact(detector.name, "metrics.json"))["metrics"]
     for name in ("eval/map50", "eval/map50_95", "eval/box_loss"):
         assert again.metrics[name].latest == pytest.approx(told[name], rel=1e-3)
 
@@ -260,7 +233,7 @@ def test_a_detector_is_measured_on_its_test_split_and_on_validation(
 )
 def test_a_detector_is_exported(vision: Platform, detector: job_pb2.Job, format: str, file: str) -> None:
     job = finished(vision, export(vision, detector, format))
-    check = json.loads(artifact(vision, job, "manifest.json"))["check"]
+    check = json.loads(vision.artifact(job.name, "manifest.json"))["check"]
     assert check["input_source"].startswith("images of datasets/")
     assert check["max_abs_difference"] <= check["tolerance"]
-    assert len(artifact(vision, job, file)) > 1_000_000
+    assert len(vision.artifact(job.name, file)) > 1_000_000

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load, load_file
+from safetensors.numpy import load_file
 
 from tests.support.learnable_task import LearnableTask, learnable_task
 from tests.support.llm_platform import (
-    artifact,
     fine_tuning,
     finished,
     import_base,
@@ -21,7 +20,7 @@ from tests.support.llm_platform import (
     tuneyard,
     upload_rows,
 )
-from tests.support.platform import Platform, assert_gapless, eventually
+from tests.support.platform import Platform
 from tests.support.pretrained_llm import pretrained_llama
 from tests.support.tiny_llm import tiny_llama
 from tuneyard.v1 import event_pb2, job_pb2, training_pb2
@@ -112,7 +111,7 @@ def test_a_preview_shows_what_a_job_then_trains_on(ready: Ready, trained: job_pb
         ready.platform,
         *("datasets", "preview", ready.dataset, "--base-model", ready.base_model, "--max-length", 128),
     )
-    report = json.loads(artifact(ready.platform, trained.name, "token-report.json"))["train"]
+    report = json.loads(ready.platform.artifact(trained.name, "token-report.json"))["train"]
     totals = {name: int(value) for name, value in preview["totals"].items() if name != "histogram"}
     assert totals["rows"] == totals["usableRows"] == int(preview["rowCount"]) == report["examples"]
     assert totals["keptTokens"] == report["tokens_per_epoch"]
@@ -159,56 +158,6 @@ def test_each_method_trains_and_leaves_what_plain_libraries_load(
     assert np.abs(np.subtract(after, before)).max() > 1e-3
 
 
-def test_pauses_and_kills_change_neither_losses_nor_weights(ready: Ready) -> None:
-    asked = spec(ready, max_steps=16)
-    whole, calm = finished(ready.platform, ready.platform.train(asked))
-    disturbed = ready.platform.train(asked)
-    watcher = ready.platform.watch(disturbed.name)
-    watcher.at_step(2)
-    ready.platform.pause(disturbed.name)
-    eventually(
-        lambda: ready.platform.job(disturbed.name).state == job_pb2.JOB_STATE_PAUSED,
-        within=60,
-        what="the pause",
-    )
-    ready.platform.resume(disturbed.name)
-    for target in ("worker", "gateway", "trainer"):
-        reached = ready.platform.job(disturbed.name).progress.step
-        watcher.wait_for(
-            lambda events, reached=reached: (
-                any(  # type: ignore[misc]
-                    e.HasField("checkpoint") and e.checkpoint.checkpoint.step > reached for e in events
-                )
-                or ready.platform.job(disturbed.name).state == job_pb2.JOB_STATE_SUCCEEDED
-            ),
-            within=120,
-        )
-        kill(ready.platform, target)
-    events = watcher.wait(within=240)
-    assert_gapless(events)
-    ended = ready.platform.job(disturbed.name)
-    assert ended.state == job_pb2.JOB_STATE_SUCCEEDED, ended.error
-    assert ended.attempt_count >= 3
-    common = losses(calm).keys() & losses(events).keys()
-    assert {step: losses(events)[step] for step in common} == {step: losses(calm)[step] for step in common}
-    weights, others = (adapter(ready, name) for name in (whole.name, ended.name))
-    assert weights.keys() == others.keys()
-    assert all(np.array_equal(weights[name], others[name]) for name in weights)
-
-
-def adapter(ready: Ready, job: str) -> dict[str, Any]:
-    return dict(load(artifact(ready.platform, job, "adapter/adapter_model.safetensors")))
-
-
-def kill(running: Platform, target: str) -> None:
-    if target == "worker":
-        for worker in running.workers():
-            worker.kill()
-        return
-    (running.gateway if target == "gateway" else running.trainer).restart()
-    running.wait_ready()
-
-
 def test_an_exported_adapter_and_a_merged_model_answer_alike(
     ready: Ready, trained: job_pb2.Job, tmp_path: Path
 ) -> None:
@@ -221,7 +170,7 @@ def test_an_exported_adapter_and_a_merged_model_answer_alike(
     assert merged["state"] == "JOB_STATE_SUCCEEDED", merged
     (model,) = tuneyard(ready.platform, "models", "show", "merged")
     assert model["state"] == "MODEL_STATE_READY"
-    manifest = json.loads(artifact(ready.platform, merged["name"], "manifest.json"))
+    manifest = json.loads(ready.platform.artifact(merged["name"], "manifest.json"))
     assert "top1_agreement" in json.dumps(manifest)
 
     folder = downloaded(ready, merged["name"], tmp_path / "merged")

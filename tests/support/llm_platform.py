@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.support.learnable_task import jsonl
 from tests.support.platform import Platform, assert_gapless, platform
-from tuneyard.v1 import artifact_service_pb2, event_pb2, job_pb2, training_pb2
+from tuneyard.v1 import event_pb2, job_pb2, training_pb2
 
 PLAIN_LOADING = Path(__file__).with_name("plain_loading.py")
 
@@ -93,16 +93,6 @@ def finished(
     ended = running.job(job.name)
     assert ended.state == job_pb2.JOB_STATE_SUCCEEDED, ended.error
     return ended, events
-
-
-def artifact(running: Platform, job: str, path: str) -> bytes:
-    """One artifact's bytes."""
-    request = artifact_service_pb2.DownloadArtifactRequest(name=f"{job}/artifacts/{path}")
-    return running.call(
-        lambda channel: b"".join(
-            part.chunk for part in running.artifacts(channel).DownloadArtifact(request, timeout=60)
-        )
-    )
 
 
 def loaded_plainly(prompt: str, *models: Sequence[Path]) -> list[list[float]]:
