@@ -5,9 +5,13 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON := .venv/bin/python
 # What `make test` runs, as a pytest marker expression. Where it names integration, the default tests are left out.
 MARKS ?= not gpu and not e2e and not soak
-# Processes that run the default tests, each with one thread; a file's tests stay together and in order.
+# Processes that run tests; a file's tests stay together and in order.
 WORKERS ?= 2
-DEFAULT_TESTS := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile
+PYTEST := $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile
+DEFAULT_TESTS := OMP_NUM_THREADS=1 $(PYTEST)
+# Trainings compute with as many threads as users' do; where two meet, those that wait leave the core to the other.
+# In the order of their names: by the number of tests, the guide, one test of minutes, would come last and alone.
+INTEGRATION_TESTS := OMP_WAIT_POLICY=PASSIVE $(PYTEST) --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install lock protos format lint check servers test e2e soak demo up bench ui wheel clean
@@ -38,7 +42,7 @@ servers: install  ## Get the servers that integration tests need: PostgreSQL, Mi
 
 test: servers  ## Default and integration tests (REQUIRE_SERVERS=1: a missing server is an error)
 	@$(if $(findstring integration,$(MARKS)),,$(DEFAULT_TESTS))
-	@$(PYTHON) -m pytest -q -m "integration and ($(MARKS))"
+	@$(INTEGRATION_TESTS) -m "integration and ($(MARKS))"
 
 e2e: install  ## Drive the web UI in a real browser; screenshots in build/screenshots (QUICK=1: each page in one look)
 	@REQUIRE_SERVERS=$${REQUIRE_SERVERS:-1} bash tests/e2e/install
