@@ -51,9 +51,9 @@ class Socket:
                         self._told.clear()
                         await self._tell_now(str(frame["task_id"]))
                     case other:
-                        message = f"{other!r} is neither ping nor subscribe"
+                        told = f"{other!r} is neither ping nor subscribe"
                         await self._frames.put(
-                            {"type": "error", "data": {"task_id": None, "message": message}}
+                            {"type": "error", "data": {"task_id": None, "message": told}}
                         )
 
     async def _tell_now(self, name: str) -> None:
