@@ -52,9 +52,7 @@ class Socket:
                         await self._tell_now(str(frame["task_id"]))
                     case other:
                         told = f"{other!r} is neither ping nor subscribe"
-                        await self._frames.put(
-                            {"type": "error", "data": {"task_id": None, "message": told}}
-                        )
+                        await self._frames.put({"type": "error", "data": {"task_id": None, "message": told}})
 
     async def _tell_now(self, name: str) -> None:
         try:
