@@ -18,7 +18,7 @@ from tests.support.diffusion_platform import (
     lora_training,
     upload_captioned,
 )
-from tests.support.llm_platform import artifact, finished, import_base, tuneyard
+from tests.support.llm_platform import finished, import_base, tuneyard
 from tests.support.platform import Platform, assert_gapless, eventually
 from tests.support.tiny_diffusion import tiny_pipeline
 from tuneyard.v1 import event_pb2, job_pb2, training_pb2
@@ -120,7 +120,7 @@ def test_samples_losses_and_files_come_while_it_trains(ready: Ready, trained: jo
     assert_gapless(events)
     drawn = [e.sample.artifact_path for e in events if e.HasField("sample")]
     assert drawn == ["samples/step-000006.png", "samples/step-000012.png"]
-    shown = Image.open(io.BytesIO(artifact(ready.platform, trained.name, drawn[-1])))
+    shown = Image.open(io.BytesIO(ready.platform.artifact(trained.name, drawn[-1])))
     base, tuned = shown.crop((0, 20, 64, 84)), shown.crop((68, 20, 132, 84))
     assert base.tobytes() != tuned.tobytes()
     held_out = {e.metrics.step for e in events if "eval/loss" in e.metrics.values}
@@ -148,7 +148,7 @@ def test_pauses_and_kills_change_neither_losses_nor_weights(ready: Ready) -> Non
     assert ended.state == job_pb2.JOB_STATE_SUCCEEDED, ended.error
     assert ended.attempt_count >= 3
     assert losses(events) == {step: losses(calm)[step] for step in losses(events)}
-    weights, others = (load(artifact(ready.platform, name, WEIGHTS)) for name in (whole.name, ended.name))
+    weights, others = (load(ready.platform.artifact(name, WEIGHTS)) for name in (whole.name, ended.name))
     assert all(np.array_equal(weights[name], others[name]) for name in weights.keys() | others.keys())
 
 

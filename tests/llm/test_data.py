@@ -226,7 +226,7 @@ def test_ordinary_data_causes_no_warning(files: Files, start: Start, template: s
 def test_a_known_base_without_a_template_gets_the_recommended_one(files: Files, start: Start) -> None:
     run = start(files(train=rows(2)))
     known = replace(CONFIG, base_model="llama-2-7b")
-    assert job_template(known, tokenizer(None), run).name == "llama-2"
+    assert job_template(known, tokenizer(None), run.warn).name == "llama-2"
     assert "chat_template_missing" in warnings(run)
 
 
