@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import grpc
@@ -54,14 +53,14 @@ def endless(gateway: FakeGateway) -> Iterator[FakeJob]:
 
 def interrupted(gateway: FakeGateway, *options: str, lines: int) -> tuple[list[str], str]:
     """Interrupts `tuneyard watch 1` after its first lines; returns these and what it says then."""
+    # A shell's background job ignores the signal, and hands that down: `env` sets it back.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "tuneyard.cli", "watch", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tuneyard.cli", "watch", "1", "--server", gateway.address, *options],
+        [*command, "--server", gateway.address, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        # A shell's background job ignores the signal, and hands that down.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     shown = [process.stdout.readline() for _ in range(lines)]
