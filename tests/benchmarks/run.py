@@ -35,8 +35,8 @@ BENCHMARKS = (
 )
 ON_ONE_PLATFORM = ("first_step", "overhead", "classifier", "detector", "detector_quality")
 """These train images on the same platform, which is stopped before any other is measured."""
-AT_LENGTH = ("detector_quality", "llm_sweep")
-"""Run only where they are named: they take many minutes."""
+AT_LENGTH = ("detector_quality", "llm_sweep", "ui")
+"""Run only where they are named: they take many minutes, or need a browser."""
 
 
 def main() -> int:

@@ -118,7 +118,8 @@ def train(config: FakeConfig, run: Run) -> Result:
             samples = _next_samples(config, state)
             gradient = _gradient(script, state, samples, micro, oom_steps=oom_steps)
             optimizer_step(partial(_update, config, run, state, gradient, len(samples)))
-            time.sleep(script.step_ms / 1000)
+            if step > script.hurry:
+                time.sleep(script.step_ms / 1000)
             _report(config, run, state, samples=len(samples))
             is_best = _is_due(config.eval_steps, step) and _evaluate(config, run, state)
             stop = run.stop_requested()

@@ -18,6 +18,8 @@ class Script:
     """Optimizer steps, where the spec says neither epochs nor steps."""
     step_ms: int = 0
     """How long a step sleeps."""
+    hurry: int = 0
+    """Steps at the beginning that do not sleep."""
     save: int = 0
     """Steps between checkpoints, where the spec says nothing."""
     eval: int = 0
