@@ -11,7 +11,7 @@ from statistics import median
 import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.benchmarks.deployment import vision_platform
+from tests.benchmarks.deployment import fake_platform
 from tests.benchmarks.rows import Row, Target
 from tests.benchmarks.settings import Settings
 from tests.support.browser import QUIET, Site, wait_in
@@ -63,7 +63,7 @@ seconds => new Promise(done => {
 
 def measure(settings: Settings) -> list[Row]:
     """First loads with an empty cache, then the long job."""
-    with vision_platform(settings, "ui", trainer="tuneyard.trainer.fake") as running:
+    with fake_platform(settings, "ui") as running:
         running.upload_images()
         url = running.start_web()
         with httpx.Client(base_url=url, timeout=60) as http, _chromium() as browser:
