@@ -23,10 +23,12 @@ _QUICK_POINTS = 5_000
 _STEP_MS = 100
 """After the points that are there already, so many milliseconds a step: ten events a second."""
 
-# Milliseconds since the navigation began, once the page has its heading and a control that answers.
+# Milliseconds since the navigation began, once the page has its heading, all that it waited for, and a
+# control that answers. System has none: there it is the facts, which come from the server too.
 _USABLE = """
 () => document.querySelector('h1')
-    && document.querySelector('main button, main a, main input')
+    && !document.querySelector('main .skeleton')
+    && document.querySelector('main button, main a, main input, main dl')
     && performance.now()
 """
 # The same, once the panel of all points says its last value: it has been drawn from all of them.
