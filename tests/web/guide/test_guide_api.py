@@ -159,8 +159,26 @@ async def test_a_merge_is_waited_for_unless_the_client_asks_otherwise(
     done = await http.post("/api/llm-finetuning/merge", json=body)
     assert done.json() == {"success": True, "path": "models/merged"}
     assert ready.requests["Merge"][0].spec.output_path == "models/merged"
-    early = await http.post("/api/llm-finetuning/merge", json=body, headers={"Prefer": "respond-async"})
-    assert (early.status_code, early.json()) == (202, {"task_id": "2"})
+    for path, json in (("merge", body), ("merge/1", None)):
+        early = await http.post(f"/api/llm-finetuning/{path}", json=json, headers={"Prefer": "respond-async"})
+        assert (early.status_code, early.json()) == (202, {"task_id": "2"})
+
+
+async def test_a_task_that_is_not_done_has_no_model_to_download(
+    http: httpx.AsyncClient, ready: FakeGateway
+) -> None:
+    answer = await http.get("/api/training/download/1")
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "task_id: 1 has no trained model: it is QUEUED: number 2 in the queue"
+    assert ready.calls["DownloadArtifact"] == 0
+
+
+async def test_a_body_that_is_no_json_says_where(http: httpx.AsyncClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = await http.post("/api/training/start", content=b'{"epochs": }', headers=headers)
+    problem = answer.json()
+    assert (problem["status"], problem["violations"][0]["field"]) == (422, "")
+    assert problem["detail"] == "the body is not JSON: Expecting value at character 11"
 
 
 @pytest.mark.parametrize("path", ["/ws/training", "/api/ws/training", "/ws/training/1"])

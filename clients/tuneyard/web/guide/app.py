@@ -44,13 +44,17 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    violations = [
-        {"field": ".".join(str(part) for part in each["loc"][1:]), "description": str(each["msg"])}
-        for each in error.errors()
-    ]
+    violations = [_violation(each) for each in error.errors()]
     detail = "; ".join(f"{each['field']}: {each['description']}".lstrip(": ") for each in violations)
     more: dict[str, Any] = {"reason": "INVALID_FIELD", "violations": violations}
     return problems.answer(problems.plain(_WRONG, detail, **more))
+
+
+def _violation(error: dict[str, Any]) -> dict[str, str]:
+    if error["type"] == "json_invalid":
+        where = f"{error['ctx']['error']} at character {error['loc'][-1]}"
+        return {"field": "", "description": f"the body is not JSON: {where}"}
+    return {"field": ".".join(str(part) for part in error["loc"][1:]), "description": str(error["msg"])}
 
 
 async def _http(_: Request, error: Exception) -> Response:

@@ -92,16 +92,17 @@ async def upload_data(client: Client, file: UploadFile) -> dict[str, Any]:
 async def merge(body: Merge, request: Request, client: Client) -> Response:
     """Merge an adapter into its base. Waits until it is done, unless `Prefer: respond-async`."""
     merged, job = await _merge(client, body.task_id, body.output_path, request)
-    if merged is None:
-        return JSONResponse({"task_id": task_id(job)}, status_code=202)
-    return JSONResponse({"success": True, "path": merged})
+    return _early(job) if merged is None else JSONResponse({"success": True, "path": merged})
 
 
 @router.post("/merge/{task_id}")
-async def merge_task(task_id: str, request: Request, client: Client) -> dict[str, Any]:
-    """Merge an adapter into its base, and wait until it is done."""
+async def merge_task(task_id: str, request: Request, client: Client) -> Response:
+    """Merge an adapter into its base. Waits until it is done, unless `Prefer: respond-async`."""
     merged, job = await _merge(client, task_id, "", request)
-    return {"success": True, "message": task(job)["message"], "merged_model_path": merged}
+    if merged is None:
+        return _early(job)
+    told = {"success": True, "message": task(job)["message"], "merged_model_path": merged}
+    return JSONResponse(told)
 
 
 @router.post("/test")
@@ -144,6 +145,10 @@ async def adapters(client: Client) -> dict[str, Any]:
         path = f"{job.name}/artifacts/{ADAPTER_FOLDER.rstrip('/')}"
         found.append({"path": path, "name": job.labels.get("output_dir", task_id(job)), "config": config})
     return {"adapters": found}
+
+
+def _early(job: job_pb2.Job) -> Response:
+    return JSONResponse({"task_id": task_id(job)}, status_code=202)
 
 
 async def _merge(

@@ -127,6 +127,9 @@ async def delete_dataset(dataset_id: str, client: Client) -> None:
 @router.get("/download/{task_id}")
 async def download(task_id: str, client: Client) -> StreamingResponse:
     """The trained model with everything that belongs to it, as a ZIP."""
+    job = await client.jobs.get(task_id)
+    if job.state != job_pb2.JOB_STATE_SUCCEEDED:
+        raise invalid("task_id", f"{task_id} has no trained model: it is {task(job)['message']}")
     return await zipped(client, task_id, "")
 
 
