@@ -78,18 +78,24 @@ export function BaseModels({ task, value, violation, onChange }: { task: Task; v
 function List({ rows, value, onChange }: { rows: readonly Row[]; value: string; onChange: (id: string) => void }) {
   const t = useT();
   const list = useRef<HTMLFieldSetElement>(null);
+  const picked = useRef("");
   useEffect(() => {
+    // What was chosen elsewhere comes into view; a list must not move below the pointer.
+    if (value === picked.current) return;
     const chosen = list.current?.querySelector<HTMLElement>("label:has(input:checked)");
     if (chosen && list.current) list.current.scrollTop = chosen.offsetTop - list.current.offsetTop;
-    // Only where it first stands: a list must not move below the pointer.
-  }, []);
+  }, [value]);
+  const pick = (id: string) => {
+    picked.current = id;
+    onChange(id);
+  };
   if (rows.length === 0) return null;
   return (
     <fieldset className="models" ref={list}>
       <legend className="visually-hidden">{t.training.models.list}</legend>
       {rows.map((row) => (
         <label key={row.id}>
-          <input type="radio" name="base-model" value={row.id} checked={row.id === value} onChange={() => onChange(row.id)} />
+          <input type="radio" name="base-model" value={row.id} checked={row.id === value} onChange={() => pick(row.id)} />
           <span className="grow break">
             {row.name} {row.badge && <span className="pick">{row.badge}</span>}
           </span>
