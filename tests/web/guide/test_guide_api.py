@@ -202,6 +202,17 @@ def test_a_socket_tells_states_and_answers_pings(ready: FakeGateway, config: Web
     assert seen["progress"]["task_id"] == "1"
 
 
+def test_a_socket_of_a_task_that_is_not_there_says_so(config: WebConfig, gateway: FakeGateway) -> None:
+    gateway.fail("GetJob", TuneyardError("JOB_NOT_FOUND", "there is no job jobs/1", resource="jobs/1"))
+    gateway.on("WatchJobs", lambda request, context: iter([training_service_pb2.WatchJobsResponse()]))
+    with (
+        TestClient(make_app(config), base_url="http://127.0.0.1:8000") as client,
+        client.websocket_connect("/ws/training/1", headers={"host": "127.0.0.1:8000"}) as socket,
+    ):
+        frame = socket.receive_json()
+    assert frame == {"type": "error", "data": {"task_id": "1", "message": "there is no job jobs/1"}}
+
+
 def test_another_sites_page_opens_no_socket(ready: FakeGateway, config: WebConfig) -> None:
     headers = {"host": "127.0.0.1:8000", "origin": "https://evil.example"}
     with (

@@ -30,6 +30,8 @@ class Socket:
     async def serve(self) -> None:
         """Until either side leaves. A gateway that is away for a while is waited for."""
         await self._socket.accept()
+        for name in self._only:
+            await self._tell_now(name)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(part()) for part in (self._follow, self._send)]
             try:
