@@ -10,11 +10,11 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
 
 from tuneyard.client import AsyncClient
 from tuneyard.client.connection import ConnectionSettings
 from tuneyard.web import guide_page, problems
+from tuneyard.web.assets import assets_of
 from tuneyard.web.config import WebConfig
 from tuneyard.web.guard import Guard
 from tuneyard.web.guide.app import make_guide_app
@@ -61,7 +61,7 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
         return FileResponse(file, headers={"Cache-Control": "no-cache"})
 
     everything = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-    assets = [Mount("/assets", StaticFiles(directory=static / "assets"))] if static.exists() else []
+    assets = [Mount("/assets", assets_of(static))] if static.exists() else []
     app = Starlette(
         routes=[
             *(
