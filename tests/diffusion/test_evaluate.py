@@ -108,6 +108,14 @@ def test_a_changed_dataset_is_refused(finished: Finished) -> None:
         evaluate(config, source, run)
 
 
+def test_a_validation_dataset_that_changed_is_measured_and_warned_of(finished: Finished) -> None:
+    config, source, run = finished(held_out="b" * 64, prompts=[])
+    run.validation_files = run.training_files
+    evaluate(replace(config, validation_dataset="datasets/other"), source, run)
+    assert [warning["code"] for warning in run.all_of("warning")] == ["moved_split"]
+    assert "cannot be compared" in told(run)["warnings"][0]
+
+
 def test_a_stop_ends_it_between_images(finished: Finished) -> None:
     config, source, run = finished()
     run.stop, run.stop_after = Stop.CANCEL, 2

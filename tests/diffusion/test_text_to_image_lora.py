@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tests.support.tiny_diffusion import FAMILIES
 from tuneyard.diffusion import text_to_image_lora
 from tuneyard.diffusion.config import Lora
+from tuneyard.diffusion.evaluation import Evaluator
 from tuneyard.diffusion.kohya_names import KohyaNames
 from tuneyard.diffusion.lora_files import from_kohya, read_diffusers
 from tuneyard.diffusion.text_to_image_lora import train
@@ -142,6 +143,27 @@ def test_a_second_job_computes_no_latents_again(upload, configure, start, tmp_pa
     again = start(files, root=root, attempt=2)
     train(configure(max_steps=2, seed=0), again)
     assert len(losses(again)) == 2
+
+
+def test_a_second_job_with_the_same_base_measures_it_no_more(
+    upload, configure, start, tmp_path, monkeypatch
+) -> None:
+    files, root = upload(), tmp_path / "run"
+    first = start(files, root=root)
+    train(configure(max_steps=1), first)
+    measured, measure = [], Evaluator.evaluate
+    monkeypatch.setattr(
+        Evaluator, "evaluate", lambda *given, **named: measured.append(1) or measure(*given, **named)
+    )
+    again = start(files, root=root, attempt=2)
+    train(configure(max_steps=1, seed=5), again)
+    assert first.series("eval/loss")[0] == again.series("eval/loss")[0]
+    assert len(measured) == 1
+    other = start(
+        upload({"train/0.png": "a", "val/0.png": "another caption"}, name="b"), root=root, attempt=3
+    )
+    train(configure(max_steps=1), other)
+    assert other.series("eval/loss")[0] != first.series("eval/loss")[0]
 
 
 @whole_training
