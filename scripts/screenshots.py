@@ -1,18 +1,17 @@
 """Takes the README's pictures of the web UI: real small jobs, seen in a real browser, into docs/images.
 
-    tests/e2e/install && .venv/bin/python scripts/screenshots.py [--url URL]
+    tests/e2e/install && .venv/bin/python scripts/screenshots.py
 
-Starts a platform of its own, trains on scans of digits, and needs some minutes. With `--url` it looks at one
-that is running and has those jobs.
+Starts a platform of its own, trains on scans of digits, and needs some minutes.
 """
 
-import argparse
 import io
 import shutil
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import httpx
 from PIL import Image
@@ -26,17 +25,11 @@ from tests.support.browser import QUIET, wait_in
 from tests.support.platform import eventually, platform
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "images"
-RATES = (1e-3, 3e-3, 1e-4)
+RATES = (1e-4, 3e-4, 1e-3)
 MOST_BYTES = 80_000
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Takes the README's pictures of the web UI.")
-    parser.add_argument("--url", help="a platform that has the jobs already")
-    options = parser.parse_args()
-    if options.url:
-        take(options.url)
-        return 0
     with (
         tempfile.TemporaryDirectory(prefix="tuneyard-pictures-") as folder,
         platform(Path(folder) / "platform", trainers={"vision": "tuneyard.vision"}) as running,
@@ -44,13 +37,15 @@ def main() -> int:
         running.upload_images("digits", digits())
         url = running.start_web()
         with httpx.Client(base_url=url, timeout=60) as http:
-            for rate in RATES:
-                ended(http, train(http, rate))
-        take(url)
+            finished = [train(http, rate) for rate in RATES]
+            for job in finished:
+                ended(http, job)
+            active = [train(http, rate, epochs=40) for rate in (2e-3, 5e-4)]
+        take(url, finished, active)
     return 0
 
 
-def digits(count: int = 600) -> bytes:
+def digits(count: int = 1600) -> bytes:
     """Scans of handwritten digits as an image folder, a fifth of them for validation."""
     data = load_digits()
     content = io.BytesIO()
@@ -64,26 +59,31 @@ def digits(count: int = 600) -> bytes:
     return content.getvalue()
 
 
-def train(http: httpx.Client, rate: float) -> str:
-    """Starts a small classifier from random weights; returns its name."""
+def train(http: httpx.Client, rate: float, *, epochs: int = 5) -> str:
+    """Starts a small classifier from random weights; returns its id."""
     spec = {
         "dataset": "datasets/digits",
         "baseModel": "resnet18",
         "imageClassifier": {"pretrained": False, "imageSize": 32},
-        "hyperparameters": {"epochs": 4, "batchSize": 16, "learningRate": rate, "evalSteps": "15"},
+        "hyperparameters": {"epochs": epochs, "batchSize": 32, "learningRate": rate},
     }
     name = f"digits-rate-{rate:g}"
     body = {"spec": spec, "labels": {"name": name}, "requestId": name}
     answer = http.post("/v1/jobs:train", json=body)
     answer.raise_for_status()
-    return str(answer.json()["job"]["name"])
+    return str(answer.json()["job"]["name"]).removeprefix("jobs/")
+
+
+def job_of(http: httpx.Client, job: str) -> dict[str, Any]:
+    found: dict[str, Any] = http.get(f"/v1/jobs/{job}").json()["job"]
+    return found
 
 
 def ended(http: httpx.Client, job: str) -> None:
     """Waits until a job has succeeded."""
 
     def state() -> str:
-        return str(http.get(f"/v1/{job}").json()["job"]["state"])
+        return str(job_of(http, job)["state"])
 
     eventually(
         lambda: state().endswith(("SUCCEEDED", "FAILED", "CANCELLED")), within=900, what=f"the end of {job}"
@@ -92,27 +92,32 @@ def ended(http: httpx.Client, job: str) -> None:
         raise SystemExit(f"{job} has not succeeded: {state()}")
 
 
-def take(url: str) -> None:
-    """Takes every picture."""
-    jobs = httpx.get(f"{url}/v1/jobs?pageSize=100").json()["jobs"]
-    ids = [job["name"].removeprefix("jobs/") for job in jobs if job["state"] == "JOB_STATE_SUCCEEDED"]
-    best, others = ids[-1], ids[:-1]
-    compared = "&".join(f"job={each}" for each in [best, *others])
+def take(url: str, finished: list[str], active: list[str]) -> None:
+    """Takes every picture: of jobs that are finished, and of one that runs and one that waits."""
+    best = finished[-1]
+    compared = "&".join(f"job={job}" for job in reversed(finished))
     TARGET.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, httpx.Client(base_url=url, timeout=60) as http:
         path = shutil.which("chromium") or "chromium-browser"
         browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
-        picture(browser, f"{url}/train?dataset=digits", "train.png")
+        eventually(
+            lambda: job_of(http, active[0]).get("progress", {}).get("fraction", 0) > 0.02,
+            within=120,
+            what=f"{active[0]} under way",
+        )
+        picture(browser, f"{url}/jobs", "jobs.png")
+        for job in active:
+            http.post(f"/v1/jobs/{job}:cancel", json={}).raise_for_status()
         picture(browser, f"{url}/jobs/{best}", "job.png")
+        picture(browser, f"{url}/train?from={best}", "train.png")
         picture(browser, f"{url}/compare?{compared}", "compare-dark.png", dark=True)
-        picture(browser, f"{url}/jobs/{best}", "job-phone.png", phone=True)
         browser.close()
 
 
-def picture(browser: Browser, url: str, name: str, *, dark: bool = False, phone: bool = False) -> None:
+def picture(browser: Browser, url: str, name: str, *, dark: bool = False) -> None:
     """One page as a PNG of few colours."""
     context = browser.new_context(
-        viewport={"width": 390, "height": 780} if phone else {"width": 1280, "height": 800},
+        viewport={"width": 1280, "height": 800},
         color_scheme="dark" if dark else "light",
         locale="en-US",
         reduced_motion="reduce",
@@ -122,8 +127,10 @@ def picture(browser: Browser, url: str, name: str, *, dark: bool = False, phone:
     settle(page)
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     context.close()
-    for colours in (128, 64, 32):
-        shot.quantize(colours, dither=Image.Dither.NONE).save(TARGET / name, optimize=True)
+    # The most different colours are kept, since a badge is small; kmeans makes the frequent ones exact.
+    for colours in (256, 128, 64):
+        few = shot.quantize(colours, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+        few.save(TARGET / name, optimize=True)
         if (TARGET / name).stat().st_size <= MOST_BYTES:
             break
     print(f"{name}: {(TARGET / name).stat().st_size / 1000:.0f} KB")
