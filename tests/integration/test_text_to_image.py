@@ -1,4 +1,4 @@
-"""Text-to-image LoRAs through the whole platform, from an imported pipeline to trained adapters."""
+"""Text-to-image LoRAs through the whole platform, from an imported pipeline to pictures of a merged one."""
 
 import io
 import json
@@ -18,12 +18,13 @@ from tests.support.diffusion_platform import (
     lora_training,
     upload_captioned,
 )
-from tests.support.llm_platform import finished, import_base, tuneyard
+from tests.support.llm_platform import finished, import_base, run_plainly, tuneyard
 from tests.support.platform import Platform, assert_gapless, eventually
 from tests.support.tiny_diffusion import tiny_pipeline
 from tuneyard.v1 import event_pb2, job_pb2, training_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+PLAIN_DRAWING = Path(__file__).parents[1] / "support" / "plain_drawing.py"
 WEIGHTS = "pytorch_lora_weights.safetensors"
 SLOW = "slow_step=0.1"
 """So that there is time to pause and to kill."""
@@ -160,3 +161,26 @@ def test_a_cancelled_training_ends_and_frees_its_slot(ready: Ready) -> None:
     watcher.wait(within=10)
     assert ready.platform.job(job.name).state == job_pb2.JOB_STATE_CANCELLED
     eventually(lambda: not ready.platform.workers(), within=10, what="no worker left")
+
+
+def test_both_exports_and_a_merge_draw_the_same_in_plain_diffusers(
+    ready: Ready, trained: job_pb2.Job, tmp_path: Path
+) -> None:
+    for form in ("adapter", "kohya"):
+        tuneyard(ready.platform, "export", trained.name, "--to", form, "-o", tmp_path / form)
+    (plain,) = (tmp_path / "adapter").rglob(WEIGHTS)
+    (kohya,) = (tmp_path / "kohya").rglob("zwx.safetensors")
+    *_, merged = tuneyard(ready.platform, "merge", trained.name, "--output-path", "models/merged")
+    assert merged["state"] == "JOB_STATE_SUCCEEDED", merged
+    tuneyard(ready.platform, "artifacts", "download", merged["name"], "-o", tmp_path / "merged")
+    (index,) = (tmp_path / "merged").rglob("model_index.json")
+    base, *tuned = run_plainly(
+        PLAIN_DRAWING,
+        "a red circle",
+        *((ready.base,), (ready.base, plain), (ready.base, kohya), (index.parent,)),
+    )
+    assert np.abs(np.subtract(tuned[0], base)).max() > 1e-2
+    for other in tuned[1:]:
+        assert np.abs(np.subtract(other, tuned[0])).max() < 1e-3
+    again = lora_training(ready.dataset, "models/merged", max_steps=1)
+    finished(ready.platform, ready.platform.train(again))

@@ -100,10 +100,15 @@ def loaded_plainly(prompt: str, *models: Sequence[Path]) -> list[list[float]]:
 
     They run in a process of their own, which knows nothing of Tuneyard.
     """
+    return run_plainly(PLAIN_LOADING, prompt, *models)
+
+
+def run_plainly(script: Path, prompt: str, *models: Sequence[Path]) -> list[list[float]]:
+    """What a script that knows nothing of Tuneyard makes of a prompt with each of the models."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TUNEYARD_")}
     named = json.dumps([[str(folder) for folder in model] for model in models])
     ran = subprocess.run(
-        [sys.executable, "-P", str(PLAIN_LOADING), prompt, named],
+        [sys.executable, "-P", str(script), prompt, named],
         capture_output=True,
         text=True,
         timeout=120,
@@ -111,5 +116,5 @@ def loaded_plainly(prompt: str, *models: Sequence[Path]) -> list[list[float]]:
         env=environment | {"HF_HUB_OFFLINE": "1"},
     )
     assert ran.returncode == 0, ran.stderr
-    logits: list[list[float]] = json.loads(ran.stdout.splitlines()[-1])
-    return logits
+    numbers: list[list[float]] = json.loads(ran.stdout.splitlines()[-1])
+    return numbers
