@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +184,31 @@ def test_both_exports_and_a_merge_draw_the_same_in_plain_diffusers(
         assert np.abs(np.subtract(other, tuned[0])).max() < 1e-3
     again = lora_training(ready.dataset, "models/merged", max_steps=1)
     finished(ready.platform, ready.platform.train(again))
+
+
+def test_a_finished_model_draws_and_is_measured(ready: Ready, trained: job_pb2.Job, tmp_path: Path) -> None:
+    tuneyard(
+        ready.platform,
+        *("generate", trained.name, "a red circle", "-o", tmp_path, "--base", "--steps", 2, "--seed", 5),
+        *("--width", 64, "--height", 64),
+    )
+    pictures = [Image.open(path).convert("RGB").tobytes() for path in tmp_path.glob("*.png")]
+    assert len(pictures) == 2 and pictures[0] != pictures[1]
+    tuneyard(ready.platform, "evaluate", trained.name, "-o", tmp_path / "report")
+    (report,) = (tmp_path / "report").rglob("report.json")
+    told = json.loads(report.read_text())
+    assert told["metrics"]["loss"] != told["base"]["metrics"]["loss"]
+
+
+def test_a_training_without_room_goes_on_with_smaller_batches(ready: Ready) -> None:
+    running = ready.platform
+    name, trainer = next(iter(running.trainers.items()))
+    environment = {**trainer.environment, "TUNEYARD_TEST_FAULTS": "oom@step=2"}
+    trainer.kill()
+    running.trainers[name] = replace(trainer, environment=environment)
+    running.trainer.start()
+    running.wait_ready()
+    _, events = finished(running, running.train(spec(ready, max_steps=3)))
+    (told,) = (e.oom_recovered for e in events if e.HasField("oom_recovered"))
+    assert (told.step, told.old_batch_size, told.new_batch_size) == (2, 2, 1)
+    assert max(losses(events)) == 3
