@@ -1,4 +1,6 @@
 import errno
+import fcntl
+import hashlib
 import multiprocessing
 import os
 import threading
@@ -115,6 +117,25 @@ def test_concurrent_runs_build_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(built) == 1
+
+
+def test_who_waits_to_build_takes_what_another_has_built_and_still_uses(tmp_path: Path) -> None:
+    first, waits = Cache(tmp_path), 0
+
+    def wait() -> None:
+        nonlocal waits
+        waits += 1
+        assert waits == 1, "it is built, and waited for"
+        os.close(other)
+        first.entry("data", "key", of_size(1))
+
+    first.entry("data", "another", of_size(1))
+    (lock,) = (tmp_path / "locks").iterdir()
+    key = hashlib.sha256(b"key").hexdigest()
+    other = os.open(lock.with_name(f"data-{key}"), os.O_RDWR | os.O_CREAT)
+    fcntl.flock(other, fcntl.LOCK_SH)
+    path = Cache(tmp_path, wait=wait).entry("data", "key", lambda _: pytest.fail("built twice"))
+    assert path.is_dir() and waits == 1
 
 
 def test_waiting_for_another_builder_can_be_ended(tmp_path: Path) -> None:

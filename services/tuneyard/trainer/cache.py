@@ -137,18 +137,22 @@ class Cache:
                 if self._is_complete(entry):
                     os.utime(entry.marker)
                     return descriptor
-                # Changing the kind of a flock is not atomic: whoever came in between may have built it.
-                self._lock(descriptor, fcntl.LOCK_EX)
-                if not self._is_complete(entry):
+                # Changing the kind of a flock is not atomic: whoever came in between may have built it,
+                # and shares its lock for as long as it reads.
+                if self._lock(descriptor, fcntl.LOCK_EX, unless=lambda: self._is_complete(entry)):
                     self._build(entry, build, expected_bytes)
         except BaseException:
             os.close(descriptor)
             raise
 
-    def _lock(self, descriptor: int, kind: int) -> None:
+    def _lock(self, descriptor: int, kind: int, *, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Waits for the lock; False, whether locked or not, where `unless` holds meanwhile."""
         while not _try_lock(descriptor, kind):
+            if unless():
+                return False
             self._check()
             self._wait()
+        return not unless()
 
     def _is_complete(self, entry: _Entry) -> bool:
         """Whether the entry is whole: built since the machine started, or known to be on the disk."""
