@@ -39,6 +39,8 @@ def _drawn(folder: Path, lora: Path | None = None) -> Any:
     pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folder)
     if lora:
         pipe.load_lora_weights(str(lora))
+    # Networks of random weights amplify fp32's rounding, which differs from process to process, by thousands.
+    pipe.to(torch.float64)
     pipe.set_progress_bar_config(disable=True)
     made = pipe(
         "a star", num_inference_steps=3, width=64, height=64, generator=torch.Generator().manual_seed(3)
@@ -57,7 +59,7 @@ def test_a_merged_pipeline_draws_in_plain_diffusers_what_base_and_lora_draw(fini
     expected = _drawn(job.base, job.artifacts)
     assert np.abs(_drawn(_merged(run)) - expected).max() <= 1
     assert np.abs(_drawn(job.base) - expected).max() > 3
-    assert result.metrics["merge/max_prediction_difference"] < 1e-3
+    assert result.metrics["merge/mean_prediction_difference"] < 1e-3
 
 
 def test_dora_s_magnitudes_are_merged_too(finished: Finished) -> None:
