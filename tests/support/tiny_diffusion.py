@@ -1,10 +1,12 @@
 """Tiny text-to-image pipelines of random weights in the layout of diffusers, with real small tokenizers.
 
-Everything is made here: nothing is downloaded. Each is written within a second or two.
+Everything is made here: nothing is downloaded. Each is written within a second or two; to try the command
+line with one, `python -m tests.support.tiny_diffusion FOLDER [sd|sdxl|sd3]`.
 """
 
 import json
 import math
+import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -130,38 +132,24 @@ def tiny_sd(
     """A Stable Diffusion 1.5 pipeline of some 100,000 weights (2.x with `prediction="v_prediction"`)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        text = CLIPTextModel(_clip_config(32))
+        text = CLIPTextModel(clip_config(32))
         unet = diffusers.UNet2DConditionModel(
             **_unet_shape(width), attention_head_dim=2, cross_attention_dim=32, use_linear_projection=False
         )
         vae = _vae(latent_channels=4)
     scheduler = diffusers.PNDMScheduler(
-        **_BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1, prediction_type=prediction
+        **BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1, prediction_type=prediction
     )
     parts = {"text_encoder": text, "unet": unet, "vae": vae, "scheduler": scheduler}
-    save_clip_tokenizer(folder / "tokenizer")
-    _save(folder, parts, dtype)
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", "PNDMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    return _write_index(folder, index)
+    return write_pipeline(folder, "sd", parts, dtype)
 
 
 def tiny_sdxl(folder: Path, *, seed: int = 0, width: int = 16, dtype: torch.dtype = torch.float32) -> Path:
     """An SDXL base pipeline: two text encoders, time ids, pooled text."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        text = CLIPTextModel(_clip_config(32))
-        text_2 = CLIPTextModelWithProjection(_clip_config(64, act="gelu"))
+        text = CLIPTextModel(clip_config(32))
+        text_2 = CLIPTextModelWithProjection(clip_config(64, act="gelu"))
         unet = diffusers.UNet2DConditionModel(
             **_unet_shape(width),
             attention_head_dim=(2, 4),
@@ -173,25 +161,9 @@ def tiny_sdxl(folder: Path, *, seed: int = 0, width: int = 16, dtype: torch.dtyp
             projection_class_embeddings_input_dim=6 * 8 + 32,
         )
         vae = _vae(latent_channels=4)
-    scheduler = diffusers.EulerDiscreteScheduler(**_BETAS, steps_offset=1, timestep_spacing="leading")
+    scheduler = diffusers.EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading")
     parts = {"text_encoder": text, "text_encoder_2": text_2, "unet": unet, "vae": vae, "scheduler": scheduler}
-    save_clip_tokenizer(folder / "tokenizer")
-    save_clip_tokenizer(folder / "tokenizer_2", pad_token="!")
-    _save(folder, parts, dtype)
-    index = {
-        "_class_name": "StableDiffusionXLPipeline",
-        "feature_extractor": [None, None],
-        "force_zeros_for_empty_prompt": True,
-        "image_encoder": [None, None],
-        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "tokenizer_2": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    return _write_index(folder, index)
+    return write_pipeline(folder, "sdxl", parts, dtype)
 
 
 def tiny_sd3(
@@ -200,8 +172,8 @@ def tiny_sd3(
     """A Stable Diffusion 3 pipeline: flow matching, a transformer, two CLIPs, and a T5 unless that is off."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        text = CLIPTextModelWithProjection(_clip_config(32))
-        text_2 = CLIPTextModelWithProjection(_clip_config(32, act="gelu"))
+        text = CLIPTextModelWithProjection(clip_config(32))
+        text_2 = CLIPTextModelWithProjection(clip_config(32, act="gelu"))
         transformer = diffusers.SD3Transformer2DModel(
             sample_size=8,
             patch_size=1,
@@ -220,29 +192,52 @@ def tiny_sd3(
         if t5:
             parts["text_encoder_3"] = _t5(96)
     parts["scheduler"] = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
-    save_clip_tokenizer(folder / "tokenizer")
-    save_clip_tokenizer(folder / "tokenizer_2", pad_token="!")
-    if t5:
-        _t5_tokenizer().save_pretrained(folder / "tokenizer_3")
-    _save(folder, parts, dtype)
-    index = {
+    return write_pipeline(folder, "sd3", parts, dtype)
+
+
+_INDEXES: dict[Family, dict[str, Any]] = {
+    "sd": {
+        "_class_name": "StableDiffusionPipeline",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    },
+    "sdxl": {
+        "_class_name": "StableDiffusionXLPipeline",
+        "feature_extractor": [None, None],
+        "force_zeros_for_empty_prompt": True,
+        "image_encoder": [None, None],
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    },
+    "sd3": {
         "_class_name": "StableDiffusion3Pipeline",
         "feature_extractor": [None, None],
         "image_encoder": [None, None],
         "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
         "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
         "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-        "text_encoder_3": ["transformers", "T5EncoderModel"] if t5 else [None, None],
+        "text_encoder_3": ["transformers", "T5EncoderModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "tokenizer_2": ["transformers", "CLIPTokenizer"],
-        "tokenizer_3": ["transformers", "T5Tokenizer"] if t5 else [None, None],
+        "tokenizer_3": ["transformers", "T5Tokenizer"],
         "transformer": ["diffusers", "SD3Transformer2DModel"],
         "vae": ["diffusers", "AutoencoderKL"],
-    }
-    return _write_index(folder, index)
+    },
+}
 
-
-_BETAS: dict[str, Any] = {
+BETAS: dict[str, Any] = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
@@ -251,17 +246,26 @@ _BETAS: dict[str, Any] = {
 _PICTURES = 8
 
 
-def _clip_config(hidden: int, *, act: str = "quick_gelu") -> CLIPTextConfig:
+def clip_config(
+    hidden: int,
+    *,
+    act: str = "quick_gelu",
+    layers: int = 3,
+    heads: int = 2,
+    projection: int = 32,
+    widen: int = 2,
+) -> CLIPTextConfig:
+    """Of a text encoder that reads what the tokenizers here write."""
     vocab, _ = _clip_files()
     count = len(json.loads(vocab))
     return CLIPTextConfig(
         vocab_size=count,
         hidden_size=hidden,
-        intermediate_size=2 * hidden,
-        num_hidden_layers=3,
-        num_attention_heads=2,
+        intermediate_size=widen * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
         max_position_embeddings=77,
-        projection_dim=32,
+        projection_dim=projection,
         hidden_act=act,
         bos_token_id=count - 2,
         eos_token_id=count - 1,
@@ -290,7 +294,7 @@ def _unet_shape(width: int) -> dict[str, Any]:
 
 
 def _vae(*, latent_channels: int, flow: bool = False) -> Any:
-    """An encoder that makes pictures eight times smaller, scaled so that latents have a deviation of 1."""
+    """An encoder that makes pictures eight times smaller."""
     widths = (8, 8, 8, 8)
     vae = diffusers.AutoencoderKL(
         block_out_channels=widths,
@@ -304,6 +308,11 @@ def _vae(*, latent_channels: int, flow: bool = False) -> Any:
         use_quant_conv=not flow,
         use_post_quant_conv=not flow,
     )
+    return scaled(vae, flow=flow)
+
+
+def scaled(vae: Any, *, flow: bool = False) -> Any:
+    """The VAE with the scale that gives its latents a deviation of 1."""
     with torch.no_grad():
         latents = vae.encode(_pictures()).latent_dist.mean
     mean = float(latents.mean()) if flow else 0.0
@@ -328,7 +337,17 @@ def _save(folder: Path, parts: dict[str, Any], dtype: torch.dtype) -> None:
         part.save_pretrained(folder / name)
 
 
-def _write_index(folder: Path, index: dict[str, Any]) -> Path:
+def write_pipeline(folder: Path, family: Family, parts: dict[str, Any], dtype: torch.dtype) -> Path:
+    """Writes these parts, the tokenizers that belong to them, and an index; those left out are absent."""
+    index = dict(_INDEXES[family])
+    if "text_encoder_3" not in parts:
+        index |= {name: [None, None] for name in ("text_encoder_3", "tokenizer_3") if name in index}
+    save_clip_tokenizer(folder / "tokenizer")
+    if "tokenizer_2" in index:
+        save_clip_tokenizer(folder / "tokenizer_2", pad_token="!")
+    if "text_encoder_3" in parts:
+        _t5_tokenizer().save_pretrained(folder / "tokenizer_3")
+    _save(folder, parts, dtype)
     text = json.dumps({**index, "_diffusers_version": "0.30.0"}, indent=2, sort_keys=True)
     (folder / "model_index.json").write_text(text + "\n", encoding="utf-8")
     return folder
@@ -337,3 +356,7 @@ def _write_index(folder: Path, index: dict[str, Any]) -> Path:
 def weights_of(modules: Iterable[torch.nn.Module]) -> int:
     """How many weights modules have together."""
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+if __name__ == "__main__":
+    tiny_pipeline(Path(sys.argv[1]), *sys.argv[2:3])  # type: ignore[arg-type]

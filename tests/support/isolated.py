@@ -1,6 +1,6 @@
-"""Imports, fine-tunes, evaluates, talks and merges where no network is, and counts attempts to reach one.
+"""Imports, trains, evaluates, tries out and merges where no network is, and counts attempts to reach one.
 
-python -m tests.support.isolated_llm FOLDER   prints {"states", "attempts", "attempts_when_asked_for"}
+python -m tests.support.isolated FAMILY FOLDER   prints {"states", "attempts", "attempts_when_asked_for"}
 
 The process leaves for a network namespace of its own, which has nothing but a loopback device. The kernel
 counts there what had no way out: name look-ups and connections alike.
@@ -39,7 +39,7 @@ def attempts() -> int:
     return int(values[names.index("OutNoRoutes")]) + int(six.get("Ip6OutNoRoutes", 0))
 
 
-def run(root: Path) -> list[str]:
+def work_with_llms(root: Path) -> list[str]:
     """Every kind of work with language models; returns the states of its jobs."""
     from tests.support.learnable_task import learnable_task
     from tests.support.llm_platform import fine_tuning, import_base, llm_platform, tuneyard, upload_rows
@@ -59,14 +59,43 @@ def run(root: Path) -> list[str]:
     return [str(state) for state in states]
 
 
-def main(root: Path) -> int:
+def work_with_pictures(root: Path) -> list[str]:
+    """Every kind of work with text-to-image LoRAs; returns the states of its jobs."""
+    from tests.support.diffusion_platform import (
+        captioned_pictures,
+        diffusion_platform,
+        lora_training,
+        upload_captioned,
+    )
+    from tests.support.llm_platform import import_base, tuneyard
+    from tests.support.tiny_diffusion import tiny_pipeline
+
+    states = []
+    with diffusion_platform(root / "platform") as running:
+        base = import_base(running, tiny_pipeline(root / "base", "sdxl"), "tiny", family="diffusion")
+        dataset = upload_captioned(running, root, "drawn", captioned_pictures())
+        job = running.train(lora_training(dataset, base, max_steps=2))
+        running.watch(job.name).wait(within=120)
+        states.append(running.job(job.name).state)
+        small = ("--steps", 2, "--width", 64, "--height", 64)
+        tuneyard(running, "generate", job.name, "a red circle", "-o", root / "pictures", *small)
+        tuneyard(running, "evaluate", job.name)
+        *_, merged = tuneyard(running, "merge", job.name)
+        states.append(running.job(merged["name"]).state)
+    return [str(state) for state in states]
+
+
+WORK = {"llm": work_with_llms, "diffusion": work_with_pictures}
+
+
+def main(family: str, root: Path) -> int:
     """Runs everything, then once tries to reach the network on purpose."""
     try:
         isolate()
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return IMPOSSIBLE
-    states, before = run(root), attempts()
+    states, before = WORK[family](root), attempts()
     with suppress(OSError):
         socket.create_connection(("192.0.2.1", 443), 1).close()
     found = {"states": states, "attempts": before, "attempts_when_asked_for": attempts() - before}
@@ -75,4 +104,4 @@ def main(root: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))

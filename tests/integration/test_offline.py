@@ -1,4 +1,4 @@
-"""Work with language models in the store needs no network, and does not so much as ask for one."""
+"""Work with base models in the store needs no network, and does not so much as ask for one."""
 
 import json
 import subprocess
@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.isolated_llm import IMPOSSIBLE
+from tests.support.isolated import IMPOSSIBLE, WORK
 from tuneyard.v1 import job_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
-def test_nothing_asks_for_a_network_where_there_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", WORK)
+def test_nothing_asks_for_a_network_where_there_is_none(tmp_path: Path, family: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.support.isolated_llm", str(tmp_path / "isolated")],
+        [sys.executable, "-m", "tests.support.isolated", family, str(tmp_path / "isolated")],
         capture_output=True,
         text=True,
         timeout=280,
