@@ -188,7 +188,7 @@ def test_a_cancel_frees_the_slot_of_a_run_whose_warm_server_hangs(trainer: Train
     records, exit = trainer.read("a")
     assert time.monotonic() - began < 5.5
     assert (records, exit.trainer_restarted) == ([], False)
-    assert not warm.is_running()
+    warm.wait(timeout=5)
     trainer.run("b", "records=1")
     assert kinds(trainer.read("b")[0])[-1] == "result"
 
