@@ -21,6 +21,28 @@ async def test_a_call_is_answered_as_json(http: httpx.AsyncClient, gateway: Fake
     assert gateway.requests["GetJob"][0].name == "jobs/a"
 
 
+async def test_a_client_that_accepts_protobuf_gets_the_message_as_it_is(
+    http: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    column = training_service_pb2.MetricColumn(name="train/loss", steps=[1, 2], values=[0.5, float("nan")])
+    gateway.answer("GetJobMetrics", training_service_pb2.GetJobMetricsResponse(columns=[column]))
+    answer = await http.get("/v1/jobs/a/metrics", headers={"Accept": "application/x-protobuf"})
+    assert answer.headers["content-type"] == "application/x-protobuf"
+    assert training_service_pb2.GetJobMetricsResponse.FromString(answer.content).columns[0].name == "train/loss"
+    missing = await http.get("/v1/nothing", headers={"Accept": "application/x-protobuf"})
+    assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
+
+
+async def test_a_large_message_becomes_json_too(
+    http: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    numbers = [0.5] * 100_000
+    column = training_service_pb2.MetricColumn(name="train/loss", values=numbers)
+    gateway.answer("GetJobMetrics", training_service_pb2.GetJobMetricsResponse(columns=[column]))
+    answer = await http.get("/v1/jobs/a/metrics")
+    assert answer.json()["columns"][0]["values"] == numbers
+
+
 async def test_a_body_is_the_request(http: httpx.AsyncClient, gateway: FakeGateway) -> None:
     body = {"spec": {"dataset": "datasets/d", "imageClassifier": {"image_size": 32}}, "requestId": "r"}
     assert (await http.post("/v1/jobs:train", json=body)).status_code == 200

@@ -7,7 +7,7 @@ import math
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from tuneyard.v1 import event_pb2, training_service_pb2
 
@@ -55,15 +55,20 @@ class Curve:
             del column[keep:]
 
     def column(self, name: str, max_points: int) -> training_service_pb2.MetricColumn:
+        count = len(self.steps)
         chosen = _extremes(self.values, max_points)
+
+        def pick(column: "array[Any]") -> Sequence[Any]:
+            return column if len(chosen) == count else [column[i] for i in chosen]
+
         return training_service_pb2.MetricColumn(
             name=name,
-            steps=[self.steps[i] for i in chosen],
-            values=[self.values[i] for i in chosen],
-            epochs=[self.epochs[i] for i in chosen],
-            times_ms=[self.times_ms[i] for i in chosen],
-            attempts=[self.attempts[i] for i in chosen],
-            point_count=len(self.steps),
+            steps=pick(self.steps),
+            values=pick(self.values),
+            epochs=pick(self.epochs),
+            times_ms=pick(self.times_ms),
+            attempts=pick(self.attempts),
+            point_count=count,
         )
 
 

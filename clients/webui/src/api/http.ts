@@ -33,20 +33,31 @@ export async function call<T>(
   path: string,
   options: { body?: unknown; signal?: AbortSignal } = {},
 ): Promise<T> {
+  const response = await answered(path, {
+    method,
+    signal: options.signal ?? null,
+    headers: options.body === undefined ? {} : { "Content-Type": "application/json" },
+    body: options.body === undefined ? null : JSON.stringify(options.body),
+  });
+  return (await response.json()) as T;
+}
+
+/** The answer as a protobuf message's bytes. */
+export async function getBytes(path: string): Promise<Uint8Array> {
+  const response = await answered(path, { headers: { Accept: "application/x-protobuf" } });
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+async function answered(path: string, request: RequestInit): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(path, {
-      method,
-      signal: options.signal ?? null,
-      headers: options.body === undefined ? {} : { "Content-Type": "application/json" },
-      body: options.body === undefined ? null : JSON.stringify(options.body),
-    });
+    response = await fetch(path, request);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError({ title: "unreachable", status: 0, detail: "The server does not answer." });
   }
   if (!response.ok) throw new ApiError(await problemOf(response));
-  return (await response.json()) as T;
+  return response;
 }
 
 export const get = <T>(path: string, signal?: AbortSignal) => call<T>("GET", path, signal ? { signal } : {});

@@ -1,6 +1,18 @@
 /** A metric's points in growable typed arrays: all of them, in the order of their steps. */
 
+import type { Column } from "../api/metrics";
+
 export class Curve {
+  static of(column: Column): Curve {
+    const curve = new Curve();
+    curve.steps = column.steps;
+    curve.numbers = column.values;
+    curve.epochsOf = column.epochs;
+    curve.timesOf = column.timesMs;
+    curve.length = column.steps.length;
+    return curve;
+  }
+
   private steps = new Float64Array(1024);
   private numbers = new Float64Array(1024);
   private epochsOf = new Float64Array(1024);
@@ -8,7 +20,7 @@ export class Curve {
   length = 0;
 
   push(step: number, value: number, epoch: number, time: number) {
-    if (this.length === this.steps.length) this.grow(this.length * 2);
+    if (this.length === this.steps.length) this.grow(Math.max(1024, this.length * 2));
     this.steps[this.length] = step;
     this.numbers[this.length] = value;
     this.epochsOf[this.length] = epoch;

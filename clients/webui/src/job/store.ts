@@ -4,10 +4,11 @@
  */
 
 import { ApiError, get, idOf } from "../api/http";
+import { jobMetrics, type Metrics } from "../api/metrics";
 import { follow } from "../api/stream";
 import type { CheckpointJson, JobEventJson, SampleEventJson } from "../gen/tuneyard/v1/event_pb";
 import type { JobJson, ProgressEventJson } from "../gen/tuneyard/v1/job_pb";
-import type { GetJobMetricsResponseJson, GetJobResponseJson, ListJobEventsResponseJson } from "../gen/tuneyard/v1/training_service_pb";
+import type { GetJobResponseJson, ListJobEventsResponseJson } from "../gen/tuneyard/v1/training_service_pb";
 import { isEnded } from "../states";
 import { Curve } from "./curves";
 import { endsTold } from "./notices";
@@ -96,10 +97,10 @@ export class JobStore {
     try {
       const [record, metrics] = await Promise.all([
         get<GetJobResponseJson>(`/v1/${this.name}`),
-        get<GetJobMetricsResponseJson>(`/v1/${this.name}/metrics`),
+        jobMetrics(this.name),
       ]);
       this.takeColumns(metrics);
-      const reached = Number(metrics.lastSequence ?? 0);
+      const reached = metrics.lastSequence;
       this.view = { ...this.view, job: record.job };
       await this.takePast(reached);
       this.view = { ...this.view, loaded: true, sequence: reached };
@@ -113,15 +114,8 @@ export class JobStore {
     }
   }
 
-  private takeColumns(metrics: GetJobMetricsResponseJson) {
-    const curves = new Map<string, Curve>();
-    for (const column of metrics.columns ?? []) {
-      const curve = new Curve();
-      const { steps = [], values = [], epochs = [], timesMs = [] } = column;
-      for (let i = 0; i < steps.length; i++)
-        curve.push(Number(steps[i]), Number(values[i]), Number(epochs[i] ?? 0), Number(timesMs[i] ?? 0));
-      curves.set(column.name ?? "", curve);
-    }
+  private takeColumns(metrics: Metrics) {
+    const curves = new Map(metrics.columns.map((column) => [column.name, Curve.of(column)]));
     this.view = { ...this.view, curves, error: undefined };
   }
 
