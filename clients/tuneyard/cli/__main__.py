@@ -1,6 +1,16 @@
-"""`python -m tuneyard.cli`: the same as `tuneyard`."""
+"""The program `tuneyard`, which is `python -m tuneyard.cli` too."""
 
-from tuneyard.cli.main import main
+import sys
+
+
+def main() -> None:
+    """Runs the command line and exits: also where Ctrl-C comes while the command line is still being loaded."""
+    try:
+        from tuneyard.cli.main import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
 
 if __name__ == "__main__":
     main()
