@@ -6,6 +6,7 @@ import { duration, number, percent } from "../format";
 import type { Mark } from "../job/store";
 import { isShareOf } from "../metrics";
 import { isSmoothed, type Line, type Look } from "./panel";
+import { listenToPinches } from "./pinch";
 
 export const HEIGHT = 260;
 export type Range = [number, number];
@@ -96,9 +97,14 @@ function select(plot: uPlot, current: Current) {
   current.onRange([from, to]);
 }
 
-/** Double click shows everything; dragging with Shift moves what is shown. */
+/** Double click shows everything; dragging with Shift moves what is shown; two fingers do both. */
 function listen(plot: uPlot, state: { current: Current }) {
   plot.over.addEventListener("dblclick", () => state.current.onRange(null));
+  listenToPinches(plot.over, {
+    shown: () => [plot.scales["x"]!.min!, plot.scales["x"]!.max!],
+    all: () => [plot.data[0][0] ?? 0, plot.data[0].at(-1) ?? 1],
+    onRange: (range) => state.current.onRange(range),
+  });
   plot.root.addEventListener(
     "mousedown",
     (event) => {

@@ -48,6 +48,7 @@ export function Samples({ view, job }: { view: JobView; job: JobJson }) {
           {steps.map((each, index) => (
             <li key={each}>
               <button type="button" aria-current={each === step ? "true" : undefined} onClick={() => go(index)}>
+                <Thumbnail view={view} job={job} step={each} />
                 {count(each)}
               </button>
             </li>
@@ -77,6 +78,12 @@ export function Samples({ view, job }: { view: JobView; job: JobJson }) {
       </div>
     </div>
   );
+}
+
+/** The first picture of a step, small; it is loaded when it comes into view. */
+function Thumbnail({ view, job, step }: { view: JobView; job: JobJson; step: number }) {
+  const picture = view.samples.find((each) => each.step === step && each.sample.artifactPath && !each.sample.text)?.sample;
+  return picture && <img src={artifactUrl(job.name, picture.artifactPath)} alt="" loading="lazy" />;
 }
 
 function Answer({ title, text }: { title: string; text: string | undefined }) {
