@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
 
-from tests.benchmarks.deployment import client_of, jobs_of, vision_platform
+from tests.benchmarks.deployment import client_of, fake_platform, jobs_of
 from tests.benchmarks.rows import Row, Target
 from tests.benchmarks.settings import Settings, start
 from tests.benchmarks.transfers import large_file, watched
@@ -40,7 +40,7 @@ class Edge:
 
 def measure(settings: Settings) -> list[Row]:
     """On the defaults: folder store, SQLite, everything on loopback."""
-    with vision_platform(settings, "edge", trainer="tuneyard.trainer.fake") as running:
+    with fake_platform(settings, "edge") as running:
         running.upload_images()
         address = urlsplit(running.start_web())
         edge = Edge(running, str(address.hostname), int(address.port or 0))
