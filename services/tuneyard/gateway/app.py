@@ -1,6 +1,7 @@
 """A gateway as a program: everything is made and joined here, read from top to bottom."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -93,6 +94,9 @@ async def _until_signal(config: GatewayConfig) -> None:
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         gateway = await Gateway.start(config, stack)
+        # What was loaded stays: looking through it for garbage took 70 ms every other second under load.
+        gc.collect()
+        gc.freeze()
         log.info("gateway ready", address=gateway.address, blobs=gateway.blob_address)
         background = asyncio.create_task(gateway.run())
         await asyncio.wait(

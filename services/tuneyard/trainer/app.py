@@ -1,6 +1,7 @@
 """A trainer as a program: everything is made and joined here, read from top to bottom."""
 
 import asyncio
+import gc
 import signal
 import uuid
 from collections.abc import Callable
@@ -135,6 +136,9 @@ async def _serve(family: TrainerFamily, config: TrainerConfig) -> None:
         stack.push_async_callback(runs.close)
         stack.push_async_callback(inference.close)
         stack.callback(asyncio.create_task(_refresh(devices)).cancel)
+        # What was loaded stays: looking through it for garbage would keep events waiting.
+        gc.collect()
+        gc.freeze()
         _log.info("trainer ready", address=address, trainer=data.trainer_id, devices=list(devices.names))
         if problem := problem_of_store():
             _log.warning("no jobs until the store is there", problem=problem)
