@@ -1,11 +1,14 @@
 """What devices do well: the arithmetic of a run, as far as the device alone decides it."""
 
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 import torch
 
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.oom import is_out_of_memory
 from tuneyard.trainer.processor import cpu_model, cpu_multiplies_bf16
 from tuneyard.trainer.run import Run
 
@@ -15,10 +18,18 @@ __all__ = [
     "choose_precision",
     "cpu_model",
     "cpu_multiplies_bf16",
+    "faster_of",
+    "measured_on_cpu",
     "precision_of_cuda",
 ]
 
 Precision = Literal["bf16", "fp16", "fp32"]
+
+_REPEATS: Final = 4
+_LEAST_REPEATS: Final = 2
+_ENOUGH_SECONDS: Final = 4.0
+_NEEDED_GAIN: Final = 1.1
+"""What bf16 must gain to be worth its fewer digits."""
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -58,3 +69,39 @@ def choose_precision(named: str, device: torch.device, run: Run) -> Precision:
     if named == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
         run.warn("slow_precision", "This processor has no bf16 arithmetic: it is emulated, and slow.")
     return cast(Precision, named)
+
+
+def measured_on_cpu(prepare: Callable[[Precision], Callable[[], None]]) -> dict[str, float | None]:
+    """Seconds of a step in fp32 and in bf16, the best of few; None for one that does not work.
+
+    `prepare` gives the step that is timed. They take turns, so that what else the machine does slows both;
+    the first pass, which compiles kernels, is beaten by the others.
+    """
+    best: dict[str, float | None] = {}
+    began = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        for turn in range(1 + _REPEATS):
+            if turn > _LEAST_REPEATS and time.perf_counter() - began > _ENOUGH_SECONDS:
+                break
+            for precision in ("fp32", "bf16"):
+                taken = _seconds(prepare(precision))
+                before = best.setdefault(precision, taken)
+                best[precision] = None if taken is None or before is None else min(before, taken)
+    return best
+
+
+def faster_of(seconds: Mapping[str, float | None]) -> Precision:
+    """What `measured_on_cpu` speaks for: bf16 where it works and is clearly faster."""
+    fp32, bf16 = seconds["fp32"], seconds["bf16"]
+    return "bf16" if fp32 and bf16 and bf16 * _NEEDED_GAIN < fp32 else "fp32"
+
+
+def _seconds(step: Callable[[], None]) -> float | None:
+    start = time.perf_counter()
+    try:
+        step()
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        return None
+    return time.perf_counter() - start

@@ -6,26 +6,29 @@ measurement is kept in the trainer's cache, so that only the first job of its ki
 
 import copy
 import json
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from tuneyard.recipes.precision import Precision, cpu_model, cpu_multiplies_bf16, precision_of_cuda
-from tuneyard.trainer.oom import is_out_of_memory
+from tuneyard.recipes.precision import (
+    Precision,
+    cpu_model,
+    cpu_multiplies_bf16,
+    faster_of,
+    measured_on_cpu,
+    precision_of_cuda,
+)
 from tuneyard.trainer.run import Run
 from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_loss import DetectorLoss
 
-_CANDIDATES: tuple[Precision, ...] = ("fp32", "bf16")
-_NEEDED_GAIN = 1.1
 _PROBE_SIDE = 320
 """Larger inputs gain more, if anything: their measurement would take as long as many steps."""
 _PROBE_PIXELS = 16 * 160 * 160
 """Of a batch: enough that the arithmetic, and not the calls, takes the time."""
-_PROBE_REPEATS = 3
 
 
 def choose(
@@ -51,40 +54,26 @@ def choose(
         (folder / "seconds.json").write_text(json.dumps(seconds | {"subject": subject}))
 
     folder = run.cached("precision", subject, build)
-    seconds = json.loads((folder / "seconds.json").read_text())
-    fast = seconds["bf16"] is not None and seconds["bf16"] * _NEEDED_GAIN < seconds["fp32"]
-    return "bf16" if fast else "fp32"
+    return faster_of(json.loads((folder / "seconds.json").read_text()))
 
 
 def measure(model: nn.Module, settings: Any, *, samples: int, side: int) -> dict[str, float | None]:
-    """Seconds of a forward and backward pass in fp32 and bf16, the best of few; None where it failed."""
+    """Seconds of a forward and backward pass in fp32 and bf16; see `measured_on_cpu`."""
     batch = {
         "img": torch.zeros(samples, 3, side, side, dtype=torch.uint8),
         "cls": torch.zeros(samples, 1),
         "bboxes": torch.full((samples, 4), 0.5),
         "batch_idx": torch.arange(samples, dtype=torch.float32),
     }
-    best: dict[str, float | None] = {}
-    with torch.random.fork_rng(devices=[]):
-        # In turns, so that what else the machine does slows both; the first pass, which compiles kernels, is
-        # beaten by the others.
-        for _ in range(1 + _PROBE_REPEATS):
-            for precision in _CANDIDATES:
-                taken = _seconds(copy.deepcopy(model), settings, batch, precision)
-                before = best.setdefault(precision, taken)
-                best[precision] = None if taken is None or before is None else min(before, taken)
-    return best
 
+    def prepare(precision: Precision) -> Callable[[], None]:
+        subject = copy.deepcopy(model)
+        loss = DetectorLoss(subject, settings, weights=None, precision=precision, device=torch.device("cpu"))
 
-def _seconds(model: nn.Module, settings: Any, batch: dict[str, Any], precision: Precision) -> float | None:
-    """One pass; None where the precision does not work."""
-    loss = DetectorLoss(model, settings, weights=None, precision=precision, device=torch.device("cpu"))
-    start = time.perf_counter()
-    try:
-        total, _ = loss.losses(loss.raw(model, loss.images(batch)), batch)
-        torch.autograd.backward(total)
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise
-        return None
-    return time.perf_counter() - start
+        def step() -> None:
+            total, _ = loss.losses(loss.raw(subject, loss.images(batch)), batch)
+            torch.autograd.backward(total)
+
+        return step
+
+    return measured_on_cpu(prepare)

@@ -5,8 +5,8 @@ trainer's cache, so that only the first job of its kind pays for it.
 """
 
 import copy
+import functools
 import json
-import time
 from pathlib import Path
 
 import torch
@@ -18,18 +18,17 @@ from tuneyard.recipes.precision import (
     autocast,
     cpu_model,
     cpu_multiplies_bf16,
+    faster_of,
+    measured_on_cpu,
     precision_of_cuda,
 )
-from tuneyard.trainer.oom import is_out_of_memory
 from tuneyard.trainer.run import Run
 from tuneyard.vision.architectures import architectures
 from tuneyard.vision.config import ClassifierConfig
 
 _WORTH_MEASURING = 1_000_000_000
 """Multiply-adds of a step's forward pass below which casting costs about what the faster arithmetic saves."""
-_NEEDED_GAIN = 1.1
 _PROBE_SAMPLES = 16
-_PROBE_REPEATS = 2
 
 
 def choose(config: ClassifierConfig, model: nn.Module, *, device: torch.device, run: Run) -> Precision:
@@ -57,33 +56,19 @@ def _of_cpu(config: ClassifierConfig, model: nn.Module, *, run: Run) -> Precisio
         (folder / "seconds.json").write_text(json.dumps(seconds | {"subject": subject}))
 
     folder = run.cached("precision", subject, build)
-    seconds = json.loads((folder / "seconds.json").read_text())
-    fast = seconds["bf16"] is not None and seconds["bf16"] * _NEEDED_GAIN < seconds["fp32"]
-    return "bf16" if fast else "fp32"
+    return faster_of(json.loads((folder / "seconds.json").read_text()))
 
 
 def measure(model: nn.Module, *, samples: int, image_size: int) -> dict[str, float | None]:
-    """Seconds of a forward and backward pass in fp32 and bf16, the best of few; None where it failed."""
+    """Seconds of a forward and backward pass in fp32 and bf16; see `measured_on_cpu`."""
     subject = copy.deepcopy(model)
     device = torch.device("cpu")
     images = torch.zeros(samples, 3, image_size, image_size).contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(samples, dtype=torch.long)
 
-    def seconds(precision: Precision) -> float | None:
-        best = None
-        for _ in range(1 + _PROBE_REPEATS):  # the first pass compiles kernels and is beaten by the others
-            start = time.perf_counter()
-            try:
-                with autocast(precision, device):
-                    logits = subject(images)
-                torch.autograd.backward(functional.cross_entropy(logits.float(), labels))
-            except RuntimeError as error:
-                if is_out_of_memory(error):
-                    raise
-                return None
-            taken = time.perf_counter() - start
-            best = taken if best is None else min(best, taken)
-        return best
+    def step(precision: Precision) -> None:
+        with autocast(precision, device):
+            logits = subject(images)
+        torch.autograd.backward(functional.cross_entropy(logits.float(), labels))
 
-    with torch.random.fork_rng(devices=[]):
-        return {"fp32": seconds("fp32"), "bf16": seconds("bf16")}
+    return measured_on_cpu(lambda precision: functools.partial(step, precision))
