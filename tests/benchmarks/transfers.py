@@ -62,20 +62,20 @@ def measure(settings: Settings) -> list[Row]:
     size = 2 << 30 if not settings.quick else 256 << 20
     file = large_file(settings.data / f"random-{size >> 20}-mib.bin", size)
     digest = _sha256(file)
-    uploads, others = settings.times(3, 1), settings.times(2, 1)
+    times = settings.times(2, 1)
     with fake_platform(settings, "transfers") as running:
         with client_of(running) as client:
             _upload(client, large_file(settings.data / "random-64-mib.bin", 64 << 20), "warm")
             with watched(running.gateway) as upload_peak:
-                ups = [_uploaded(client, file, f"large-{n}", digest) for n in range(uploads)]
+                ups = [_uploaded(client, file, f"large-{n}", digest) for n in range(times)]
         running.upload_images()
         with jobs_of(running) as jobs, client_of(running) as client:
             job = jobs.run(fake_spec(f"steps=1,artifact_bytes={size}")).job
             artifact = next(a for a in client.artifacts.list(job) if a.path == "extra.bin")
             with watched(running.gateway) as download_peak:
-                downs = [_downloaded(client, job, settings.scratch / f"got-{n}") for n in range(others)]
+                downs = [_downloaded(client, job, settings.scratch / f"got-{n}") for n in range(times)]
             held = _sha256(settings.scratch / "got-0" / "extra.bin") == artifact.sha256
-        copies = [_timed_copy(file, settings.scratch / "copy.bin") for _ in range(others)]
+        copies = [_timed_copy(file, settings.scratch / "copy.bin") for _ in range(times)]
     sent = [timing.ended - timing.first_chunk for timing in ups]
     received = [timing.last_chunk - timing.started for timing in downs]
     return [
