@@ -59,7 +59,7 @@ CASES = (
         train=96,
         validation=48,
         epochs=4,
-        # Fewer steps leave the running statistics of batch normalisation near their start: accuracies would be chance.
+        # Fewer steps leave batch normalisation's running statistics near their start, accuracies at chance.
         batch_size=8,
         wanted=1.5,
         bare_steps=9,

@@ -58,7 +58,7 @@ def upload_folder(running: Platform, folder: Path) -> str:
 def classifier_spec(
     dataset: str, *, image_size: int, model: str = "resnet18", batch_size: int = 16
 ) -> training_pb2.TrainingSpec:
-    """A network from scratch that varies images as the peers do, evaluated and saved only where the caller says so."""
+    """A network from scratch that varies images as the peers do, saved and evaluated only when told to."""
     spec = training_pb2.TrainingSpec(dataset=dataset, base_model=model)
     spec.image_classifier.pretrained = False
     spec.image_classifier.image_size = image_size
