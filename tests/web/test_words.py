@@ -16,11 +16,17 @@ def titles(file: str, table: str) -> dict[str, str]:
     text = (WORDS / file).read_text(encoding="utf-8")
     found = re.search(rf"export const {table}\b[^{{]*\{{(.*?)^\}};", text, re.DOTALL | re.MULTILINE)
     assert found is not None, f"{file} has no {table}"
-    return dict(re.findall(r'^\s+([A-Z0-9_]+): "([^"]+)",$', found[1], re.MULTILINE))
+    return {
+        name: double or single
+        for name, double, single in re.findall(
+            r"""^\s+([A-Z0-9_]+): (?:"([^"]+)"|'([^']+)'),$""", found[1], re.MULTILINE
+        )
+    }
 
 
-def test_every_finding_has_a_chinese_title() -> None:
-    found = titles("codes.zh.ts", "codesZh")
+@pytest.mark.parametrize(("file", "table"), [("codes.zh.ts", "codesZh"), ("remedies.zh.ts", "remediesZh")])
+def test_every_finding_has_a_chinese_title_and_remedy(file: str, table: str) -> None:
+    found = titles(file, table)
     assert set(found) == {code.value for code in Code}
     assert all(CHINESE.search(title) for title in found.values())
 

@@ -139,7 +139,7 @@ function GroupOf({
         <span className={`severity ${kind}`}>{t.datasets.severity[kind]}</span>
         <strong>{titleOf(group.code, t.datasets.codes)}</strong>
         <span className="muted">{group.count}</span>
-        <span className="text-2 remedy">{group.remedy}</span>
+        <span className="text-2 remedy">{t.datasets.remedies[group.code] ?? group.remedy}</span>
       </summary>
       {open && (
         <div className="stack spaced-top">

@@ -72,7 +72,7 @@ export function Viewer({
           {finding.line && ` · ${t.datasets.line(finding.line)}`}
         </h2>
         <p>{shortMessage(finding)}</p>
-        <p className="text-2">{finding.remedy}</p>
+        <p className="text-2">{t.datasets.remedies[finding.code ?? ""] ?? finding.remedy}</p>
         <div className={other ? "pair" : ""}>
           <Large dataset={dataset} path={finding.path} line={Number(finding.line ?? 0)} message={finding.message ?? ""} />
           {other && <Large dataset={dataset} path={other} line={0} message="" named />}

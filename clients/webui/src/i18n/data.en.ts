@@ -108,6 +108,7 @@ export const dataEn = {
     deleteText: (size: string) => `${size} are deleted. Jobs that were trained on it stay.`,
     delete: "Delete dataset",
     codes: {} as Readonly<Record<string, string>>,
+    remedies: {} as Readonly<Record<string, string>>,
   },
   models: {
     title: "Models",

@@ -1,5 +1,6 @@
 import type { dataEn } from "./data.en";
 import { codesZh } from "./codes.zh";
+import { remediesZh } from "./remedies.zh";
 
 export const dataZh: typeof dataEn = {
   datasets: {
@@ -110,6 +111,7 @@ export const dataZh: typeof dataEn = {
     deleteText: (size) => `将删除 ${size}。用它训练过的任务会保留。`,
     delete: "删除数据集",
     codes: codesZh,
+    remedies: remediesZh,
   },
   models: {
     title: "模型",

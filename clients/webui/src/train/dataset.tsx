@@ -273,7 +273,7 @@ function Verdict({ dataset }: { dataset: DatasetJson }) {
                 </span>{" "}
                 {often > 1 && <span className="muted">{words.times(count(often))} </span>}
                 {where && <span className="mono">{where}: </span>}
-                {first.message} <span className="muted">{first.remedy}</span>
+                {first.message} <span className="muted">{t.datasets.remedies[first.code ?? ""] ?? first.remedy}</span>
               </li>
             );
           })}
