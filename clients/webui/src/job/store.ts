@@ -4,7 +4,7 @@
  */
 
 import { ApiError, get, idOf } from "../api/http";
-import { jobMetrics, type Metrics } from "../api/metrics";
+import { jobMetrics } from "../api/metrics";
 import { follow } from "../api/stream";
 import type { CheckpointJson, JobEventJson, SampleEventJson } from "../gen/tuneyard/v1/event_pb";
 import type { JobJson, ProgressEventJson } from "../gen/tuneyard/v1/job_pb";
@@ -47,25 +47,29 @@ const LISTED = [
 ];
 const PAGE = 5000;
 
+/** Before anything was read. */
+const NOTHING: JobView = {
+  job: undefined,
+  error: undefined,
+  connected: true,
+  loaded: false,
+  curves: new Map(),
+  marks: [],
+  stages: [],
+  samples: [],
+  lines: [],
+  advice: [],
+  checkpoints: [],
+  artifacts: 0,
+  sequence: 0,
+};
+
 export class JobStore {
   private readonly name: string;
-  private view: JobView = {
-    job: undefined,
-    error: undefined,
-    connected: true,
-    loaded: false,
-    curves: new Map(),
-    marks: [],
-    stages: [],
-    samples: [],
-    lines: [],
-    advice: [],
-    checkpoints: [],
-    artifacts: 0,
-    sequence: 0,
-  };
+  private view: JobView = NOTHING;
   private readonly listeners = new Set<() => void>();
   private stopFollowing: (() => void) | undefined;
+  private opening = false;
   private told = 0;
   private telling = false;
 
@@ -94,29 +98,29 @@ export class JobStore {
       this.followOn();
       return;
     }
+    if (this.opening) return;
+    this.opening = true;
     try {
       const [record, metrics] = await Promise.all([
         get<GetJobResponseJson>(`/v1/${this.name}`),
         jobMetrics(this.name),
       ]);
-      this.takeColumns(metrics);
+      const curves = new Map(metrics.columns.map((column) => [column.name, Curve.of(column)]));
       const reached = metrics.lastSequence;
-      this.view = { ...this.view, job: record.job };
+      // Nothing of an earlier try that was cut short stays: its events would be there twice.
+      this.view = { ...NOTHING, job: record.job, curves };
       await this.takePast(reached);
       this.view = { ...this.view, loaded: true, sequence: reached };
       this.tell();
-      this.followOn();
+      if (this.listeners.size > 0) this.followOn();
     } catch (error) {
       if (error instanceof ApiError) this.view = { ...this.view, error };
       else throw error;
       this.tell();
       if (error.passes && this.listeners.size > 0) setTimeout(() => this.listeners.size > 0 && void this.open(), 2000);
+    } finally {
+      this.opening = false;
     }
-  }
-
-  private takeColumns(metrics: Metrics) {
-    const curves = new Map(metrics.columns.map((column) => [column.name, Curve.of(column)]));
-    this.view = { ...this.view, curves, error: undefined };
   }
 
   /** The events up to a sequence, but for progress and metrics. */
