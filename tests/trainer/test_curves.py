@@ -105,6 +105,22 @@ def test_single_spikes_are_no_divergence() -> None:
     assert curves.divergence(of(losses)) is None
 
 
+def test_a_start_that_is_too_low_to_be_true_counts_as_the_usual_one() -> None:
+    # A detector of random weights, 64 px: hardly a box is assigned at first, and the loss is near zero.
+    losses = [0.3, 0.4, 3.6, 5.3, 0.6, 4.6, 11.6, 0.4, 0.5, 9.4, 0.4, 3.2, 14.3, 1.0, 1.8, 10.1, 0.3]
+    losses += [8.0 * math.exp(-step / 500) + 2 * (step % 3) for step in range(120)]
+    made = Curves()
+    for loss in losses:
+        made.add(loss)
+        assert curves.divergence(made, least_start=11.7) is None
+        assert curves.is_sound(made, least_start=11.7)
+    assert curves.stall(made, rate=1e-3, usual_rate=1e-3, least_start=11.7) is None
+    assert curves.stall(made, rate=1e-3, usual_rate=1e-3) is not None, "without it, a rise"
+    for _ in range(20):
+        made.add(30.0)
+    assert curves.divergence(made, least_start=11.7) is not None
+
+
 def test_a_loss_that_rises_is_not_sound_before_it_diverges() -> None:
     made = of([2.0] * 20 + [1.0] * 20 + [2.6] * 11)
     assert curves.divergence(made) is None

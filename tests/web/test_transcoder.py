@@ -28,14 +28,13 @@ async def test_a_client_that_accepts_protobuf_gets_the_message_as_it_is(
     gateway.answer("GetJobMetrics", training_service_pb2.GetJobMetricsResponse(columns=[column]))
     answer = await http.get("/v1/jobs/a/metrics", headers={"Accept": "application/x-protobuf"})
     assert answer.headers["content-type"] == "application/x-protobuf"
-    assert training_service_pb2.GetJobMetricsResponse.FromString(answer.content).columns[0].name == "train/loss"
+    (got,) = training_service_pb2.GetJobMetricsResponse.FromString(answer.content).columns
+    assert got.name == "train/loss"
     missing = await http.get("/v1/nothing", headers={"Accept": "application/x-protobuf"})
     assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
 
 
-async def test_a_large_message_becomes_json_too(
-    http: httpx.AsyncClient, gateway: FakeGateway
-) -> None:
+async def test_a_large_message_becomes_json_too(http: httpx.AsyncClient, gateway: FakeGateway) -> None:
     numbers = [0.5] * 100_000
     column = training_service_pb2.MetricColumn(name="train/loss", values=numbers)
     gateway.answer("GetJobMetrics", training_service_pb2.GetJobMetricsResponse(columns=[column]))

@@ -27,6 +27,8 @@ class Subject:
     """The recommended one for the optimizer in use."""
     chance_loss: float | None = None
     """The loss of guessing, where it is known."""
+    least_start_loss: float = 0.0
+    """A lower loss at the start counts as this one; see `curves.divergence`."""
     report: Report
     """Of the training dataset."""
     shown_in: str
@@ -62,12 +64,18 @@ class TrainingWatch:
     def stepped(self, loss: float) -> str | None:
         """A step's finite loss was read. Returns what shows that the training diverges, if it does."""
         self._losses.add(loss)
-        return curves.divergence(self._losses, chance=self._subject.chance_loss or 0.0)
+        subject = self._subject
+        return curves.divergence(
+            self._losses, chance=subject.chance_loss or 0.0, least_start=subject.least_start_loss
+        )
 
     @property
     def is_sound(self) -> bool:
         """Whether a checkpoint made now is worth going back to."""
-        return curves.is_sound(self._losses, chance=self._subject.chance_loss or 0.0)
+        subject = self._subject
+        return curves.is_sound(
+            self._losses, chance=subject.chance_loss or 0.0, least_start=subject.least_start_loss
+        )
 
     def evaluated(self, loss: float) -> None:
         """The model was evaluated, with a finite loss."""
@@ -82,6 +90,7 @@ class TrainingWatch:
             rate=subject.learning_rate,
             usual_rate=subject.usual_learning_rate,
             chance=subject.chance_loss,
+            least_start=subject.least_start_loss,
         )
         if found:
             self._advise_on_stall(found)

@@ -92,24 +92,25 @@ class Curves:
         self.evaluations = [(train, validation) for train, validation in state["evaluations"]]
 
 
-def is_sound(curves: Curves, *, chance: float = 0.0) -> bool:
+def is_sound(curves: Curves, *, chance: float = 0.0, least_start: float = 0.0) -> bool:
     """Whether the loss is where a training may stand: a checkpoint made now is worth going back to.
 
     Stricter than `divergence`, so that what is gone back to was made before the trouble began.
     """
-    bound = 1.2 * max(curves.start, chance)
+    bound = 1.2 * max(curves.start, chance, least_start)
     return curves.level <= bound or curves.level <= 1.5 * curves.lowest
 
 
-def divergence(curves: Curves, *, chance: float = 0.0) -> str | None:
+def divergence(curves: Curves, *, chance: float = 0.0, least_start: float = 0.0) -> str | None:
     """What shows that the training diverges: its loss is far above the least so far and above the start's.
 
-    `chance` is the loss of guessing, where it is known (ln of the number of classes).
+    `chance` is the loss of guessing, where it is known (ln of the number of classes). A start below
+    `least_start` counts as that: there are losses that are too low to be true at first.
     """
     level = curves.level
     if curves.steps < _LEAST_STEPS_DIVERGING or level <= 2 * curves.lowest:
         return None
-    if level <= 1.5 * max(curves.start, chance):
+    if level <= 1.5 * max(curves.start, chance, least_start):
         return None
     return (
         f"the training loss has risen to {level:.3g} (median of {len(curves.recent)} steps); it began at"
@@ -134,7 +135,14 @@ class Stall:
     observation: str
 
 
-def stall(curves: Curves, *, rate: float, usual_rate: float, chance: float | None = None) -> Stall | None:
+def stall(
+    curves: Curves,
+    *,
+    rate: float,
+    usual_rate: float,
+    chance: float | None = None,
+    least_start: float = 0.0,
+) -> Stall | None:
     """Judges whether the loss falls at all, and if not, what the curve's shape speaks for.
 
     A loss below half of `chance` has fallen before the first steps were over. `rate` is the peak of the
@@ -147,6 +155,9 @@ def stall(curves: Curves, *, rate: float, usual_rate: float, chance: float | Non
     # Steps that are far too large raise the loss at once: where it began is then the measure.
     shot_up = fmean(curves.first) > 1.5 * curves.start
     first = curves.start if shot_up else first
+    if 1.1 * first < last < least_start:
+        # It came up from a start that was too low to be true.
+        return None
     if last <= 0.98 * first or (chance is not None and last < chance / 2):
         return None
     cause, words = _cause(curves, first, last, shot_up=shot_up, rate=rate, usual_rate=usual_rate)

@@ -1,5 +1,6 @@
 """What a detector's training is told to change: the settings of its task for the judgments of `advice`."""
 
+import math
 from collections import Counter
 
 from tuneyard.datasets import Report
@@ -10,6 +11,11 @@ from tuneyard.vision.advice import FIRST_BATCH
 from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_recommended import usual_learning_rate
 from tuneyard.vision.detector_splits import DetectionSplits
+
+_GUESSED_BOXES = 7.5 + 1.5 * math.log(16)
+"""The loss of boxes that meet no object, with edges spread evenly over DFL's 16 places, by ultralytics' gains
+for the two. A detector of random weights begins above it, unless hardly a box is assigned to an object yet:
+with small images and few objects the loss is near zero for some steps, and then comes up to here."""
 
 
 def detector_subject(config: DetectorConfig, report: Report) -> Subject:
@@ -24,6 +30,7 @@ def detector_subject(config: DetectorConfig, report: Report) -> Subject:
     return Subject(
         learning_rate=config.learning_rate,
         usual_learning_rate=usual_learning_rate(config.optimizer),
+        least_start_loss=_GUESSED_BOXES,
         report=report,
         shown_in=f"{FIRST_BATCH} shows the first batch with its labels",
         overfitting_remedies=(
