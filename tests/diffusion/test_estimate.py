@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,14 @@ def test_time_is_predicted_on_the_processor_and_learned_for_accelerators(tmp_pat
     speeds = tmp_path / "speeds.json"
     speeds.write_text(json.dumps({f"accelerator/text_to_image_lora/sd/{training_pb2.PRECISION_AUTO}": 0.01}))
     assert answer(spec(), dataset=source(), speeds=speeds).estimate.HasField("duration")
+
+
+def test_small_networks_take_the_time_of_their_calls() -> None:
+    small = trainer_service_pb2.ModelSource(facts=replace(SD_1_5, position_operations=1000).to_json())
+    asked = spec("models/small", hyperparameters__max_steps=600)
+    found = answer(asked, CPU, dataset=source(), model=small).estimate
+    passes = 600 * found.effective_batch_size * 2 / found.resolved_spec.training.hyperparameters.batch_size
+    assert passes * 0.01 < found.duration.seconds < passes * 0.05
 
 
 def test_the_catalogue_says_what_each_model_wants() -> None:

@@ -3,12 +3,13 @@
     preparation   the VAE and the text encoders, once for each image, where latents are cached
     training      images x the denoiser's operations x (1 forward + 1 backward, 1 more with checkpointing) / F
     evaluation    forward passes at a few fixed times over the validation images, and sample pictures
+    calls         what a pass over a micro-batch takes whatever its size
 
 The backward pass through frozen weights costs about one forward pass. In bf16, F is what steps of a network
 of Stable Diffusion 1.5's size took at 256 and 512 px on a reference processor with two threads; in fp32 it
-is a guess from the speed of products. Small networks are slower than that. Of other machines, and of
-accelerators, only the ratio of measured to predicted time is kept (`trainer.speeds`), which each finished run
-brings up to date; before there is one, nothing is predicted for an accelerator. Imports no torch.
+is a guess from the speed of products. Of small networks the calls are most of the time. Of other machines,
+and of accelerators, only the ratio of measured to predicted time is kept (`trainer.speeds`), which each
+finished run brings up to date; without one nothing is predicted for an accelerator. Imports no torch.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ OPERATIONS = {True: 4.0e11, False: 1.2e11}
 """Floating-point operations per second of the reference processor, by whether the arithmetic is bf16."""
 _PASSES = {False: 2, True: 3}
 """Forward passes' worth of a training step, by whether activations are computed again."""
+_CALLS_SECONDS = 0.02
+"""Of a training's pass: some hundred modules, their adapters, and the optimizer's share."""
 _EVALUATED_TIMES = 4
 _ENCODING_PASSES = 1.5
 """Of the VAE and the text encoders for one image, in forward passes of Stable Diffusion's UNet."""
@@ -49,13 +52,9 @@ def reference_seconds(plan: Plan, *, steps: int | None = None) -> float:
     evaluations = 1 + max(1.0, trained / max(1, every))
     validated = evaluations * _EVALUATED_TIMES * (data.validation_samples if data else 0)
     encoded = per_epoch if plan.workload.cached else trained
-    passes = (
-        trained * _PASSES[plan.workload.checkpointing]
-        + validated
-        + _ENCODING_PASSES * encoded
-        + evaluations * _LOOK_PASSES
-    )
-    return _START_SECONDS + passes * forward_seconds(plan.workload)
+    worked = trained * _PASSES[plan.workload.checkpointing] + validated + _ENCODING_PASSES * encoded
+    computing = (worked + evaluations * _LOOK_PASSES) * forward_seconds(plan.workload)
+    return _START_SECONDS + computing + worked / hyper.batch_size * _CALLS_SECONDS
 
 
 def step_seconds(work: Workload) -> float:
