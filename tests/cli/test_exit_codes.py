@@ -24,6 +24,14 @@ def test_a_refused_call_is_1_and_says_why(gateway: FakeGateway, run: Run) -> Non
     assert ran.err == "error: no job jobs/9\n  → see all: tuneyard jobs list --limit 0\n"
 
 
+def test_a_refused_dataset_is_named_in_the_command_that_tells_more(gateway: FakeGateway, run: Run) -> None:
+    refused = TuneyardError("DATASET_INVALID", "it cannot be used", resource="datasets/bad")
+    gateway.fail("Train", refused)
+    ran = run("train", "image-classifier", "--dataset", "bad", "--base-model", "x")
+    assert ran.code == 1
+    assert "see all findings: tuneyard datasets show bad\n" in ran.err
+
+
 @pytest.mark.parametrize(
     ("state", "code"),
     [

@@ -40,14 +40,14 @@ Json = Annotated[
 ]
 
 
-# What a person can do next, where the reason alone tells it.
+# What a person can do next, where the reason tells it; {id} is that of what the error is about.
 _HINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "JOB_NOT_FOUND": ("see all: tuneyard jobs list --limit 0",),
     "DATASET_NOT_FOUND": ("see all: tuneyard datasets list --limit 0",),
     "MODEL_NOT_FOUND": ("see all: tuneyard models list",),
     "ARTIFACT_NOT_FOUND": ("see all: tuneyard artifacts list JOB",),
     "ALREADY_EXISTS": ("take another name, or delete what is there",),
-    "DATASET_INVALID": ("see all findings: tuneyard datasets show DATASET",),
+    "DATASET_INVALID": ("see all findings: tuneyard datasets show {id}",),
     "UNAUTHENTICATED": ("set TUNEYARD_TOKEN to the server's token",),
 }
 
@@ -134,11 +134,16 @@ def _report_error(session: Session, error: TuneyardError) -> int:
         )
         report(session, error.message, error=error, hints=hints)
         return EXIT_UNREACHABLE
-    hints = error.remedies if isinstance(error, JobFailed) else _HINTS.get(error.reason, ())
+    hints = error.remedies if isinstance(error, JobFailed) else _hints(error)
     if error.retry_after is not None:
         hints = (*hints, f"try again in {error.retry_after.total_seconds():.0f} s")
     report(session, error.message, error=error, hints=hints)
     return EXIT_USAGE if isinstance(error, InvalidRequest) else EXIT_FAILED
+
+
+def _hints(error: TuneyardError) -> tuple[str, ...]:
+    about = (error.resource or "").rpartition("/")[2]
+    return tuple(hint.replace("{id}", about or "DATASET") for hint in _HINTS.get(error.reason, ()))
 
 
 def report(
