@@ -85,6 +85,39 @@ def test_a_gateways_restart_is_told_ridden_out_and_loses_no_point(site: Site, vi
     assert shown_steps(page) == [str(step) for step in site.losses(job)]
 
 
+def test_two_fingers_zoom_into_a_chart_and_out_again(site: Site, visit: Visit) -> None:
+    job = site.train("steps=200,step_ms=10", name="pinched")
+    assert site.ended(job) == "JOB_STATE_SUCCEEDED"
+    page = visit.open(f"/jobs/{job}")
+    area = page.locator("figure.chart .u-over").first
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    assert box is not None
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *shares: float) -> None:
+        points = [
+            {"x": box["x"] + share * box["width"], "y": box["y"] + box["height"] / 2, "id": number}
+            for number, share in enumerate(shares)
+        ]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 0.4, 0.6)
+    touch("touchMove", 0.3, 0.7)
+    touch("touchMove", 0.2, 0.8)
+    touch("touchEnd")
+    page.wait_for_url(re.compile("zoom="))
+    begin, end = map(float, page.url.partition("zoom=")[2].replace("%3A", ":").split(":"))
+    first, *_, last = map(int, site.losses(job))
+    span = last - first
+    assert begin == pytest.approx(first + span / 3, abs=span / 20)
+    assert end == pytest.approx(last - span / 3, abs=span / 20)
+    touch("touchStart", 0.1, 0.9)
+    touch("touchMove", 0.4, 0.6)
+    touch("touchEnd")
+    page.wait_for_url(lambda url: "zoom=" not in url)
+
+
 def test_what_one_tab_does_the_other_shows(site: Site, visit: Visit) -> None:
     job = site.train("steps=600,step_ms=30,save=20", name="two-tabs")
     first, second = visit.open(f"/jobs/{job}"), visit.open("/jobs")
