@@ -34,6 +34,8 @@ from tuneyard.vision.estimate import estimate
 from tuneyard.vision.plan import Plan
 
 STEPS = 4
+_EVALUATED_EVERY = 2
+"""As in trainings of many epochs, the best weights so far are there while more is trained."""
 _SAMPLE_SECONDS = 0.02
 
 
@@ -119,6 +121,7 @@ def main() -> None:
         request = trainer_service_pb2.StartRunRequest()
         request.spec.training.CopyFrom(spec)
         request.spec.training.hyperparameters.max_steps = STEPS
+        request.spec.training.hyperparameters.eval_steps = _EVALUATED_EVERY
         threads = spec.resources.cpu_threads or 1
         run = _TimedRun(root=Path(scratch) / "run", training_files=files, cpu_threads=threads)
         with _sampled() as peak:
