@@ -16,6 +16,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
     MethodDescriptorProto,
 )
+from openapi_transfers import transfers
 
 from tuneyard.v1 import rules_pb2
 
@@ -66,6 +67,9 @@ _PROBLEM: Json = {
 }
 
 
+_TOLD_PROBLEM: Json = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
 def document(image: Path) -> str:
     """The file's text, from an image that holds source information."""
     files = FileDescriptorSet.FromString(image.read_bytes()).file
@@ -86,6 +90,7 @@ def document(image: Path) -> str:
     for file in own:
         for route, verb, operation in _operations(file, messages, comments):
             paths.setdefault(route, {})[verb] = operation
+    paths |= transfers(_TOLD_PROBLEM)
     found: Json = {
         "openapi": "3.1.0",
         "info": {
@@ -197,11 +202,14 @@ def _query(
 
 def _responses(method: MethodDescriptorProto) -> Json:
     schema = {"$ref": f"#/components/schemas/{method.output_type.rpartition('.')[2]}"}
-    media = "text/event-stream" if method.server_streaming else "application/json"
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content: Json = (
+        {"text/event-stream": {"schema": schema}}
+        if method.server_streaming
+        else {"application/json": {"schema": schema}, "application/x-protobuf": {}}
+    )
     return {
-        "200": {"description": "OK", "content": {media: {"schema": schema}}},
-        "default": {"description": "What went wrong", "content": problem},
+        "200": {"description": "OK", "content": content},
+        "default": {"description": "What went wrong", "content": _TOLD_PROBLEM},
     }
 
 

@@ -16,7 +16,8 @@ def operations() -> dict[str, tuple[str, str, Any]]:
 
 
 def test_every_annotated_method_is_in_the_document() -> None:
-    assert set(operations()) == {rule.method.name for rule in rules()}
+    raw = {"PutDataset", "GetDatasetFile", "GetArtifacts", "GetArtifactFile"}
+    assert set(operations()) == {rule.method.name for rule in rules()} | raw
 
 
 def test_a_documented_path_is_that_of_its_method() -> None:

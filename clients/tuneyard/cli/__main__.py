@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Runs the command line and exits: also where Ctrl-C comes while the command line is still being loaded."""
+    """Runs the command line and exits: also where Ctrl-C comes while it is still being loaded."""
     try:
         from tuneyard.cli.main import main as run
     except KeyboardInterrupt:

@@ -56,15 +56,21 @@ def _operation(route: str, verb: str, operation: Mapping[str, Any]) -> str:
         for each in operation["parameters"]
     )
     table = f"<table><tr><th>parameter</th><th>in</th><th>meaning</th></tr>{rows}</table>" if rows else ""
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
-    answer = operation["responses"]["200"]["content"]
-    [(media_type, content)] = answer.items()
+    body = _contents(operation.get("requestBody", {}).get("content", {}))
+    answer = _contents(operation["responses"]["200"]["content"])
     return (
         f'<details id="{escape(operation["operationId"])}"><summary><b>{verb.upper()}</b>'
         f"<code>{escape(route)}</code></summary><p>{escape(operation['description'])}</p>{table}"
-        + (f"<p>Body: {_link(body)}</p>" if body else "")
-        + f"<p>Answer: {_link(content['schema'])} as <code>{escape(media_type)}</code></p></details>"
+        + (f"<p>Body: {body}</p>" if body else "")
+        + f"<p>Answer: {answer}</p></details>"
     )
+
+
+def _contents(content: Mapping[str, Any]) -> str:
+    """What comes as which media types, the first of which says what it is."""
+    schemas = [each["schema"] for each in content.values() if "schema" in each]
+    types = " or ".join(f"<code>{escape(media_type)}</code>" for media_type in content)
+    return f"{_type(schemas[0])} as {types}" if schemas else ""
 
 
 def _schemas(document: Mapping[str, Any]) -> Iterator[str]:

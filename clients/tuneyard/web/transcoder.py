@@ -22,7 +22,7 @@ MAX_BODY_BYTES: Final = 48 * 1024 * 1024
 """Of a JSON request: images to be tried come in it as base64."""
 EVENT_STREAM: Final = "text/event-stream"
 BINARY: Final = "application/x-protobuf"
-"""What a client names in `Accept` to get a message as it is: long columns of numbers come and parse far sooner."""
+"""What a client names in `Accept` to get a message as it is: long columns of numbers parse far sooner."""
 _LARGE_BYTES: Final = 256 * 1024
 """A message from which on others do not wait while its JSON is written."""
 STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
