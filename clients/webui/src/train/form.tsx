@@ -52,7 +52,7 @@ export function TrainingForm({ page, tasks }: Props) {
     setSummary((times) => times + 1);
   });
   const press = () => {
-    const wrong = [...missing, ...violations];
+    const wrong = [...missing, ...training.blocking];
     setSummary((times) => (wrong.length ? times + 1 : 0));
     if (wrong.some(({ field }) => isFolded(field, task, fields))) setOpen(true);
     if (wrong.length === 0) void start.begin();

@@ -39,7 +39,8 @@ export function useTraining(page: string, first: Task) {
   const isReady = dataset?.state === "DATASET_STATE_READY";
   // While the dataset is not ready, the server can still say which settings break their bounds.
   const asked = useMemo(() => (isReady ? made.spec : { ...made.spec, dataset: undefined }), [isReady, made]);
-  const rested = useRested(baseModel ? asked : undefined);
+  const current = baseModel ? asked : undefined;
+  const rested = useRested(current);
   const estimate = useEstimate(rested);
   const plain = useEstimate(isReady && baseModel ? bare : undefined);
   const figures = isReady ? estimate.data : undefined;
@@ -69,6 +70,8 @@ export function useTraining(page: string, first: Task) {
     () => new Map((figures?.warnings ?? []).map((each) => [jsonPath(each.field ?? ""), each.description ?? ""])),
     [figures],
   );
+  // What the server said of other settings than those that stand there now keeps nobody from starting: it is asked again.
+  const isCurrent = rested === current && !estimate.isPlaceholderData;
   return {
     draft,
     dispatch,
@@ -81,6 +84,8 @@ export function useTraining(page: string, first: Task) {
     devices,
     isReady,
     spec: made.spec,
+    /** The violations that are known of the settings as they are now. */
+    blocking: isCurrent ? violations : made.violations,
     /** The spec a moment after the last key; undefined until the dataset is ready. */
     rested: isReady ? rested : undefined,
     /** The spec with changes; undefined while nothing can be said of it. */
