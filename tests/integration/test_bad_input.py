@@ -300,6 +300,8 @@ def test_one_request_id_makes_one_job_and_no_other(fakes: Platform) -> None:
     error = refused_call(fakes, "training", "Train", other)
     assert error.reason == "REQUEST_ID_REUSED"
     assert error.code is grpc.StatusCode.ALREADY_EXISTS
+    # What a job stores is half-way while it is being stored.
+    fakes.watch(first.name).wait(within=30)
 
 
 def test_one_request_id_makes_one_dataset_and_no_other(fakes: Platform) -> None:
