@@ -11,7 +11,7 @@ from statistics import median
 import psutil
 
 from tests.benchmarks.diffusion_case import Case
-from tests.benchmarks.lockstep import Trained, run_in_turn
+from tests.benchmarks.lockstep import Trained, largest_difference, run_in_turn
 from tests.benchmarks.rows import Row, Target, paired_ratio
 from tests.benchmarks.settings import PEERS, ROOT, Settings, result_of
 
@@ -55,8 +55,7 @@ def measure_cases(settings: Settings, cases: Sequence[Case]) -> list[Row]:
         folder = written(settings, case)
         root = settings.scratch / folder.name
         arms = ("recipe", *(name for name, _ in _PEERS))
-        turns = case.steps // case.steps_a_turn
-        found = run_in_turn({arm: _program(arm, folder, root) for arm in arms}, turns=turns)
+        found = run_in_turn({arm: _program(arm, folder, root) for arm in arms})
         for arm, trained in found.items():
             settings.tell(f"{case}, {arm}: {_speed(case, trained):.3g} images/s")
         rows += [_row(case, found, arm, name) for arm, name in _PEERS]
@@ -102,7 +101,7 @@ def _program(arm: str, folder: Path, root: Path) -> list[object]:
 
 def _row(case: Case, found: Mapping[str, Trained], arm: str, name: str) -> Row:
     ours, other = (_speeds(case, found[each]) for each in ("recipe", arm))
-    apart = _apart(found["recipe"].losses, found[arm].losses)
+    apart = largest_difference(found["recipe"].losses, found[arm].losses)
     against_recipe = 1.4 if case.resolution >= 512 else 1.25
     target = {"diffusers": against_recipe, "cached": 0.98, "bare": 0.97}[arm]
     return Row(
@@ -125,9 +124,3 @@ def _speeds(case: Case, trained: Trained) -> list[float]:
 
 def _speed(case: Case, trained: Trained) -> float:
     return median(_speeds(case, trained))
-
-
-def _apart(ours: Mapping[int, float], others: Mapping[int, float]) -> float:
-    """The largest relative difference between two programs' losses of one step."""
-    steps = ours.keys() & others.keys()
-    return max(abs(ours[step] - others[step]) / others[step] for step in steps)

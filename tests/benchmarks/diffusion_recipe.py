@@ -9,10 +9,8 @@ batches that lie ready in memory; `prepare` runs two jobs on the same data up to
 import json
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -20,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from tests.benchmarks.diffusion_case import Case, config_of, run_of
 from tests.benchmarks.lockstep import Pace
+from tests.benchmarks.paced_run import Enough, PacedRun
 from tuneyard.diffusion import text_to_image_lora
 from tuneyard.diffusion.denoiser import Frame, sample_losses
 from tuneyard.diffusion.loras import add_loras, checkpoint_gradients
@@ -29,35 +28,6 @@ from tuneyard.diffusion.text_to_image_lora import weight_groups
 from tuneyard.recipes.optimizers import make_optimizer
 from tuneyard.recipes.trained_weights import load_adapter_state, trained_parameters
 from tuneyard.trainer.fake_run import FakeRun
-
-
-class Enough(Exception):
-    """What was to be measured has been."""
-
-
-@dataclass(kw_only=True)
-class PacedRun(FakeRun):
-    """Trains in turn with others, and ends after the last step that is measured."""
-
-    pace: Pace = field(init=False)
-    losses: dict[int, float] = field(default_factory=dict, init=False)
-
-    def fault(self, point: str) -> None:
-        super().fault(point)
-        if point == "step=1":
-            self.pace.begin()
-        if point == f"step={self.pace.steps + 1}":
-            raise Enough
-
-    def progress(self, *, step: int, **told: Any) -> None:
-        super().progress(step=step, **told)
-        if step <= self.pace.steps:
-            self.pace.step_done()
-
-    def metrics(self, *, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        super().metrics(step=step, epoch=epoch, values=values)
-        if "train/loss" in values:
-            self.losses[step] = values["train/loss"]
 
 
 @dataclass(kw_only=True)
@@ -77,7 +47,7 @@ def train(case: Case, folder: Path, root: Path, pace: Pace) -> None:
     try:
         text_to_image_lora.train(config_of(case), run)
     except Enough:
-        pace.end({step: run.losses[step] for step in sorted(run.losses) if step <= case.steps})
+        pace.end(run.paced_losses)
 
 
 def replay(case: Case, folder: Path, pace: Pace) -> None:
@@ -106,7 +76,7 @@ def replay(case: Case, folder: Path, pace: Pace) -> None:
     pace.begin()
     for (latents, noise, times), text in zip(batches, texts, strict=True):
         loss = sample_losses(denoiser, latents, noise, times, text=text, frames=frames).mean()
-        loss.backward()
+        torch.autograd.backward(loss)
         clip_grad_norm_(trained, config.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -3,16 +3,16 @@
 import hashlib
 import json
 import shutil
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import psutil
 
 from tests.benchmarks.llm_case import Case
+from tests.benchmarks.llm_meter import WARMUP_STEPS
+from tests.benchmarks.lockstep import Trained, largest_difference, run_in_turn
 from tests.benchmarks.rows import Row, Target, paired_ratio
 from tests.benchmarks.settings import PEERS, ROOT, Settings, result_of
 
@@ -26,7 +26,7 @@ SMALL = ("25m", "60m")
 """Sizes whose targets are judged; those of larger ones are expectations."""
 THREADS = psutil.cpu_count() or 1
 
-QUICK = (Case("25m", 512, steps=4),)
+QUICK = Case("25m", 512, steps=7)
 SWEEP = (
     Case("25m", 256),
     Case("25m", 512),
@@ -43,7 +43,15 @@ ON_GPU = (
     Case("7b", 2048, vocab=128_000, steps=12, device="cuda"),
 )
 
-Found = dict[str, list[dict[str, Any]]]
+
+@dataclass(frozen=True)
+class Found:
+    """What a program came to."""
+
+    speeds: Sequence[float]
+    """Useful tokens per second of each step after those to warm up."""
+    losses: Mapping[int, float]
+    peak_bytes: float
 
 
 @dataclass(frozen=True)
@@ -58,27 +66,37 @@ class Wanted:
 def measure(settings: Settings) -> list[Row]:
     """One small case for `make bench`, with TRL as it is fastest on the processor."""
     if settings.device == "cuda":
-        return measure_cases(settings, ON_GPU[:1], repetitions=1)
-    arms = tuple(arm for arm in ARMS if arm != "trl_autocast")
-    return measure_cases(settings, QUICK, repetitions=1, arms=arms)
+        return measure_case(settings, ON_GPU[0])
+    return measure_case(settings, QUICK, arms=tuple(arm for arm in ARMS if arm != "trl_autocast"))
 
 
-def measure_cases(
-    settings: Settings, cases: Sequence[Case], *, repetitions: int, arms: Sequence[str] = ()
-) -> list[Row]:
-    """The rows of some cases, all programs in turn, or those that are named."""
-    rows: list[Row] = []
-    for case in cases:
-        folder = written(settings, replace(case, threads=THREADS))
-        found: Found = defaultdict(list)
-        for number in range(settings.times(repetitions, 1)):
-            for arm in arms or _arms(case):
-                found[arm].append(_run(settings, arm, folder, number))
-                newest = found[arm][-1]
-                speed, memory = newest["tokens_per_second"], newest["peak_bytes"] / 2**20
-                settings.tell(f"{case}, {arm}: {speed:.0f} tokens/s, {memory:.0f} MiB")
-        rows += _rows(case, found)
-    return rows
+def measure_case(settings: Settings, given: Case, *, arms: Sequence[str] = ()) -> list[Row]:
+    """The rows of a case, of all programs or of those that are named."""
+    case = replace(given, threads=THREADS)
+    folder = written(settings, case)
+    programs = {arm: _program(settings, arm, folder) for arm in arms or _arms(case)}
+    trained: dict[str, Trained] = {}
+    for together in _together(case, programs):
+        pythons = {arm: LLAMAFACTORY for arm in together if arm == "llamafactory"}
+        trained |= run_in_turn({arm: programs[arm] for arm in together}, pythons=pythons)
+    tokens = json.loads((folder / "case.json").read_text())["tokens"]
+    found = {arm: _found(trained[arm], tokens) for arm in programs}
+    for arm, its in found.items():
+        settings.tell(f"{case}, {arm}: {median(its.speeds):.0f} tokens/s, {its.peak_bytes / 2**20:.0f} MiB")
+    return _rows(case, found)
+
+
+def _together(case: Case, arms: Iterable[str]) -> list[list[str]]:
+    """Programs train in turn; a device has no room for all of them: there each has it to itself."""
+    return [list(arms)] if case.device == "cpu" else [[arm] for arm in arms]
+
+
+def _found(trained: Trained, tokens: Sequence[int]) -> Found:
+    of_steps = tokens
+    if own := trained.noted.get("tokens_per_step"):
+        of_steps = [round(own)] * len(trained.seconds)
+    pairs = list(zip(of_steps, trained.seconds, strict=True))[WARMUP_STEPS:]
+    return Found([count / seconds for count, seconds in pairs], trained.losses, trained.noted["peak_bytes"])
 
 
 def _arms(case: Case) -> Sequence[str]:
@@ -106,13 +124,13 @@ def written(settings: Settings, case: Case) -> Path:
     return folder
 
 
-def _run(settings: Settings, arm: str, folder: Path, number: int) -> dict[str, Any]:
-    output = settings.scratch / f"{folder.name}-{arm}-{number}"
+def _program(settings: Settings, arm: str, folder: Path) -> list[object]:
+    output = settings.scratch / f"{folder.name}-{arm}"
     if arm == "llamafactory":
-        return dict(result_of([PEERS / "llamafactory_llm.py", folder, output], python=LLAMAFACTORY))
-    program = ["-m", "tests.benchmarks.llm_recipe"] if arm in OURS else [PEERS / "transformers_llm.py"]
-    found: dict[str, Any] = result_of([*program, arm, folder, output])
-    return found
+        return [PEERS / "llamafactory_llm.py", folder, output]
+    if arm in OURS:
+        return ["-m", "tests.benchmarks.llm_recipe", arm, folder, output]
+    return [PEERS / "transformers_llm.py", arm, folder, output]
 
 
 def _wanted(case: Case) -> Wanted:
@@ -129,10 +147,10 @@ def _wanted(case: Case) -> Wanted:
     )
 
 
-def _rows(case: Case, found: Found) -> list[Row]:
+def _rows(case: Case, found: Mapping[str, Found]) -> list[Row]:
     wanted = _wanted(case)
     tried = [arm for arm in ("trl", "trl_autocast") if arm in found]
-    trl = max(tried, key=lambda arm: _median(found[arm], "tokens_per_second"))
+    trl = max(tried, key=lambda arm: median(found[arm].speeds))
     speeds = (
         ("padded", "Trainer, padded, defaults", 2.5),
         (
@@ -153,9 +171,9 @@ def _rows(case: Case, found: Found) -> list[Row]:
     return rows + [_memory(case, found, arm, name, target) for arm, name, target in memories if arm in found]
 
 
-def _speed(case: Case, found: Found, arm: str, name: str, target: float | None) -> Row:
-    ours, other = (_all(found[each], "tokens_per_second") for each in ("recipe", arm))
-    apart = _apart(found["recipe"], found[arm])
+def _speed(case: Case, found: Mapping[str, Found], arm: str, name: str, target: float | None) -> Row:
+    ours, other = (found[each].speeds for each in ("recipe", arm))
+    apart = largest_difference(found["recipe"].losses, found[arm].losses)
     return Row(
         name=f"LoRA, {case}, vs {name}",
         unit="useful tokens/s",
@@ -169,20 +187,20 @@ def _speed(case: Case, found: Found, arm: str, name: str, target: float | None) 
     )
 
 
-def _beside_llamafactory(case: Case, found: Found) -> Row:
-    ours, other = (_all(found[each], "tokens_per_second") for each in ("recipe", "llamafactory"))
+def _beside_llamafactory(case: Case, found: Mapping[str, Found]) -> Row:
+    ours, other = (median(found[each].speeds) for each in ("recipe", "llamafactory"))
     return Row(
         name=f"LoRA, {case}, vs LLaMA-Factory, packed",
         unit="useful tokens/s",
-        ours=median(ours),
-        peer=median(other),
-        ratio=paired_ratio(ours, other),
+        ours=ours,
+        peer=other,
+        ratio=ours / other,
         guard="as many samples of the same dataset, in its own packs: losses are not compared",
     )
 
 
-def _memory(case: Case, found: Found, arm: str, name: str, target: float | None) -> Row:
-    ours, other = (_median(found[each], "peak_bytes") for each in ("recipe", arm))
+def _memory(case: Case, found: Mapping[str, Found], arm: str, name: str, target: float | None) -> Row:
+    ours, other = (found[each].peak_bytes for each in ("recipe", arm))
     return Row(
         name=f"LoRA, {case}, memory above the model vs {name}",
         unit="MiB",
@@ -194,17 +212,3 @@ def _memory(case: Case, found: Found, arm: str, name: str, target: float | None)
         if case.device == "cpu"
         else "peak on the device",
     )
-
-
-def _apart(ours: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> float:
-    """The largest relative difference between two programs' losses of one step."""
-    pairs = zip(ours[0]["losses"], others[0]["losses"], strict=True)
-    return max(abs(one - other) / other for one, other in pairs)
-
-
-def _all(found: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    return [float(each[name]) for each in found]
-
-
-def _median(found: Sequence[Mapping[str, Any]], name: str) -> float:
-    return median(_all(found, name))

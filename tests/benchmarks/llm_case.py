@@ -62,7 +62,8 @@ def config_of(case: Case, *, seed: int) -> LanguageModelConfig:
         method="lora",
         lora=Lora(r=RANK, alpha=2 * RANK, dropout=0.0),
         epochs=None,
-        max_steps=case.steps,
+        # One more than are measured: a step is told before its loss.
+        max_steps=case.steps + 1,
         batch_size=1,
         gradient_accumulation_steps=case.samples_per_step,
         learning_rate=1e-3,
@@ -78,7 +79,7 @@ def config_of(case: Case, *, seed: int) -> LanguageModelConfig:
     )
 
 
-def run_of(case: Case, folder: Path, root: Path, kind: type[FakeRun] = FakeRun) -> FakeRun:
+def run_of(case: Case, folder: Path, root: Path, kind: type[FakeRun] = FakeRun) -> Any:
     """A run on a written case."""
     content = (folder / "data" / "train.jsonl").read_bytes()
     return kind(

@@ -1,12 +1,10 @@
 """What every contender of the language-model benchmark notes: losses, seconds and memory of each step."""
 
-import json
-import sys
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
+
+from tests.benchmarks.lockstep import Pace
 
 WARMUP_STEPS = 2
 _EVERY_SECONDS = 0.02
@@ -20,43 +18,29 @@ def anonymous_bytes() -> int:
     raise OSError("the kernel tells no RssAnon")
 
 
-class Meter:
-    """Steps after a few to warm up are timed; their peak memory is taken above that of the loaded model."""
+class Meter(Pace):
+    """Turns of one step; after a few to warm up, the peak memory above that of the loaded model is taken."""
 
-    def __init__(self, tokens: Sequence[int], *, device: str = "cpu") -> None:
-        """`tokens` are the useful ones of each step."""
-        self._tokens = tokens
-        self._device = device
-        self._ends: list[float] = []
-        self._losses: list[float] = []
+    def __init__(self, *, steps: int, device: str = "cpu") -> None:
+        super().__init__(steps=steps, steps_a_turn=1, device=device)
         self._loaded_bytes = self._peak_bytes = 0
-        self._done = threading.Event()
+        self._at_work = threading.Event()
 
     def loaded(self) -> None:
         """The model is in memory, and nothing else is."""
         self._loaded_bytes = self._used()
 
-    def step_done(self, loss: float) -> None:
-        """One optimizer step more."""
-        self._losses.append(loss)
-        self._ends.append(time.perf_counter())
-        if len(self._ends) == WARMUP_STEPS:
+    def step_done(self) -> None:
+        """One optimizer step more; memory is not looked at while others train."""
+        self._at_work.clear()
+        super().step_done()
+        if self.done == WARMUP_STEPS:
             self._watch_memory()
-        if len(self._ends) == len(self._tokens):
-            self._done.set()
+        self._at_work.set()
 
-    def tell(self) -> None:
-        """Prints what was found as one line of JSON."""
-        seconds = [end - begun for begun, end in zip(self._ends, self._ends[1:], strict=False)]
-        timed = list(zip(self._tokens[1:], seconds, strict=True))[WARMUP_STEPS - 1 :]
-        found = {
-            "tokens_per_second": sum(tokens for tokens, _ in timed) / sum(second for _, second in timed),
-            "median_step_seconds": median(second for _, second in timed),
-            "losses": self._losses,
-            "peak_bytes": self._peak() - self._loaded_bytes,
-            "loaded_bytes": self._loaded_bytes,
-        }
-        sys.stdout.write(json.dumps(found) + "\n")
+    def end(self, losses: Mapping[int, float], **noted: float) -> None:
+        """Tells the losses, and the bytes above the model."""
+        super().end(losses, peak_bytes=self._peak() - self._loaded_bytes, **noted)
 
     def _watch_memory(self) -> None:
         """An accelerator keeps its peak itself; the processor's is looked at now and then."""
@@ -68,8 +52,11 @@ class Meter:
         torch.cuda.reset_peak_memory_stats()
 
     def _sample(self) -> None:
-        while not self._done.wait(_EVERY_SECONDS):
+        pause = threading.Event()
+        while self.done < self.steps:
+            self._at_work.wait()
             self._peak_bytes = max(self._peak_bytes, self._used())
+            pause.wait(_EVERY_SECONDS)
 
     def _used(self) -> int:
         if self._device == "cpu":

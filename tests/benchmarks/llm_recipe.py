@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from tests.benchmarks.llm_case import Case, config_of, run_of
 from tests.benchmarks.llm_meter import Meter
+from tests.benchmarks.paced_run import Enough, PacedRun
 from tests.benchmarks.peers.llm_rows import packed_rows
 from tuneyard.llm import finetune
 from tuneyard.llm.adapters import add_adapter
@@ -27,26 +28,19 @@ from tuneyard.llm.loss import loss_sums
 from tuneyard.llm.optimizers import make_optimizer
 from tuneyard.llm.rows import Rows
 from tuneyard.recipes.trained_weights import load_adapter_state, trained_parameters
-from tuneyard.trainer.fake_run import FakeRun
 
 
 @dataclass(kw_only=True)
-class TimedRun(FakeRun):
-    """Notes when steps end and when the model is there."""
-
-    meter: Meter = field(init=False)
+class MeteredRun(PacedRun):
+    """Notes when the model is there, too."""
 
     @contextmanager
     def stage(self, name: str, detail: str = "") -> Iterator[None]:
         with super().stage(name, detail):
             yield
         if name == "load_model":
-            self.meter.loaded()
-
-    def metrics(self, *, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        super().metrics(step=step, epoch=epoch, values=values)
-        if "train/loss" in values:
-            self.meter.step_done(values["train/loss"])
+            assert isinstance(self.pace, Meter)
+            self.pace.loaded()
 
 
 def replay(case: Case, facts: Mapping[str, Any], folder: Path, meter: Meter) -> None:
@@ -66,31 +60,36 @@ def replay(case: Case, facts: Mapping[str, Any], folder: Path, meter: Meter) -> 
         for rows in packed_rows(folder)
     ]
     meter.loaded()
-    for rows in steps:
+    losses: dict[int, float] = {}
+    meter.begin()
+    for number, rows in enumerate(steps, start=1):
         trained, total = sum(row.trained_tokens for row in rows), 0.0
         for row in rows:
             loss = loss_sums(model, row, precision=precision, device=device).loss / trained
-            loss.backward()
+            torch.autograd.backward(loss)
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(trained_parameters(model), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        meter.step_done(total)
+        losses[number] = total
+        meter.step_done()
+    meter.end(losses)
 
 
 def main(arm: str, folder: Path, root: Path) -> None:
-    """Trains, and prints what the meter found."""
+    """Trains in turn with the others."""
     facts = json.loads((folder / "case.json").read_text())
     case = Case(**{name: facts[name] for name in (each.name for each in fields(Case))})
-    meter = Meter(facts["tokens"], device=case.device)
+    meter = Meter(steps=case.steps, device=case.device)
     if arm == "recipe":
-        run = run_of(case, folder, root, TimedRun)
-        assert isinstance(run, TimedRun)
-        run.meter = meter
-        finetune.train(config_of(case, seed=facts["seed"]), run)
+        run = run_of(case, folder, root, MeteredRun)
+        run.pace = meter
+        try:
+            finetune.train(config_of(case, seed=facts["seed"]), run)
+        except Enough:
+            meter.end(run.paced_losses)
     else:
         replay(case, facts, folder, meter)
-    meter.tell()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks.llm import ON_GPU, SWEEP, measure_cases, with_llamafactory
+from tests.benchmarks.llm import ON_GPU, SWEEP, measure_case, with_llamafactory
 from tests.benchmarks.rows import Row, print_table, write_json
 from tests.benchmarks.settings import ROOT, Settings
 
@@ -19,7 +19,7 @@ def measure(settings: Settings) -> list[Row]:
     """Each case, on the processor or, with `--device cuda`, those of an accelerator."""
     rows: list[Row] = []
     for case in ON_GPU if settings.device == "cuda" else SWEEP:
-        rows += measure_cases(settings, [case], repetitions=1, arms=with_llamafactory(case))
+        rows += measure_case(settings, case, arms=with_llamafactory(case))
     return rows
 
 
@@ -38,7 +38,7 @@ def main() -> None:
         for case in SWEEP:
             if any(word in str(case) for word in options.words):
                 arms = options.arm or with_llamafactory(case)
-                rows = measure_cases(settings, [case], repetitions=1, arms=arms)
+                rows = measure_case(settings, case, arms=arms)
                 print_table(rows, console)
                 write_json(rows, ROOT / "build" / f"bench-llm {case}.json")
 

@@ -10,9 +10,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.benchmarks.settings import start
+
+_RECORD = "\x1e"
+"""Begins a line between the two sides, as in RFC 7464: libraries print lines of their own."""
 
 
 class Pace:
@@ -23,7 +28,8 @@ class Pace:
         self.steps = steps
         self._steps_a_turn = steps_a_turn
         self._device = device
-        self._done = 0
+        self.done = 0
+        """Steps so far."""
         self._began = self._cpu_began = 0.0
 
     def begin(self) -> None:
@@ -33,24 +39,26 @@ class Pace:
 
     def step_done(self) -> None:
         """One optimizer step more; returns when it is this contender's turn again."""
-        self._done += 1
-        if self._done % self._steps_a_turn:
+        self.done += 1
+        if self.done % self._steps_a_turn:
             return
         if self._device != "cpu":
             import torch
 
             torch.cuda.synchronize()
         cpu_seconds = time.process_time() - self._cpu_began
-        self._tell({"seconds": time.perf_counter() - self._began, "cpu_seconds": cpu_seconds})
-        if self._done < self.steps:
+        last = self.done >= self.steps
+        seconds = time.perf_counter() - self._began
+        self._tell({"seconds": seconds, "cpu_seconds": cpu_seconds, "last": last})
+        if not last:
             self._wait()
 
-    def end(self, losses: Mapping[int, float]) -> None:
-        """The losses by their steps, counted from 1."""
-        self._tell({"losses": losses})
+    def end(self, losses: Mapping[int, float], **noted: float) -> None:
+        """The losses by their steps, counted from 1, and what else is to be known."""
+        self._tell({"losses": losses, "noted": noted})
 
     def _tell(self, value: Mapping[str, Any]) -> None:
-        sys.stdout.write(json.dumps(value) + "\n")
+        sys.stdout.write(f"{_RECORD}{json.dumps(value)}\n")
         sys.stdout.flush()
 
     def _wait(self) -> None:
@@ -68,23 +76,34 @@ class Trained:
     cpu_seconds: Sequence[float]
     """Of each turn, over all threads: what does not grow where other programs compute too."""
     losses: Mapping[int, float]
+    noted: Mapping[str, float]
+    """What else the contender had to tell at its end."""
 
 
-def run_in_turn(programs: Mapping[str, Sequence[object]], *, turns: int) -> dict[str, Trained]:
-    """Runs the programs, whose arguments these are, so many turns each. Raises RuntimeError if one fails."""
-    running = {name: start(arguments, stdin=subprocess.PIPE) for name, arguments in programs.items()}
+def run_in_turn(
+    programs: Mapping[str, Sequence[object]], *, pythons: Mapping[str, str | Path] = MappingProxyType({})
+) -> dict[str, Trained]:
+    """Runs the programs, whose arguments these are, each in its Python or this one, until all have ended.
+
+    Raises RuntimeError if one fails.
+    """
+    running = {
+        name: start(arguments, python=pythons.get(name, sys.executable), stdin=subprocess.PIPE)
+        for name, arguments in programs.items()
+    }
     turned: dict[str, list[Any]] = {name: [] for name in programs}
+    ends: dict[str, Any] = {}
     try:
         for name, process in running.items():
             _answer(name, process)
-        for turn in range(turns):
+        while names := [name for name in programs if name not in ends]:
             # Whoever follows whom changes: what one leaves in the caches is another's in the next turn.
-            names = list(programs)
-            shift = turn % len(names)
+            shift = max(map(len, turned.values())) % len(names)
             for name in names[shift:] + names[:shift]:
                 _go(running[name])
                 turned[name].append(_answer(name, running[name]))
-        losses = {name: _answer(name, process)["losses"] for name, process in running.items()}
+                if turned[name][-1]["last"]:
+                    ends[name] = _answer(name, running[name])
     finally:
         for process in running.values():
             process.kill()
@@ -93,10 +112,17 @@ def run_in_turn(programs: Mapping[str, Sequence[object]], *, turns: int) -> dict
         name: Trained(
             seconds=[each["seconds"] for each in turned[name]],
             cpu_seconds=[each["cpu_seconds"] for each in turned[name]],
-            losses={int(step): loss for step, loss in losses[name].items()},
+            losses={int(step): loss for step, loss in ends[name]["losses"].items()},
+            noted=ends[name]["noted"],
         )
         for name in programs
     }
+
+
+def largest_difference(ours: Mapping[int, float], others: Mapping[int, float]) -> float:
+    """The largest relative difference between two programs' losses of one step."""
+    steps = ours.keys() & others.keys()
+    return max(abs(ours[step] - others[step]) / others[step] for step in steps)
 
 
 def _go(process: "subprocess.Popen[str]") -> None:
@@ -108,7 +134,6 @@ def _go(process: "subprocess.Popen[str]") -> None:
 def _answer(name: str, process: "subprocess.Popen[str]") -> Any:
     assert process.stdout is not None
     while line := process.stdout.readline():
-        # Libraries print a word now and then.
-        if line.startswith("{"):
-            return json.loads(line)
+        if line.startswith(_RECORD):
+            return json.loads(line.removeprefix(_RECORD))
     raise RuntimeError(f"{name} ended with {process.wait()}")

@@ -24,19 +24,23 @@ from tests.benchmarks.llm_meter import Meter
 class Noting(TrainerCallback):
     """Notes the loss of each step when it is logged, which is at its end."""
 
-    def __init__(self, tokens: int, device: str) -> None:
-        self._tokens = tokens
+    def __init__(self, device: str) -> None:
         self._device = device
+        self.losses: dict[int, float] = {}
         self.meter: Meter | None = None
 
     def on_train_begin(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
-        """Each step counts for as many tokens: packs are about equally full."""
-        self.meter = Meter([self._tokens // state.max_steps] * state.max_steps, device=self._device)
+        self.meter = Meter(steps=state.max_steps, device=self._device)
         self.meter.loaded()
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        if self.meter and not self.losses:
+            self.meter.begin()
 
     def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
         if self.meter and logs and "loss" in logs:
-            self.meter.step_done(float(logs["loss"]))
+            self.losses[len(self.losses) + 1] = float(logs["loss"])
+            self.meter.step_done()
 
 
 def settings(folder: Path, output: Path, facts: dict[str, Any]) -> dict[str, Any]:
@@ -93,17 +97,17 @@ def useful_tokens(folder: Path, facts: dict[str, Any]) -> int:
 
 
 def main(folder: Path, output: Path) -> None:
-    """Trains, and prints what the meter found."""
+    """Trains in turn with the others; each step counts for as many tokens: packs are about equally full."""
     facts = json.loads((folder / "case.json").read_text())
     torch.set_num_threads(facts["threads"])
     output.mkdir(parents=True)
     columns = {"prompt": "instruction", "response": "response"}
     described = {"case": {"file_name": str(folder / "data" / "train.jsonl"), "columns": columns}}
     (output / "dataset_info.json").write_text(json.dumps(described))
-    noting = Noting(useful_tokens(folder, facts), facts["device"])
+    noting = Noting(facts["device"])
     run_exp(settings(folder, output, facts), callbacks=[noting])
     assert noting.meter is not None
-    noting.meter.tell()
+    noting.meter.end(noting.losses, tokens_per_step=useful_tokens(folder, facts) / noting.meter.steps)
 
 
 if __name__ == "__main__":

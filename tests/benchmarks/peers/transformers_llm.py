@@ -41,10 +41,16 @@ class Noting(TrainerCallback):
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
+        self.losses: dict[int, float] = {}
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        if not self.losses:
+            self._meter.begin()
 
     def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
         if logs and "loss" in logs:
-            self._meter.step_done(float(logs["loss"]))
+            self.losses[len(self.losses) + 1] = float(logs["loss"])
+            self._meter.step_done()
 
 
 def adapted(folder: Path, facts: dict[str, Any]) -> Any:
@@ -104,6 +110,8 @@ def replay(model: Any, folder: Path, facts: dict[str, Any], meter: Meter) -> Non
     ]
     model.train()
     meter.loaded()
+    losses: dict[int, float] = {}
+    meter.begin()
     for rows, count in zip(steps, facts["trained_tokens"], strict=True):
         total = 0.0
         for row in rows:
@@ -120,16 +128,17 @@ def replay(model: Any, folder: Path, facts: dict[str, Any], meter: Meter) -> Non
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        meter.step_done(total)
-    meter.tell()
+        losses[len(losses) + 1] = total
+        meter.step_done()
+    meter.end(losses)
 
 
 def main(arm: str, folder: Path, output: Path) -> None:
-    """Trains, and prints what the meter found."""
+    """Trains in turn with the others."""
     facts = json.loads((folder / "case.json").read_text())
     torch.set_num_threads(facts["threads"])
     padded = arm == "padded"
-    meter = Meter(facts["tokens"], device=facts["device"])
+    meter = Meter(steps=facts["steps"], device=facts["device"])
     model = adapted(folder, facts)
     if arm == "full_logits":
         replay(model, folder, facts, meter)
@@ -177,10 +186,11 @@ def main(arm: str, folder: Path, output: Path) -> None:
             data_collator=DataCollatorForSeq2Seq(tokenizer) if padded else collate,
             processing_class=tokenizer,
         )
-    made.add_callback(Noting(meter))
+    noting = Noting(meter)
+    made.add_callback(noting)
     meter.loaded()
     made.train()
-    meter.tell()
+    meter.end(noting.losses)
 
 
 class _InOrder:
