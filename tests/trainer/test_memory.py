@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -26,3 +27,9 @@ def test_a_peak_is_told_only_when_it_grew(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(memory, "measure", lambda: next(readings))
     peak = PeakMemory()
     assert [peak.sample() for _ in range(4)] == [Memory(100), None, None, Memory(110)]
+
+
+def test_memory_is_measured_while_another_thread_imports_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As torch is found at the beginning of its import.
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    assert memory.measure().host_bytes > 0

@@ -42,10 +42,11 @@ class PeakMemory:
 
 def measure() -> Memory:
     """This process's memory now; the device's part is the peak that torch itself keeps."""
-    torch = sys.modules.get("torch")
+    # A run that starts cold imports torch while it is measured: the module is there before all that is in it.
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
     device_bytes = 0
-    if torch is not None and torch.cuda.is_initialized():
-        device_bytes = int(torch.cuda.max_memory_allocated())
+    if cuda is not None and cuda.is_initialized():
+        device_bytes = int(cuda.max_memory_allocated())
     return Memory(host_bytes=_anonymous_bytes(), device_bytes=device_bytes)
 
 
