@@ -15,6 +15,7 @@ from tuneyard.trainer.cgroup import memory_limit_bytes
 _QUERY = "index,uuid,name,memory.total,memory.used,utilization.gpu"
 _QUERY_SECONDS = 20.0
 _DEVICE = re.compile(r"cpu|cuda:\d+")
+_CAPABILITY = re.compile(r"^(\d+)\.(\d+)\s*$", re.MULTILINE)
 
 
 class DeviceError(Exception):
@@ -46,14 +47,24 @@ class DeviceFacts:
 
 def query_accelerators() -> list[Accelerator]:
     """What `nvidia-smi` lists; nothing where it is not there or does not answer."""
-    command = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
+    return parse_accelerators(_asked(_QUERY))
+
+
+def query_capabilities() -> list[tuple[int, int]]:
+    """The accelerators' compute capabilities, such as (9, 0), from the same tool."""
+    return [(int(major), int(minor)) for major, minor in _CAPABILITY.findall(_asked("compute_cap"))]
+
+
+def _asked(columns: str) -> str:
+    """What the tool answers, without units and a heading; "" where it does not."""
+    command = ["nvidia-smi", f"--query-gpu={columns}", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_QUERY_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return []
-    return parse_accelerators(answer.stdout.decode(errors="replace"))
+        return ""
+    return answer.stdout.decode(errors="replace")
 
 
 def parse_accelerators(table: str) -> list[Accelerator]:

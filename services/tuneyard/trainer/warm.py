@@ -41,6 +41,7 @@ from tuneyard.trainer.process import (
     kill_group,
     thread_count,
 )
+from tuneyard.trainer.untouched_cuda import capabilities_from_driver
 
 MAX_MESSAGE_BYTES = 128 << 10
 CANARY_SECONDS = 30.0
@@ -166,7 +167,8 @@ def import_modules(names: Iterable[str]) -> dict[str, str]:
             continue
         seen.add(name)
         try:
-            module = importlib.import_module(name)
+            with capabilities_from_driver():
+                module = importlib.import_module(name)
         except Exception as error:
             # Not only ImportError: a library may raise anything when it finds the machine unfit.
             failed[name] = f"{type(error).__name__}: {error}"
