@@ -1,5 +1,7 @@
+import contextlib
 import itertools
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +34,15 @@ def prepared(shapes, configure_detector, start):
 
 def same(a: dict, b: dict) -> bool:
     return all(torch.equal(a[key], b[key]) for key in ("img", "cls", "bboxes"))
+
+
+def shared_descriptors() -> list[Path]:
+    """Those of this process that hold memory of tensors which other processes passed on."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(link.readlink())
+    return [path for path in found if path.name.startswith("torch_")]
 
 
 def test_an_image_is_augmented_the_same_whatever_was_drawn_before(prepared) -> None:
@@ -68,6 +79,15 @@ def test_processes_prepare_what_this_one_would(prepared) -> None:
     for _ in range(3):
         for a, b in zip(next(here), next(there), strict=True):
             assert same(a, b)
+
+
+def test_a_step_that_processes_prepared_takes_few_file_descriptors(prepared) -> None:
+    samples = prepared()
+    order = SampleOrder(len(samples), step_size=len(samples), seed=1, rectangular=False)
+    steps = StepSamples(samples, order, first_step=0, total_steps=2, close_mosaic_steps=0, workers=1)
+    step = next(steps)
+    assert len(step) == len(samples) > 10
+    assert len(shared_descriptors()) < 10
 
 
 def test_each_epoch_takes_every_image_once_in_an_order_of_its_own() -> None:

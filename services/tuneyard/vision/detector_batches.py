@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tuneyard.datasets.yolo import YoloSample
@@ -229,11 +230,11 @@ class StepSamples:
             cast(Any, self._dataset),
             batch_sampler=cast(Any, _Draws(self)),
             num_workers=workers,
-            collate_fn=list,
+            collate_fn=_packed,
             prefetch_factor=_PREFETCHED_STEPS,
             multiprocessing_context="fork",
         )
-        return iter(loader)
+        return map(_unpacked, loader)
 
     @property
     def steps(self) -> range:
@@ -252,6 +253,36 @@ class _Draws:
 
     def __iter__(self) -> Iterator[list[Draw]]:
         return (self._source.draws(step) for step in self._source.steps)
+
+
+def _packed(samples: Sequence[Sample]) -> tuple[Tensor, list[Sample]]:
+    """The images of a step, which are of one shape, in one tensor, and all else without any.
+
+    Each tensor that a process passes on costs both sides a file descriptor until it is let go of: with one
+    for each image, steps of some size ran into the usual limit of 1024.
+    """
+    images = torch.stack([sample["img"] for sample in samples])
+    plain = [
+        {
+            name: value.numpy() if isinstance(value, Tensor) else value
+            for name, value in sample.items()
+            if name != "img"
+        }
+        for sample in samples
+    ]
+    return images, plain
+
+
+def _unpacked(packed: tuple[Tensor, list[Sample]]) -> list[Sample]:
+    images, plain = packed
+    return [
+        {"img": image}
+        | {
+            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for name, value in sample.items()
+        }
+        for image, sample in zip(images, plain, strict=True)
+    ]
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
