@@ -32,6 +32,22 @@ def test_a_second_job_decodes_nothing(draw, configure, start, monkeypatch) -> No
     assert torch.equal(first.data, second.data)
 
 
+def test_the_disk_has_room_for_every_image_before_the_first_is_decoded(
+    draw, configure, start, monkeypatch
+) -> None:
+    files = draw()
+    run, decode, reserved = start(files), pixels.decode, []
+
+    def decode_and_look(file, *, side):
+        [array] = run.cache_dir.rglob("pixels.npy")
+        reserved.append(512 * array.stat().st_blocks >= array.stat().st_size)
+        return decode(file, side=side)
+
+    monkeypatch.setattr(pixels, "decode", decode_and_look)
+    load(files, configure, run, side=64)
+    assert reserved and all(reserved)
+
+
 def test_another_size_is_another_array(draw, configure, start) -> None:
     files = draw()
     run = start(files)

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import Run
 from tuneyard.vision.detector_splits import DetectionSplit
-from tuneyard.vision.pixels import as_rgb
+from tuneyard.vision.pixels import as_rgb, reserve
 
 _VERSION = 1
 """Part of the cache's key: to be raised when the same image would come out with other pixels."""
@@ -71,6 +71,7 @@ def scaled_images(split: DetectionSplit, *, image_size: int, workers: int, run: 
 
     def build(folder: Path) -> None:
         data = np.memmap(folder / _BYTES, mode="w+", dtype=np.uint8, shape=(sum(sizes),))
+        reserve(folder / _BYTES)
         with ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode") as pool:
             for first in range(0, len(paths), _BATCH):
                 batch = paths[first : first + _BATCH]

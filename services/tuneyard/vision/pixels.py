@@ -88,6 +88,7 @@ def _cached_array(root: Path, sha256: str, paths: list[str], *, side: int, worke
     def build(folder: Path) -> None:
         shape = (len(paths), side, side, 3)
         array = np.lib.format.open_memmap(folder / _FILE, mode="w+", dtype=np.uint8, shape=shape)
+        reserve(folder / _FILE)
         done = 0
         for start, images in _decoded(root, paths, side=side, workers=workers):
             array[start : start + len(images)] = images
@@ -99,6 +100,15 @@ def _cached_array(root: Path, sha256: str, paths: list[str], *, side: int, worke
     folder = run.cached("pixels", f"{sha256}:{side}:{_VERSION}:{names}", build)
     # "c": a private mapping, since torch wants to be able to write; nothing here ever does.
     return torch.from_numpy(np.load(folder / _FILE, mmap_mode="c"))
+
+
+def reserve(path: Path) -> None:
+    """Has the disk set aside a new file's whole size. Raises OSError where it has no room.
+
+    Without it, a disk that fills up while such a file is mapped ends the process by a signal.
+    """
+    with path.open("rb+") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _decoded(root: Path, paths: list[str], *, side: int, workers: int) -> Iterator[tuple[int, np.ndarray]]:
