@@ -64,6 +64,20 @@ def test_only_visible_accelerators_count(visible: str, entry: str) -> None:
     assert devices.environment("cuda:0")["CUDA_VISIBLE_DEVICES"] == entry
 
 
+@pytest.mark.parametrize(("visible", "names"), [("GPU-b,9,0", ("cuda:0",)), ("9,0", ("cpu",))])
+def test_behind_an_entry_that_names_nothing_none_is_seen(visible: str, names: tuple[str, ...]) -> None:
+    # As CUDA has it, for which the worker's cuda:0 must be the one that is told of.
+    devices = Devices("auto", visible=visible, query=two)
+    assert devices.names == names
+    assert "cuda:1" not in devices.names and not devices.facts("cuda:1").display_name
+
+
+def test_a_part_of_an_accelerator_is_one_whose_memory_is_not_known() -> None:
+    devices = Devices("auto", visible="MIG-cccc", query=two)
+    assert devices.names == ("cuda:0",) and devices.facts("cuda:0").memory_total_bytes == 0
+    assert devices.environment("cuda:0")["CUDA_VISIBLE_DEVICES"] == "MIG-cccc"
+
+
 def test_no_visible_accelerator_leaves_the_processor() -> None:
     assert Devices("auto", visible="", query=two).names == ("cpu",)
 

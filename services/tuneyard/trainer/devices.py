@@ -130,8 +130,13 @@ class Devices:
         rows = list(self._query()) if self._has_accelerators else []
         if self._visible is None:
             return rows
-        by_name = {row.index: row for row in rows} | {row.uuid: row for row in rows}
-        return [by_name[entry] for entry in self._visible if entry in by_name]
+        found: list[Accelerator] = []
+        for entry in self._visible:
+            if (row := _named(entry, rows)) is None:
+                # As CUDA: what stands behind an entry that names nothing is not seen either.
+                break
+            found.append(row)
+        return found
 
     def _read(self, rows: Sequence[Accelerator]) -> Mapping[str, DeviceFacts]:
         total, available = host_memory()
@@ -151,6 +156,19 @@ class Devices:
                 utilization=row.utilization,
             )
         return facts
+
+
+def _named(entry: str, rows: Sequence[Accelerator]) -> Accelerator | None:
+    """What an entry of CUDA_VISIBLE_DEVICES names: an index, a UUID or the beginning of one, a MIG part."""
+    if rows and entry.startswith("MIG-"):
+        # The tool's table has whole cards only.
+        return Accelerator(
+            index="", uuid=entry, name="MIG", memory_total_bytes=0, memory_used_bytes=0, utilization=0.0
+        )
+    is_uuid = entry.startswith("GPU-")
+    return next(
+        (row for row in rows if (row.uuid.startswith(entry) if is_uuid else row.index == entry)), None
+    )
 
 
 def host_memory() -> tuple[int, int]:
