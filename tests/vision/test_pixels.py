@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.support.exif import UNWRITABLE, exif
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
-from tuneyard.vision import pixels
+from tuneyard.vision import detector_pixels, pixels
 from tuneyard.vision.splits import make_splits
 
 
@@ -67,6 +68,16 @@ def test_a_broken_image_is_named(draw, configure, start) -> None:
     with pytest.raises(RecipeError, match=r"000\.png") as failed:
         load(files, configure, start(files))
     assert failed.value.reason == "DATASET_UNREADABLE"
+
+
+def test_what_a_camera_wrote_beside_a_picture_spoils_no_training(tmp_path) -> None:
+    picture = Image.new("RGB", (30, 20))
+    picture.paste((255, 255, 255), (0, 0, 30, 10))
+    picture.save(tmp_path / "odd.jpg", exif=exif(6, beside=UNWRITABLE))
+    left, right = pixels.decode(tmp_path / "odd.jpg", side=10)[5, [1, 8], 0]
+    assert (left < 50, right > 200) == (True, True)
+    shown = detector_pixels.decode(tmp_path / "odd.jpg", (30, 20))
+    assert (shown[15, 2, 0] < 50, shown[15, 17, 0] > 200) == (True, True)
 
 
 def test_wide_images_are_cropped_in_the_middle(tmp_path) -> None:

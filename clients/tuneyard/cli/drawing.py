@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
+from tuneyard.datasets.orientation import upright
 from tuneyard.v1.inference_service_pb2 import Classification, Detection
 
 _LETTERS: Final = (0, 0, 0)
@@ -66,7 +67,7 @@ def _upright(content: bytes) -> Image.Image:
         # The server has taken it, whatever Pillow thinks of its size.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(content)) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return upright(image).convert("RGB")
 
 
 def _unit(picture: Image.Image) -> int:

@@ -5,14 +5,13 @@ What a whole look at an image finds is in `images`.
 
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from tuneyard.datasets.images import DEFAULT_IMAGE_LIMITS
 from tuneyard.datasets.names import IMAGE_FORMATS
+from tuneyard.datasets.orientation import orientation
 
 _IMAGE_FORMATS = sorted(set(IMAGE_FORMATS.values()))
-# The EXIF orientations that exchange width and height.
-_SIDEWAYS = frozenset({5, 6, 7, 8})
 _PNG_EXIF_MARKS = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
 
 
@@ -26,8 +25,7 @@ def upright_size(path: Path) -> tuple[int, int] | None:
             # Pillow decodes a whole PNG to find what most PNGs do not have.
             if image.format == "PNG" and not _may_have_exif(path):
                 return width, height
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
-            return (height, width) if orientation in _SIDEWAYS else (width, height)
+            return (height, width) if orientation(image) >= 5 else (width, height)
     except MemoryError:
         raise
     except Exception:  # decoders raise nearly anything on damaged bytes

@@ -12,10 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.names import IMAGE_FORMATS, extension
+from tuneyard.datasets.orientation import orientation
 from tuneyard.datasets.progress import Progress, ProgressCallback
 from tuneyard.datasets.report import FindingLog
 from tuneyard.datasets.source import Source
@@ -133,7 +134,7 @@ def _decode(name: str, data: bytes, digest: bytes, limits: ImageLimits) -> Image
                 format_name,
                 width,
                 height,
-                orientation=_orientation(image),
+                orientation=orientation(image),
                 mode=mode,
                 transparent=_is_transparent(image),
                 look=measure(image),
@@ -146,14 +147,6 @@ def _decode(name: str, data: bytes, digest: bytes, limits: ImageLimits) -> Image
         raise
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         return _broken(name, digest, error)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        found: object = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # the picture itself is sound: what a camera wrote beside it may be anything
-        return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _is_transparent(image: Image.Image) -> bool:

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from tuneyard.datasets.orientation import upright
 from tuneyard.diffusion.buckets import Bucket
 from tuneyard.trainer.errors import RecipeError
 
@@ -67,7 +68,7 @@ def open_upright(path: Path) -> Image.Image:
     """An image file as RGB, turned as its EXIF data says, on white. Raises RecipeError DATASET_UNREADABLE."""
     try:
         with Image.open(path) as image:
-            return _as_rgb(ImageOps.exif_transpose(image))
+            return _as_rgb(upright(image))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise RecipeError(
             f"The image {path.name!r} cannot be decoded.",

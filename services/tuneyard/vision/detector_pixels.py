@@ -13,8 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
+from tuneyard.datasets.orientation import upright
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import Run
 from tuneyard.vision.detector_splits import DetectionSplit
@@ -105,7 +106,7 @@ def decode(file: Path, shape: tuple[int, int]) -> Pixels:
         with Image.open(file) as image:
             # A JPEG can be decoded at a fraction of its size for a fraction of the time.
             image.draft("RGB", (2 * max(shape), 2 * max(shape)))
-            pixels = np.asarray(as_rgb(ImageOps.exif_transpose(image)))
+            pixels = np.asarray(as_rgb(upright(image)))
     except (OSError, ValueError, SyntaxError) as error:
         raise RecipeError(
             f"The image {file.name!r} cannot be decoded.",

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from tuneyard.datasets.orientation import upright
 from tuneyard.vision.detector_model import PADDING, STRIDE, LoadedDetector, load_detector
 from tuneyard.vision.detector_offline import non_max_suppression
 from tuneyard.vision.pixels import as_rgb
@@ -104,7 +105,7 @@ class Detector:
     def _detect(
         self, images: Sequence[Image.Image], min_score: float, iou_threshold: float
     ) -> list[list[DetectedBox]]:
-        batch, placements = place([upright(image) for image in images], self.image_size)
+        batch, placements = place([upright_pixels(image) for image in images], self.image_size)
         pixels = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float().div_(255)
         predictions = self._model(pixels)
         per_image = detections(predictions, min_score=min_score, iou_threshold=iou_threshold)
@@ -123,9 +124,9 @@ class Detector:
         return boxes
 
 
-def upright(image: Image.Image) -> NDArray[np.uint8]:
+def upright_pixels(image: Image.Image) -> NDArray[np.uint8]:
     """The image as (height, width, 3), RGB, turned as its EXIF orientation says."""
-    return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
+    return np.asarray(as_rgb(upright(image)))
 
 
 def place(images: Sequence[NDArray[np.uint8]], image_size: int) -> tuple[NDArray[np.uint8], list[_Placement]]:

@@ -31,7 +31,7 @@ from tuneyard.vision.detector_model import (
     with_weights,
 )
 from tuneyard.vision.detector_offline import DEFAULT_CFG
-from tuneyard.vision.detector_predictor import place, upright
+from tuneyard.vision.detector_predictor import place, upright_pixels
 from tuneyard.vision.evaluate_detector import load_source
 from tuneyard.vision.export_check import CheckInputs, Forward, cannot_convert, check, noise, spread
 from tuneyard.vision.export_config import ExportConfig
@@ -112,7 +112,7 @@ def check_inputs(config: ExportConfig, stored: LoadedDetector, run: Run) -> Chec
 def _square(path: Path, side: int) -> Tensor:
     """An image as the network takes it, (3, side, side), 0 to 1."""
     with Image.open(path) as image:
-        batch, _ = place([upright(image)], side)
+        batch, _ = place([upright_pixels(image)], side)
     canvas = np.full((side, side, 3), PADDING, dtype=np.uint8)
     height, width = batch.shape[1:3]
     canvas[:height, :width] = batch[0]

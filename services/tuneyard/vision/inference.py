@@ -5,7 +5,6 @@ said of that one.
 """
 
 import io
-import struct
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ import torch
 from google.protobuf.duration_pb2 import Duration
 from PIL import Image
 
+from tuneyard.datasets.orientation import orientation
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.finished_model import Answerer, BadInput, FinishedModel, InferenceError
 from tuneyard.v1 import inference_service_pb2 as pb
@@ -29,8 +29,6 @@ _MAX_MEGAPIXELS: Final = 100
 _AT_ONCE: Final = 16
 _MEGAPIXELS_AT_ONCE: Final = 50
 """Decoded images of this size together take 150 MB."""
-_UPRIGHT_SIDEWAYS: Final = (5, 6, 7, 8)
-_ORIENTATION_TAG: Final = 0x0112
 _DEFAULT_TOP, _DEFAULT_MIN_SCORE, _DEFAULT_IOU = 5, 0.25, 0.7
 
 
@@ -189,11 +187,7 @@ def _examine(content: bytes) -> tuple[int, int]:
             raise _Unusable(
                 f"it has {width} × {height} pixels; at most {_MAX_MEGAPIXELS} million are accepted"
             )
-        try:
-            is_sideways = image.getexif().get(_ORIENTATION_TAG) in _UPRIGHT_SIDEWAYS
-        except (OSError, ValueError, SyntaxError, struct.error) as error:
-            raise _Unusable("its EXIF data are damaged") from error
-        return (height, width) if is_sideways else (width, height)
+        return (height, width) if orientation(image) >= 5 else (width, height)
 
 
 def _decode(content: bytes) -> Image.Image:

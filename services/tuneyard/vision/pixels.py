@@ -19,6 +19,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from tuneyard.datasets.orientation import upright
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import Run
 from tuneyard.vision.splits import Samples
@@ -143,8 +144,8 @@ def decode(file: Path | BinaryIO, *, side: int) -> np.ndarray:
         with Image.open(file) as image:
             # A JPEG can be decoded at an eighth of its size for a fraction of the time.
             image.draft("RGB", (2 * side, 2 * side))
-            upright = ImageOps.exif_transpose(as_rgb(image))
-            fitted = ImageOps.fit(upright, (side, side), method=Image.Resampling.BICUBIC)
+            whole = as_rgb(upright(image))
+            fitted = ImageOps.fit(whole, (side, side), method=Image.Resampling.BICUBIC)
             return np.asarray(fitted)
     except (OSError, ValueError, SyntaxError) as error:
         name = repr(file.name) if isinstance(file, Path) else ""
@@ -160,9 +161,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float64)
         top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        grey = Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8))
-        grey.info["exif"] = image.info.get("exif", b"")
-        return grey.convert("RGB")
+        return Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
 
 
