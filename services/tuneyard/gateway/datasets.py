@@ -229,21 +229,23 @@ class DatasetRepository:
         async with self._db.transaction() as connection:
             # The rows that share the bytes are locked together and in one order, so that no two calls, each
             # deleting one of them, leave the bytes to the other or wait for each other.
-            shared = await self._sharing(connection, (await self._record(connection, name)).key)
+            await self._lock_sharing(connection, (await self._record(connection, name)).key)
             record = await self._record(connection, name)
             if idle_since is not None and not _is_idle(record.dataset, idle_since):
                 return False
             if using := await jobs_using_dataset(connection, name):
                 raise in_use("DATASET_IN_USE", name, using)
             await connection.execute(delete_from(datasets).where(datasets.c.id == names.dataset_id(name)))
-            if shared == 1:
+            # Counted now: a version that was made while this call waited for the locks is not among them.
+            sharing = select(func.count()).select_from(datasets).where(datasets.c.key == record.key)
+            if not (await connection.execute(sharing)).scalar_one():
                 await garbage.discard(connection, [record.key], self._clock())
             return True
 
-    async def _sharing(self, connection: AsyncConnection, key: str) -> int:
-        """How many datasets have these bytes; none of them comes or goes before the transaction ends."""
+    async def _lock_sharing(self, connection: AsyncConnection, key: str) -> None:
+        """Keep others from deleting datasets that have these bytes, and from making versions of them."""
         query = select(datasets.c.id).where(datasets.c.key == key).order_by(datasets.c.id).with_for_update()
-        return len((await connection.execute(query)).all())
+        await connection.execute(query)
 
     async def _in_state(self, state: int) -> Sequence[DatasetRecord]:
         query = (
