@@ -263,6 +263,19 @@ async def test_datasets_and_models_are_in_use_until_their_jobs_end(ledger: Ledge
     assert await ledger.jobs.uses_dataset("datasets/cats") == []
 
 
+async def test_a_model_and_a_dataset_that_a_job_was_resolved_to_are_in_use(ledger: LedgerDriver) -> None:
+    training = await ledger.create()
+    resolved = ledger.spec()
+    resolved.training.base_model = "models/resnet18"
+    await ledger.jobs.set_resolved(ledger.epoch, training, job_pb2.Estimate(resolved_spec=resolved))
+    assert await ledger.jobs.uses_model("models/resnet18") == [training]
+    spec = job_pb2.JobSpec(evaluate=job_pb2.EvaluateSpec(source_job="jobs/1"))
+    evaluation = await ledger.jobs.create(job_pb2.Job(spec=spec, family=training_pb2.FAMILY_VISION))
+    spec.evaluate.dataset = "datasets/cats"
+    await ledger.jobs.set_resolved(ledger.epoch, evaluation.name, job_pb2.Estimate(resolved_spec=spec))
+    assert await ledger.jobs.uses_dataset("datasets/cats") == [evaluation.name]
+
+
 async def test_resolving_a_job_records_its_estimate_and_warnings(ledger: LedgerDriver) -> None:
     name = await ledger.create()
     estimate = job_pb2.Estimate(

@@ -35,6 +35,8 @@ _UPDATE = (
         last_sequence=bindparam("sequence"),
         attempt_count=bindparam("attempts"),
         lost_in_a_row=bindparam("lost"),
+        dataset=bindparam("used_dataset"),
+        base_model=bindparam("used_model"),
         version=bindparam("old_version") + 1,
         blob=bindparam("content"),
     )
@@ -153,6 +155,8 @@ class JobEdit:
                 "sequence": self.job.last_sequence,
                 "attempts": self.job.attempt_count,
                 "lost": self.lost_in_a_row,
+                "used_dataset": used_dataset(self.job),
+                "used_model": _used_model(self.job),
                 "content": self.job.SerializeToString(),
             },
         )
@@ -167,8 +171,19 @@ class JobEdit:
             await connection.execute(insert(job_labels), labels)
 
 
+def used_dataset(job: job_pb2.Job) -> str:
+    """The dataset that a job trains on, or measures on; "" where it needs none, or is not resolved yet."""
+    # Where an evaluation names none, it is the source job's, which stands in the resolved spec.
+    evaluated = job.spec.evaluate.dataset or job.resolved_spec.evaluate.dataset
+    return job.spec.training.dataset or evaluated
+
+
+def _used_model(job: job_pb2.Job) -> str:
+    # An architecture's name may stand for a model of the store, which the resolved spec names.
+    return job.resolved_spec.training.base_model or job.spec.training.base_model
+
+
 def _new_row(job: job_pb2.Job, now: datetime) -> dict[str, Any]:
-    training = job.spec.training
     return {
         "id": job_id(job.name),
         "family": job.family,
@@ -178,11 +193,9 @@ def _new_row(job: job_pb2.Job, now: datetime) -> dict[str, Any]:
         "state": job.state,
         "desired": job.desired,
         "priority": job.priority,
-        # Where an evaluation names none, it is the source job's, which stands in the resolved spec.
-        "dataset": training.dataset or job.spec.evaluate.dataset or job.resolved_spec.evaluate.dataset,
-        "validation_dataset": training.data_split.validation_dataset,
-        # An architecture's name may stand for a model of the store, which the resolved spec names.
-        "base_model": job.resolved_spec.training.base_model or training.base_model,
+        "dataset": used_dataset(job),
+        "validation_dataset": job.spec.training.data_split.validation_dataset,
+        "base_model": _used_model(job),
         "create_time": job.create_time.ToMicroseconds(),
         "update_time": to_micros(now),
         "last_sequence": job.last_sequence,
