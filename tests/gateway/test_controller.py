@@ -303,6 +303,49 @@ async def test_a_job_that_fits_nowhere_fails_though_it_is_resolved_late(fleet: F
     assert "1000.0 GB" in failed.error.message
 
 
+async def test_a_job_deleted_while_its_spec_is_resolved_costs_the_controller_nothing(fleet: Fleet) -> None:
+    name = await fleet.ledger.create()
+    resolving, deleted = asyncio.Event(), asyncio.Event()
+    link = fleet.trainers.links[0]
+    ask = link.estimate
+
+    async def slowly(
+        request: trainer_service_pb2.TrainerServiceEstimateRequest, *, timeout: float
+    ) -> trainer_service_pb2.TrainerServiceEstimateResponse:
+        answer = await ask(request, timeout=timeout)
+        resolving.set()
+        await deleted.wait()
+        return answer
+
+    link.estimate = slowly  # type: ignore[method-assign]
+    fleet.controller.poke()
+    await resolving.wait()
+    epoch = fleet.controller.epoch
+    await fleet.cancel(name)
+    await fleet.ledger.jobs.delete(name)
+    deleted.set()
+    await fleet.running()
+    assert fleet.controller.epoch == epoch
+
+
+async def test_a_job_deleted_while_the_disk_is_reckoned_up_costs_the_controller_nothing(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.trainer.slots = 2
+    first, _ = await fleet.running()
+    epoch = fleet.controller.epoch
+    get = fleet.ledger.jobs.get
+
+    async def get_others(name: str) -> job_pb2.Job:
+        if name == first:
+            raise TuneyardError("JOB_NOT_FOUND", "it had ended, and was deleted")
+        return await get(name)
+
+    monkeypatch.setattr(fleet.ledger.jobs, "get", get_others)
+    await fleet.running()
+    assert fleet.controller.epoch == epoch
+
+
 async def test_a_job_whose_family_is_configured_no_longer_says_so(fleet: Fleet) -> None:
     name = await fleet.ledger.create(family=training_pb2.FAMILY_LLM)
     fleet.controller.poke()

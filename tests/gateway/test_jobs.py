@@ -276,6 +276,20 @@ async def test_a_model_and_a_dataset_that_a_job_was_resolved_to_are_in_use(ledge
     assert await ledger.jobs.uses_dataset("datasets/cats") == [evaluation.name]
 
 
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_a_job_that_ended_while_it_was_resolved_stays_as_it_is(
+    ledger: LedgerDriver, is_deleted: bool
+) -> None:
+    name = await ledger.create()
+    ended = await ledger.jobs.request_cancel(name)
+    if is_deleted:
+        await ledger.jobs.delete(name)
+    estimate = job_pb2.Estimate(resolved_spec=ledger.spec(batch_size=8), total_steps=120)
+    assert await ledger.jobs.set_resolved(ledger.epoch, name, estimate) is None
+    if not is_deleted:
+        assert await ledger.jobs.get(name) == ended
+
+
 async def test_resolving_a_job_records_its_estimate_and_warnings(ledger: LedgerDriver) -> None:
     name = await ledger.create()
     estimate = job_pb2.Estimate(

@@ -97,7 +97,12 @@ class Dispatcher:
         """Returns what running jobs still need of their trainers' disks, by the trainers' addresses."""
         reserved: Counter[str] = Counter()
         for attempt in await self._jobs.open_attempts():
-            reserved[attempt.trainer_address] += still_to_write(await self._jobs.get(attempt.job))
+            try:
+                reserved[attempt.trainer_address] += still_to_write(await self._jobs.get(attempt.job))
+            except TuneyardError as error:
+                # A job that is deleted meanwhile had ended, and needs nothing more.
+                if error.reason != "JOB_NOT_FOUND":
+                    raise
         return reserved
 
     async def _explain_family(self, family: "training_pb2.Family.ValueType") -> None:
@@ -109,7 +114,7 @@ class Dispatcher:
         return time.monotonic() < self._avoided.get(link.address.target, 0.0)
 
     async def _ready(self, job: job_pb2.Job) -> job_pb2.Job | None:
-        """Returns the job with its spec resolved; None if it has to wait or has failed."""
+        """Returns the job with its spec resolved; None if it has to wait, has failed or is queued no more."""
         if job.HasField("resolved_spec"):
             return job
         try:

@@ -149,22 +149,23 @@ class JobRepository(JobQueries, AttemptLedger, ControllerLease):
             await garbage.discard(connection, [job_prefix(edit.id)], edit.now)
             await self._db.notify(connection, notification(name, -1))
 
-    async def set_resolved(self, epoch: int, name: str, estimate: job_pb2.Estimate) -> job_pb2.Job:
-        """Record the resolved spec and what it is predicted to need, with its warnings. JOB_NOT_FOUND.
+    async def set_resolved(self, epoch: int, name: str, estimate: job_pb2.Estimate) -> job_pb2.Job | None:
+        """Record a QUEUED job's resolved spec and what it is predicted to need, with its warnings.
 
-        The job's `estimate` is kept without its own copy of the resolved spec.
+        None: it is not QUEUED any more, or deleted. The job's `estimate` is kept without its own copy of the
+        resolved spec.
         """
 
-        async def work(connection: AsyncConnection) -> JobEdit:
+        async def work(connection: AsyncConnection) -> JobEdit | None:
             await check_epoch(connection, epoch)
-            edit = await self._lock_existing(connection, name)
+            edit = await JobEdit.lock(connection, name, self._clock())
+            if edit is None or edit.job.state != QUEUED:
+                return None
             resolve(edit.job, estimate)
             return edit
 
         committed = await self._change(work)
-        if committed is None:
-            raise not_found(name)
-        return committed.job
+        return committed.job if committed else None
 
     async def set_waiting_for(self, epoch: int, name: str, text: str) -> None:
         """Record what a QUEUED job waits for, for people; no effect on others."""
