@@ -125,6 +125,20 @@ async def test_whole_jobs_come_first_as_they_are_and_then_as_they_change(
         assert seen[second].queue_position == 1
 
 
+async def test_a_new_evaluation_is_told_to_those_who_watch_its_dataset(
+    ledger: LedgerDriver, hub: WatchHub
+) -> None:
+    wanted = training_service_pb2.JobFilter(dataset="datasets/cats")
+    spec = job_pb2.EvaluateSpec(source_job="jobs/1", dataset="datasets/cats")
+    async with aclosing(hub.watch_jobs(wanted)) as stream:  # type: ignore[type-var]
+        await soon(anext(stream))
+        created = await ledger.jobs.create(job_pb2.Job(spec=job_pb2.JobSpec(evaluate=spec)))
+        told = (await soon(anext(stream))).jobs
+    assert [job.name for job in told] == [created.name]
+    listed, _, _ = await ledger.jobs.list(wanted, page_size=0, page_token="")
+    assert [job.name for job in listed] == [created.name]
+
+
 async def test_a_message_stays_below_what_clients_take(ledger: LedgerDriver, hub: WatchHub) -> None:
     job = await ledger.create()
     attempt = await start(ledger, job)

@@ -13,6 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Protocol
 
+from tuneyard.gateway.edits import used_dataset
 from tuneyard.gateway.jobs import Committed
 from tuneyard.gateway.kinds import task_kind
 from tuneyard.gateway.transitions import TERMINAL
@@ -341,12 +342,11 @@ class WatchHub:
 
 def matches(job: job_pb2.Job, wanted: training_service_pb2.JobFilter) -> bool:
     """Tells whether a job meets every condition that is set."""
-    training = job.spec.training
     return (
         (not wanted.states or job.state in wanted.states)
         and (not wanted.families or job.family in wanted.families)
         and (not wanted.tasks or task_kind(job) in wanted.tasks)
-        and (not wanted.dataset or training.dataset == wanted.dataset)
+        and (not wanted.dataset or used_dataset(job) == wanted.dataset)
         and all(job.labels.get(key) == value for key, value in wanted.labels.items())
         and (
             not wanted.HasField("created_after")
