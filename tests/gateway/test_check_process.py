@@ -88,4 +88,4 @@ def test_the_child_dies_with_the_gateway(hanging: Path) -> None:
         child = psutil.Process(int(starter.stdout.readline()))
         assert child.is_running()
         starter.kill()
-    child.wait(10)
+    child.wait(60)

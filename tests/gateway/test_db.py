@@ -195,7 +195,7 @@ async def test_a_lost_connection_is_replaced_for_callers_and_listeners(postgres_
     heard: asyncio.Queue[str] = asyncio.Queue()
     listener = asyncio.create_task(db.listen(heard.put_nowait))
     others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await heard.get() == ""
         async with db.read() as connection:
             await connection.execute(text(f"{others} AND datname = current_database()"))

@@ -110,7 +110,7 @@ async def test_a_caller_that_leaves_does_not_undo_nor_hide_its_commit(ledger: Le
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await told.wait()
     names, _, total = await _page(ledger)
     assert total == len(ledger.commits) == 1

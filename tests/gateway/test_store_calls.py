@@ -23,8 +23,6 @@ def hang() -> Iterator[threading.Event]:
 @pytest.fixture
 async def outage(hang: threading.Event, monkeypatch: pytest.MonkeyPatch) -> list["asyncio.Task[bool]"]:
     """As many hanging calls as there are threads."""
-    monkeypatch.setattr(store_calls, "THREAD_WITHIN", timedelta(seconds=0.1))
-    monkeypatch.setattr(store_calls, "ANSWER_WITHIN", timedelta(seconds=0.1))
     begun = threading.Semaphore(0)
 
     def call() -> bool:
@@ -34,6 +32,9 @@ async def outage(hang: threading.Event, monkeypatch: pytest.MonkeyPatch) -> list
     tasks = [asyncio.create_task(in_store(call)) for _ in range(THREADS)]
     for _ in tasks:
         await asyncio.to_thread(begun.acquire)
+    # From here on: threads may take longer to begin.
+    monkeypatch.setattr(store_calls, "THREAD_WITHIN", timedelta(seconds=0.1))
+    monkeypatch.setattr(store_calls, "ANSWER_WITHIN", timedelta(seconds=0.1))
     return tasks
 
 

@@ -57,16 +57,29 @@ async def test_a_trainer_that_hangs_leaves_time_to_ask_another(
     silent: FakeTrainer, sound: FakeTrainer
 ) -> None:
     silent.silent.add("Estimate")
+    shares: list[float] = []
     async with connected(silent, sound) as trainers:
+        link = trainers.links[0]
+        ask = link.estimate
+
+        async def hurried(
+            request: pb.TrainerServiceEstimateRequest, *, timeout: float
+        ) -> pb.TrainerServiceEstimateResponse:
+            shares.append(timeout)
+            return await ask(request, timeout=0.1)
+
+        link.estimate = hurried  # type: ignore[method-assign]
         found = await trainers.estimate(
-            VISION, pb.TrainerServiceEstimateRequest(), within=timedelta(seconds=1)
+            VISION, pb.TrainerServiceEstimateRequest(), within=timedelta(seconds=2 * _PATIENCE_SECONDS)
         )
     assert found.estimate.total_steps == 30
+    assert len(shares) == 1
+    assert shares[0] <= _PATIENCE_SECONDS
 
 
 async def test_an_estimate_ends_in_time_though_every_trainer_hangs(silent: FakeTrainer) -> None:
     silent.silent.add("Estimate")
-    async with connected(silent) as trainers, asyncio.timeout(5):
+    async with connected(silent) as trainers, asyncio.timeout(_PATIENCE_SECONDS):
         with pytest.raises(TuneyardError, match="TRAINER_UNAVAILABLE"):
             await trainers.estimate(VISION, pb.TrainerServiceEstimateRequest(), within=timedelta(seconds=0.2))
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def soon(work: Awaitable[T]) -> Awaitable[T]:
-    return asyncio.wait_for(work, 10)
+    return asyncio.wait_for(work, 60)
 
 
 def sequences(message: bytes) -> list[int]:

@@ -1,7 +1,6 @@
 """The server skeleton over a real socket: errors, auth, limits, health, reflection, the graceful stop."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -160,7 +159,7 @@ async def test_a_message_that_is_too_large_is_refused_and_the_server_lives(size:
         chunk = dataset_service_pb2.UploadDatasetRequest(chunk=bytes(size))
         stub = dataset_service_pb2_grpc.DatasetServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.UploadDataset(iter([chunk]), timeout=20)
+            await stub.UploadDataset(iter([chunk]), timeout=60)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert (await system_service_pb2_grpc.SystemServiceStub(channel).GetServerInfo(INFO)).version == "1"
 
@@ -200,7 +199,7 @@ async def test_a_stream_that_is_ended_while_it_sends_hears_of_it_too() -> None:
         )
         await call.read()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await asyncio.wait_for(call.read(), 10)
+            await asyncio.wait_for(call.read(), 60)
         assert training.ended.is_set()
     assert reason(caught.value).reason == "SHUTTING_DOWN"
 
@@ -215,9 +214,9 @@ async def test_stopping_ends_endless_streams_with_a_reason_at_once() -> None:
         )
         await call.read()
         await watching.read()
-        started = time.perf_counter()
-        await server.stop(grace=timedelta(seconds=10))
-        assert time.perf_counter() - started < 3
+        # Long before the grace is over.
+        async with asyncio.timeout(60):
+            await server.stop(grace=timedelta(hours=1))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
         assert training.ended.is_set()

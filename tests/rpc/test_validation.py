@@ -140,7 +140,7 @@ def test_check_raises_one_error_with_all_violations() -> None:
 def test_checking_is_cheap_enough_for_every_call() -> None:
     request = _train(hyperparameters=Hyper(epochs=3), image_classifier=training_pb2.ImageClassifier())
     validate(request)
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(100):
         validate(request)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

@@ -244,11 +244,11 @@ def test_completing_waits_for_a_part_on_its_way(store: FolderStore) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         late = pool.submit(store.put_part_stream, "k", upload, 2, slow())
-        begun.get(timeout=10)
+        begun.get(timeout=60)
         made = pool.submit(store.complete_upload, "k", upload, [one])
         gate.put(b"y")
-        assert late.result(timeout=10).size_bytes == 2
-        assert made.result(timeout=10).size_bytes == PART
+        assert late.result(timeout=60).size_bytes == 2
+        assert made.result(timeout=60).size_bytes == PART
     assert b"".join(store.read("k")) == b"x" * PART
 
 
