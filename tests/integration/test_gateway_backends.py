@@ -94,7 +94,7 @@ async def test_two_gateways_share_one_database_and_one_store(
         watch = aiter(first.training.WatchJob(training.WatchJobRequest(name=job)))
         assert (await anext(watch)).events[0].sequence == 1
         await second.training.CancelJob(training.CancelJobRequest(name=job))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             rest = [event async for response in watch for event in response.events]
         assert rest[-1].state_change.to == job_pb2.JOB_STATE_CANCELLED
         leaders = [edge.gateway.controller.is_leader for edge in (first, second)]

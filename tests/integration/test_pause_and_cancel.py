@@ -2,18 +2,19 @@
 
 import hashlib
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.kills import end
 from tests.support.platform import TERMINAL, Platform, assert_gapless, eventually, fake_spec
 from tuneyard.storage import FolderStore
 from tuneyard.v1 import event_pb2, job_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-SCRIPT = "steps=120,step_ms=8,save=25,eval=40"
+# Long enough that a pause comes before its end.
+SCRIPT = "steps=500,step_ms=8,save=25,eval=40"
 State = job_pb2.JobState
 
 
@@ -21,7 +22,7 @@ State = job_pb2.JobState
 def idle(fakes: Platform) -> Iterator[None]:
     """Each test finds and leaves the trainer without workers."""
     yield
-    eventually(lambda: not fakes.workers(), within=15, what="no worker left")
+    eventually(lambda: not fakes.workers(), within=60, what="no worker left")
 
 
 def states(events: list[event_pb2.JobEvent]) -> list[str]:
@@ -32,8 +33,16 @@ def artifact(platform: Platform, job: str, path: str) -> str:
     return hashlib.sha256(platform.artifact(job, path)).hexdigest()
 
 
+def ended_after(events: list[event_pb2.JobEvent]) -> float:
+    """Seconds from the wish to cancel to the end, by the log."""
+    begun = next(
+        e for e in events if e.state_change.to in {State.JOB_STATE_CANCELLING, State.JOB_STATE_CANCELLED}
+    )
+    return (events[-1].time.ToNanoseconds() - begun.time.ToNanoseconds()) / 1e9
+
+
 def in_state(
-    platform: Platform, name: str, *wanted: "job_pb2.JobState.ValueType", within: float = 20
+    platform: Platform, name: str, *wanted: "job_pb2.JobState.ValueType", within: float = 60
 ) -> job_pb2.Job:
     eventually(
         lambda: platform.job(name).state in wanted,
@@ -70,6 +79,7 @@ def test_a_checkpoint_damaged_meanwhile_costs_only_the_steps_since_the_one_befor
     watcher.at_step(30)
     fakes.pause(job.name)
     in_state(fakes, job.name, job_pb2.JOB_STATE_PAUSED)
+    watcher.at_state(job_pb2.JOB_STATE_PAUSED)
     before, newest = [e.checkpoint.checkpoint for e in watcher.events if e.HasField("checkpoint")][-2:]
     store = FolderStore(fakes.root / "store", public_url="http://127.0.0.1:1")
     for file in newest.files:
@@ -90,6 +100,7 @@ def test_a_pause_is_recorded_only_with_its_checkpoint(fakes: Platform) -> None:
     watcher.at_step(30)
     fakes.pause(job.name)
     paused = in_state(fakes, job.name, job_pb2.JOB_STATE_PAUSED)
+    watcher.at_state(job_pb2.JOB_STATE_PAUSED)
     before = [e for e in watcher.events if e.sequence < paused.last_sequence]
     saved = [e.checkpoint.checkpoint.step for e in before if e.HasField("checkpoint")]
     assert saved[-1] == paused.progress.step
@@ -103,7 +114,7 @@ def test_a_worker_killed_while_pausing_gives_paused_at_the_newest_checkpoint(fak
     watcher.wait_for(lambda events: any(e.HasField("checkpoint") for e in events))
     fakes.pause(job.name)
     for worker in fakes.workers():
-        worker.kill()
+        end(worker)
     paused = in_state(fakes, job.name, job_pb2.JOB_STATE_PAUSED)
     assert paused.desired == job_pb2.DESIRED_STATE_PAUSE
     fakes.cancel(job.name)
@@ -116,8 +127,8 @@ def test_a_worker_killed_while_cancelling_gives_cancelled(fakes: Platform) -> No
     watcher.at_step(5)
     fakes.cancel(job.name)
     for worker in fakes.workers():
-        worker.kill()
-    assert states(watcher.wait(within=10))[-2:] == ["CANCELLING", "CANCELLED"]
+        end(worker)
+    assert states(watcher.wait())[-2:] == ["CANCELLING", "CANCELLED"]
 
 
 @pytest.mark.parametrize(
@@ -148,17 +159,16 @@ def test_cancel_in_every_state_ends_within_ten_seconds(fakes: Platform, moment: 
         in_state(fakes, job.name, job_pb2.JOB_STATE_PAUSED)
     if moment == "finalizing":
         in_state(fakes, job.name, job_pb2.JOB_STATE_FINALIZING)
-    asked = time.monotonic()
     fakes.cancel(job.name)
-    events = watcher.wait(within=10)
-    assert time.monotonic() - asked < 10
+    events = watcher.wait()
+    assert ended_after(events) < 10
     assert_gapless(events)
     assert states(events)[-1] == "CANCELLED"
     if blocker is not None:
         fakes.cancel(blocker.name)
-    eventually(lambda: not fakes.workers(), within=10, what="the slot to come free")
+    eventually(lambda: not fakes.workers(), within=60, what="the slot to come free")
     after = fakes.train(fake_spec("steps=3,step_ms=1"))
-    assert states(fakes.watch(after.name).wait(within=20))[-1] == "SUCCEEDED"
+    assert states(fakes.watch(after.name).wait())[-1] == "SUCCEEDED"
 
 
 def test_a_cancel_survives_the_death_of_the_gateway(fakes: Platform) -> None:
@@ -167,7 +177,7 @@ def test_a_cancel_survives_the_death_of_the_gateway(fakes: Platform) -> None:
     watcher.at_step(5)
     assert fakes.cancel(job.name).desired == job_pb2.DESIRED_STATE_CANCEL
     fakes.gateway.restart()
-    assert states(watcher.wait(within=20))[-1] == "CANCELLED"
+    assert states(watcher.wait())[-1] == "CANCELLED"
 
 
 def test_a_cancel_ends_though_the_trainer_is_away(fakes: Platform) -> None:
@@ -177,7 +187,9 @@ def test_a_cancel_ends_though_the_trainer_is_away(fakes: Platform) -> None:
     fakes.trainer.kill(signal.SIGKILL)
     fakes.cancel(job.name)
     try:
-        assert states(watcher.wait(within=12))[-1] == "CANCELLED"
+        events = watcher.wait()
+        assert states(events)[-1] == "CANCELLED"
+        assert ended_after(events) < 12
     finally:
         fakes.trainer.start()
         fakes.wait_ready()

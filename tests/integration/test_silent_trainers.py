@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +15,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 @pytest.fixture
 def fakes(tmp_path: Path) -> Iterator[Platform]:
-    """A trainer with two slots."""
-    with platform(tmp_path / "p", extra={"TUNEYARD_DEVICES": "cpu,cpu"}) as started:
+    """A trainer with two slots, which no silence makes a lost one."""
+    settings = {"TUNEYARD_DEVICES": "cpu,cpu", "TUNEYARD_TRAINER_LEASE_SECONDS": "3600"}
+    with platform(tmp_path / "p", extra=settings) as started:
         started.upload_images()
         yield started
 
@@ -27,25 +27,24 @@ def test_cancels_of_a_trainer_that_stands_still_are_certain_and_its_slots_come_b
     for job in jobs:
         fakes.watch(job).at_step(1)
     os.kill(fakes.trainer.pid, signal.SIGSTOP)
-    asked = time.monotonic()
     try:
         for job in jobs:
             fakes.cancel(job)
         for job in jobs:
             eventually(
                 lambda job=job: fakes.job(job).state == job_pb2.JOB_STATE_CANCELLED,  # type: ignore[misc]
-                within=asked + 10 - time.monotonic(),
+                within=60,
                 what=f"the cancel of {job}",
             )
     finally:
         os.kill(fakes.trainer.pid, signal.SIGCONT)
-    eventually(lambda: not fakes.workers(), within=15, what="the end of the workers")
+    eventually(lambda: not fakes.workers(), within=60, what="the end of the workers")
     after = fakes.train(fake_spec("steps=3,step_ms=1"))
     assert_gapless(fakes.watch(after.name).wait())
 
 
 def test_jobs_outlive_an_orderly_restart_of_their_trainer(fakes: Platform) -> None:
-    jobs = [fakes.train(fake_spec("steps=120,step_ms=10,save=10")).name for _ in range(4)]
+    jobs = [fakes.train(fake_spec("steps=250,step_ms=10,save=10")).name for _ in range(4)]
     watchers = [fakes.watch(job) for job in jobs]
     # Twice: after three losses in a row without a new checkpoint a job is given up.
     for _ in range(2):

@@ -15,11 +15,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 def test_two_jobs_on_one_device_run_one_after_the_other_by_priority(fakes: Platform) -> None:
-    first = fakes.train(fake_spec("steps=60,step_ms=10"))
+    first = fakes.train(fake_spec("steps=100000,step_ms=10"))
     fakes.watch(first.name).at_step(1)
     low = fakes.train(fake_spec("steps=3,step_ms=1"), priority=-1)
     high = fakes.train(fake_spec("steps=3,step_ms=1"), priority=5)
     assert (fakes.job(high.name).queue_position, fakes.job(low.name).queue_position) == (1, 2)
+    fakes.cancel(first.name)
     for job in (first, high, low):
         fakes.watch(job.name).wait()
     ended = [fakes.job(job.name) for job in (first, high, low)]
@@ -30,7 +31,7 @@ def test_two_jobs_on_one_device_run_one_after_the_other_by_priority(fakes: Platf
 def test_two_devices_run_side_by_side(tmp_path: Path) -> None:
     with platform(tmp_path / "p", extra={"TUNEYARD_DEVICES": "cpu,cpu"}) as fakes:
         fakes.upload_images()
-        jobs = [fakes.train(fake_spec("steps=400,step_ms=5")) for _ in range(2)]
+        jobs = [fakes.train(fake_spec("steps=100000,step_ms=5")) for _ in range(2)]
         watchers = [fakes.watch(job.name) for job in jobs]
         for watcher in watchers:
             watcher.at_step(5)

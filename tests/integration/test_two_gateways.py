@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 def pair(tmp_path: Path, postgres_url: str) -> Iterator[Platform]:
     with platform(tmp_path / "p", database=postgres_url) as started:
         started.add_gateway(TUNEYARD_DATA_DIR=str(tmp_path / "p" / "gateway-b")).start()
-        eventually(lambda: leads(started, 1) is not None, within=30, what="the second gateway")
+        eventually(lambda: leads(started, 1) is not None, within=60, what="the second gateway")
         started.upload_images()
         yield started
 
@@ -32,8 +32,20 @@ def leads(pair: Platform, index: int) -> bool | None:
     return bool(info.is_controller)
 
 
+def leader(pair: Platform) -> int:
+    """Waits until both answer, and exactly one of them leads; returns which."""
+    told: list[bool | None] = []
+
+    def one_leads() -> bool:
+        told[:] = leads(pair, 0), leads(pair, 1)
+        return told.count(True) == told.count(False) == 1
+
+    eventually(one_leads, within=60, what="one of two to lead")
+    return told.index(True)
+
+
 def test_one_of_two_gateways_leads_and_both_stream(pair: Platform) -> None:
-    assert [leads(pair, 0), leads(pair, 1)].count(True) == 1
+    leader(pair)
     job = pair.train(fake_spec("steps=100,step_ms=5"))
     watchers = [pair.watch(job.name, gateway=index) for index in (0, 1)]
     logs = [watcher.wait() for watcher in watchers]
@@ -42,19 +54,19 @@ def test_one_of_two_gateways_leads_and_both_stream(pair: Platform) -> None:
 
 
 def test_the_death_of_the_controller_loses_nothing(pair: Platform) -> None:
-    leader = 0 if leads(pair, 0) else 1
-    other = 1 - leader
+    killed = leader(pair)
+    other = 1 - killed
     job = pair.train(fake_spec("steps=2500,step_ms=8,save=100"))
     watcher = pair.watch(job.name, gateway=other)
     watcher.at_step(20)
-    pair.gateways[leader].kill()
-    eventually(lambda: leads(pair, other), within=30, what="the other gateway to lead")
+    pair.gateways[killed].kill()
+    eventually(lambda: leads(pair, other), within=60, what="the other gateway to lead")
     events = watcher.wait(within=120)
     assert_gapless(events)
     steps = [e.metrics.step for e in events if "train/loss" in e.metrics.values]
     assert steps == sorted(set(steps)), "no step came twice"
-    pair.gateways[leader].start()
-    eventually(lambda: leads(pair, leader) is False, within=30, what="the old controller to follow")
+    pair.gateways[killed].start()
+    eventually(lambda: leads(pair, killed) is False, within=60, what="the old controller to follow")
     with pair.channel(other) as channel:
         ended = pair.training(channel).GetJob(training_service_pb2.GetJobRequest(name=job.name)).job
     assert (ended.state, ended.attempt_count) == (job_pb2.JOB_STATE_SUCCEEDED, 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from tuneyard.v1 import event_pb2, training_service_pb2
+from tuneyard.v1 import event_pb2, job_pb2, training_service_pb2
 from tuneyard.v1.training_service_pb2_grpc import TrainingServiceStub
 
 RETRYABLE = {
@@ -89,6 +89,10 @@ class Watcher:
         self.wait_for(
             lambda events: any(max(e.progress.step, e.metrics.step) >= step for e in events), within=within
         )
+
+    def at_state(self, state: "job_pb2.JobState.ValueType", *, within: float = 60.0) -> None:
+        """Waits until the job has been in a state: a reader may be behind the job itself."""
+        self.wait_for(lambda events: any(e.state_change.to == state for e in events), within=within)
 
     def at_a_new_checkpoint(self, *, within: float = 120.0) -> None:
         """Waits for a checkpoint of a later step than all that were seen so far."""
