@@ -3,17 +3,21 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.ledger import LedgerDriver
+from tuneyard.gateway.intake import JobIntake
 from tuneyard.gateway.merged_models import MARK, MergedModels, Output, output_of
 from tuneyard.gateway.models import ModelRepository
 from tuneyard.gateway.sources import ImportSources
+from tuneyard.gateway.trainers import TrainerLink
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.storage import FolderStore
-from tuneyard.v1 import job_pb2, model_service_pb2, training_pb2
+from tuneyard.v1 import job_pb2, model_service_pb2, training_pb2, training_service_pb2
 
 CONTENT = b"weights"
 
@@ -90,6 +94,41 @@ async def test_a_name_is_taken_from_the_beginning(place: Place) -> None:
     assert (model.state, model.source) == (model_service_pb2.MODEL_STATE_IMPORTING, job.name)
     assert await reason(place, "/models/merged") == "ALREADY_EXISTS"
     await place.merged.reserve(job)
+
+
+class Nobody:
+    """No trainer is asked for anything."""
+
+    def links_of(self, family: int) -> list[TrainerLink]:
+        return []
+
+
+class Resolved:
+    """Every spec is resolved as it is."""
+
+    async def resolve(self, family: int, spec: job_pb2.JobSpec, *, within: timedelta) -> job_pb2.Estimate:
+        return job_pb2.Estimate(resolved_spec=spec, fits=True)
+
+
+async def test_a_name_is_taken_though_the_caller_leaves_when_its_job_is_there(place: Place) -> None:
+    intake: Any = JobIntake(
+        db=place.ledger.db,
+        jobs=place.ledger.jobs,
+        resolver=Resolved(),  # type: ignore[arg-type]
+        datasets=None,  # type: ignore[arg-type]
+        trainers=Nobody(),  # type: ignore[arg-type]
+        merged=place.merged,
+        on_change=lambda: None,
+    )
+    spec = job_pb2.MergeSpec(source_job=await place.ledger.create(), output_path="models/merged")
+    request = training_service_pb2.MergeRequest(spec=spec)
+    call = asyncio.create_task(intake.derive(job_pb2.JobSpec(merge=spec), request, None))
+    place.ledger.listeners.append(lambda committed: call.cancel() and None)
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    async with asyncio.timeout(60):
+        while not await place.models.exists("models/merged"):
+            await asyncio.sleep(0.02)
 
 
 async def test_the_models_files_are_there_once_the_job_has_succeeded(place: Place) -> None:

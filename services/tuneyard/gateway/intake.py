@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from tuneyard.gateway.db import Database
 from tuneyard.gateway.jobs import JobRepository, resolve, state_name
 from tuneyard.gateway.kinds import FAMILIES, source_job, task_of_training
+from tuneyard.gateway.ledger import uncancelled
 from tuneyard.gateway.merged_models import MergedModels
 from tuneyard.gateway.placement import require_disk
 from tuneyard.gateway.requests import RequestKey, made_before
@@ -139,6 +140,10 @@ class JobIntake:
         if not creates:
             job.state, job.desired = job_pb2.JOB_STATE_QUEUED, job_pb2.DESIRED_STATE_RUN
             return job
+        return await uncancelled(self._create(job, key))
+
+    async def _create(self, job: job_pb2.Job, key: RequestKey | None) -> job_pb2.Job:
+        """Records a job and takes its place: nobody would come back for one whose caller has left between."""
         created = await self._jobs.create(job, request=key)
         try:
             await self._merged.reserve(created)

@@ -12,7 +12,7 @@ from tuneyard.gateway.attempts import AttemptLedger, OpenAttempt, RunSequenceGap
 from tuneyard.gateway.edits import Committed, JobEdit, timestamp
 from tuneyard.gateway.layout import job_prefix
 from tuneyard.gateway.lease import ControllerLease
-from tuneyard.gateway.ledger import check_epoch, not_found, notification, parse_notification
+from tuneyard.gateway.ledger import check_epoch, not_found, notification, parse_notification, uncancelled
 from tuneyard.gateway.queries import JobChange, JobQueries, QueuedJob, in_use, jobs_using_job
 from tuneyard.gateway.requests import RequestKey, request_key
 from tuneyard.gateway.schema import jobs
@@ -129,7 +129,7 @@ class JobRepository(JobQueries, AttemptLedger, ControllerLease):
 
         Its bytes in the store become garbage.
         """
-        await self._uncancelled(self._delete(name))
+        await uncancelled(self._delete(name))
 
     async def _delete(self, name: str) -> None:
         async with self._db.transaction(after_commit=lambda: self._on_delete(name)) as connection:

@@ -6,7 +6,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tuneyard.gateway.clock import to_micros
-from tuneyard.gateway.ledger import Ledger
+from tuneyard.gateway.ledger import Ledger, uncancelled
 from tuneyard.gateway.schema import controller
 
 
@@ -19,7 +19,7 @@ class ControllerLease(Ledger):
         On SQLite it is always granted: the lock of the data folder admits one gateway.
         """
         try:
-            return await self._uncancelled(self._claim(holder, ttl))
+            return await uncancelled(self._claim(holder, ttl))
         except IntegrityError:
             # Another gateway inserted the first row at the same moment.
             return None

@@ -15,6 +15,9 @@ from tuneyard.rpc.errors import TuneyardError
 
 T = TypeVar("T")
 
+# Keeps what nobody waits for any more from being collected.
+_running: set["asyncio.Future[Any]"] = set()
+
 # Shared with other transactions and with a renewal, but not with a claim, which locks the row FOR UPDATE: an
 # epoch that was read holds until the transaction ends.
 _EPOCH = (
@@ -46,6 +49,21 @@ def parse_notification(payload: str) -> tuple[str, int]:
     return name, int(sequence)
 
 
+async def uncancelled(work: Awaitable[T]) -> T:
+    """Carry out a change to its end, even if the caller leaves: a commit must not go untold."""
+    task = asyncio.ensure_future(work)
+    _running.add(task)
+    task.add_done_callback(_settled)
+    return await asyncio.shield(task)
+
+
+def _settled(task: "asyncio.Future[Any]") -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        # Marks the exception as seen: it went to the caller, or the caller has left.
+        task.exception()
+
+
 class Ledger:
     """The base of the repositories of jobs."""
 
@@ -70,24 +88,10 @@ class Ledger:
         self._on_commit = on_commit
         self._on_delete = on_delete
         self._max_lost = max_lost_attempts
-        self._running: set[asyncio.Future[Any]] = set()
-
-    async def _uncancelled(self, work: Awaitable[T]) -> T:
-        """Carry out a change to its end, even if the caller leaves: a commit must not go untold."""
-        task = asyncio.ensure_future(work)
-        self._running.add(task)
-        task.add_done_callback(self._settled)
-        return await asyncio.shield(task)
-
-    def _settled(self, task: "asyncio.Future[Any]") -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            # Marks the exception as seen: it went to the caller, or the caller has left.
-            task.exception()
 
     async def _change(self, work: Callable[[AsyncConnection], Awaitable[JobEdit | None]]) -> Committed | None:
         """Run `work` in a transaction, write the edit that it returns and tell of it. None: no edit."""
-        return await self._uncancelled(self._carry_out(work))
+        return await uncancelled(self._carry_out(work))
 
     async def _carry_out(
         self, work: Callable[[AsyncConnection], Awaitable[JobEdit | None]]
