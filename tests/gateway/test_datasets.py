@@ -2,14 +2,20 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from tuneyard.gateway.clock import utc_now
+from tuneyard.gateway.dataset_library import DatasetLibrary
 from tuneyard.gateway.datasets import DatasetRepository
 from tuneyard.gateway.db import Database
 from tuneyard.gateway.garbage import GarbageRepository
-from tuneyard.v1 import dataset_pb2
+from tuneyard.gateway.uploads import DatasetUploads
+from tuneyard.storage import FolderStore
+from tuneyard.v1 import dataset_pb2, dataset_service_pb2
 
 READY = dataset_pb2.DATASET_STATE_READY
 KEY = "datasets/parent/1/data"
@@ -28,6 +34,33 @@ async def somebody_waits(db: Database) -> None:
                 if (await connection.execute(query)).scalar_one():
                     return
             await asyncio.sleep(0.01)
+
+
+async def test_a_list_goes_on_though_an_upload_is_deleted_meanwhile(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets, store = DatasetRepository(db), FolderStore(tmp_path / "store", public_url="")
+    uploads = DatasetUploads(datasets, store, on_arrival=lambda: None)
+    library: Any = DatasetLibrary(
+        repository=datasets,
+        uploads=uploads,
+        sources=None,  # type: ignore[arg-type]
+        validator=None,  # type: ignore[arg-type]
+        new_id=lambda: "1",
+    )
+    for name in ("datasets/goes", "datasets/stays"):
+        new = dataset_pb2.Dataset(name=name, size_bytes=5)
+        await uploads.create(new, key=f"{name}/data", sha256="", request=None)
+    read = datasets.list
+
+    async def read_and_delete(**page: Any) -> Any:
+        found = await read(**page)
+        await datasets.delete("datasets/goes")
+        return found
+
+    monkeypatch.setattr(datasets, "list", read_and_delete)
+    listed = (await library.list(dataset_service_pb2.ListDatasetsRequest())).datasets
+    assert [each.name for each in listed] == ["datasets/stays"]
 
 
 async def test_a_parent_deleted_while_a_version_of_it_is_made_leaves_its_bytes(db: Database) -> None:

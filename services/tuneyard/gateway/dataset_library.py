@@ -117,11 +117,19 @@ class DatasetLibrary:
         records, token, total = await self._repository.list(
             format=request.format, page_size=request.page_size, page_token=request.page_token
         )
+        found = [await self._described(record.dataset) for record in records]
         return dataset_service_pb2.ListDatasetsResponse(
-            datasets=[await self._uploads.described(record.dataset) for record in records],
-            next_page_token=token,
-            total_size=total,
+            datasets=filter(None, found), next_page_token=token, total_size=total
         )
+
+    async def _described(self, dataset: dataset_pb2.Dataset) -> dataset_pb2.Dataset | None:
+        """As `DatasetUploads.described`; None for one that was deleted since it was listed."""
+        try:
+            return await self._uploads.described(dataset)
+        except TuneyardError as error:
+            if error.reason != "DATASET_NOT_FOUND":
+                raise
+            return None
 
     async def delete(self, name: str) -> None:
         """Forget a dataset. DATASET_NOT_FOUND; DATASET_IN_USE while a job that waits or runs uses it."""
