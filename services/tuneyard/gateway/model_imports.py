@@ -123,9 +123,14 @@ class ModelImports:
         if received.files or is_hub_id(model.source):
             return received
         prefix = f"{self.new_prefix(model.name)}{RECEIVED}"
-        stored = await in_store(
-            import_source, self._store, prefix, lambda: self._sources.local_path(model.source)
-        )
+        try:
+            stored = await in_store(
+                import_source, self._store, prefix, lambda: self._sources.local_path(model.source)
+            )
+        except (TuneyardError, StorageError):
+            # No record names what was copied before it failed.
+            await in_store(self._store.delete_prefix, prefix)
+            raise
         received, model.progress = stored.as_source(model), _COPIED
         await self._repository.received(model, received)
         return received

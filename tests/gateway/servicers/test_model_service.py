@@ -63,6 +63,17 @@ async def test_a_folder_is_imported_with_all_its_files(edge: Edge) -> None:
     assert begun.name.startswith("models/my-model-")
 
 
+async def test_an_import_that_fails_on_the_way_leaves_nothing(edge: Edge) -> None:
+    folder = edge.folder / "imports" / "model"
+    folder.mkdir()
+    (folder / "a.safetensors").write_bytes(WEIGHTS)
+    (folder / "b\u0085.json").write_bytes(b"{}")
+    begun = (await edge.models.ImportModel(pb.ImportModelRequest(family=VISION, source=str(folder)))).model
+    model = await imported(edge, begun.name)
+    assert (model.state, model.error) == (pb.MODEL_STATE_FAILED, "the source cannot be read")
+    assert list(edge.store.list("models/")) == []
+
+
 async def test_an_uploaded_file_becomes_a_model(edge: Edge) -> None:
     requests = upload(WEIGHTS, model_id="mine", sha256=sha256_of(WEIGHTS), architecture="resnet18")
     begun = (await edge.models.UploadModel(requests)).model
