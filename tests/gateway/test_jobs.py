@@ -1,6 +1,8 @@
 """What users ask of jobs: create, list, cancel, pause, resume, delete. On SQLite and on PostgreSQL."""
 
 import asyncio
+import base64
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -148,6 +150,19 @@ async def test_a_token_is_refused_with_another_filter_or_when_forged(ledger: Led
     for forged, dataset in ((token, "datasets/other"), (token[:-3], ""), ("æ", ""), ("WzEsMl0", "")):
         with pytest.raises(TuneyardError, match="INVALID_PAGE_TOKEN"):
             await _page(ledger, forged, size=1, dataset=dataset)
+
+
+@pytest.mark.parametrize(
+    "identifier", ['"\\ud800"', '"a\\u0000"', "[" * 100_000, "1"], ids=["surrogate", "zero", "deep", "number"]
+)
+async def test_a_token_whose_place_cannot_be_is_refused(ledger: LedgerDriver, identifier: str) -> None:
+    await ledger.create()
+    await ledger.create()
+    _, token, _ = await _page(ledger, size=1)
+    digest, created, _ = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    forged = base64.urlsafe_b64encode(f'["{digest}",{created},{identifier}]'.encode()).decode()
+    with pytest.raises(TuneyardError, match="INVALID_PAGE_TOKEN"):
+        await _page(ledger, forged, size=1)
 
 
 async def test_each_condition_of_a_filter_narrows_the_list(ledger: LedgerDriver) -> None:

@@ -50,11 +50,11 @@ def decode_token(token: str, digest: str) -> Place | None:
     try:
         content = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         bound, create_time, identifier = content
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         raise _invalid() from None
     if bound != digest or not isinstance(create_time, int) or not isinstance(identifier, str):
         raise _invalid()
-    if not 0 <= create_time < 1 << 63 or "\0" in identifier:
+    if not 0 <= create_time < 1 << 63 or not identifier.isprintable():
         raise _invalid()
     return Place(create_time, identifier)
 
