@@ -95,10 +95,10 @@ class ModelImports:
         try:
             received = await self._received(model)
             source = await self._converted(model, received)
-        except TuneyardError as error:
+        except (TuneyardError, StorageError) as error:
             if error.reason == "MODEL_NOT_FOUND":
                 return
-            if error.reason in _RETRY_LATER:
+            if isinstance(error, StorageError) or error.reason in _RETRY_LATER:
                 kept = trainer_service_pb2.ModelSource() if model.source.startswith(_JOBS) else received
                 await self._wait(model, kept, error)
                 return
@@ -167,7 +167,7 @@ class ModelImports:
         self,
         model: model_service_pb2.Model,
         received: trainer_service_pb2.ModelSource,
-        error: TuneyardError,
+        error: TuneyardError | StorageError,
     ) -> None:
         told = f"waiting: {error.message}"
         if model.detail != told:

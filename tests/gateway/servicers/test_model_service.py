@@ -1,12 +1,14 @@
 """Models over the wire: the catalogue, imports, uploads."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.edge import Edge, eventually, image_folder, refusal, sha256_of
 from tuneyard.rpc.errors import TuneyardError
+from tuneyard.storage import FolderStore, ObjectInfo, StoreFull
 from tuneyard.v1 import model_service_pb2 as pb
 from tuneyard.v1 import trainer_service_pb2, training_pb2, training_service_pb2
 
@@ -72,6 +74,28 @@ async def test_an_import_that_fails_on_the_way_leaves_nothing(edge: Edge) -> Non
     model = await imported(edge, begun.name)
     assert (model.state, model.error) == (pb.MODEL_STATE_FAILED, "the source cannot be read")
     assert list(edge.store.list("models/")) == []
+
+
+async def test_an_import_that_finds_the_store_full_waits_and_lets_others_pass(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, put_file = True, FolderStore.put_file
+
+    def put(store: FolderStore, key: str, path: Path, **more: Any) -> ObjectInfo:
+        if full and key.startswith("models/first/"):
+            raise StoreFull("the store has no room")
+        return put_file(store, key, path, **more)
+
+    monkeypatch.setattr(FolderStore, "put_file", put)
+    for name in ("first", "second"):
+        file = edge.folder / "imports" / f"{name}.safetensors"
+        file.write_bytes(WEIGHTS)
+        await edge.models.ImportModel(pb.ImportModelRequest(family=VISION, source=str(file), model_id=name))
+    assert (await imported(edge, "models/second")).state == pb.MODEL_STATE_READY
+    waiting = (await edge.models.GetModel(pb.GetModelRequest(name="models/first"))).model
+    assert waiting.detail == "waiting: the store has no room"
+    full = False
+    assert (await imported(edge, "models/first")).state == pb.MODEL_STATE_READY
 
 
 async def test_an_uploaded_file_becomes_a_model(edge: Edge) -> None:
