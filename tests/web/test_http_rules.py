@@ -65,6 +65,9 @@ def test_the_path_wins_over_the_body() -> None:
         ([("filter", "x")], "filter"),
         ([("page_size.more", "x")], "page_size.more"),
         ([("page_size", "1"), ("page_size", "2")], "page_size"),
+        ([("page_size", "many")], "page_size"),
+        ([("filter.states", "--5")], "filter.states"),
+        ([("filter.states", "²")], "filter.states"),
     ],
 )
 def test_a_parameter_that_is_no_field_is_named(query: list[tuple[str, str]], field: str) -> None:
@@ -77,3 +80,9 @@ def test_a_parameter_that_is_no_field_is_named(query: list[tuple[str, str]], fie
 def test_a_body_of_another_shape_is_refused(body: dict[str, object]) -> None:
     with pytest.raises(BadRequest):
         rule("Train").bind({}, [], body)
+
+
+def test_a_list_of_the_query_meets_no_list_in_the_body() -> None:
+    with pytest.raises(BadRequest) as caught:
+        rule("CreateDatasetVersion").bind({}, [("exclude_paths", "a.png")], {"exclude_paths": "b.png"})
+    assert caught.value.field == "exclude_paths"

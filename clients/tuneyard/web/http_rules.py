@@ -25,6 +25,7 @@ from tuneyard.v1 import (
     system_service_pb2,
     training_service_pb2,
 )
+from tuneyard.web.json_faults import fault
 
 PUBLIC_SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
     service
@@ -44,6 +45,7 @@ _VARIABLE: Final = re.compile(r"\{([a-z0-9_.]+)(?:=([^}]*))?\}")
 _STRINGS: Final = frozenset(
     {"google.protobuf.Timestamp", "google.protobuf.Duration", "google.protobuf.FieldMask"}
 )
+_NUMBER: Final = re.compile(r"-?[0-9]{1,10}")
 _TRUE: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -102,7 +104,8 @@ class Rule:
         try:
             return ParseDict(values, request_class(self.method)())
         except ParseError as error:
-            raise BadRequest(_plain(str(error))) from error
+            path, words = fault(error, values)
+            raise BadRequest(f"{path}: {words}" if path else words, field=path) from error
 
 
 def rules() -> Sequence[Rule]:
@@ -151,7 +154,10 @@ def _put(values: dict[str, Any], message: Descriptor, path: str, text: str, *, r
     value = _value(found, text, path)
     key = _key(at, found)
     if found.is_repeated:
-        at.setdefault(key, []).append(value)
+        listed = at.setdefault(key, [])
+        if not isinstance(listed, list):
+            raise BadRequest(f"{path} is given in the body otherwise", field=path)
+        listed.append(value)
     elif key in at and not replace:
         raise BadRequest(f"{path} is given twice", field=path)
     else:
@@ -177,11 +183,6 @@ def _value(field: FieldDescriptor, text: str, path: str) -> Any:
         if text.lower() not in _TRUE:
             raise BadRequest(f"{path}: {text!r} is neither true nor false", field=path)
         return _TRUE[text.lower()]
-    if field.cpp_type == FieldDescriptor.CPPTYPE_ENUM and text.lstrip("-").isdigit():
+    if field.cpp_type == FieldDescriptor.CPPTYPE_ENUM and _NUMBER.fullmatch(text):
         return int(text)
     return text
-
-
-def _plain(message: str) -> str:
-    """protobuf's own words without its nesting of prefixes."""
-    return message.removeprefix("Failed to parse ").strip()

@@ -14,6 +14,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from tuneyard.client.errors import InvalidField, Violation
 from tuneyard.v1 import training_pb2
 from tuneyard.v1.training_pb2 import TrainingSpec
+from tuneyard.web.json_faults import fault
 
 TASKS: Final[Mapping[str, str]] = {
     "image_classifier": "image_classifier",
@@ -76,7 +77,8 @@ def training_spec(
     try:
         return ParseDict(values, TrainingSpec())
     except ParseError as error:
-        raise _invalid("", str(error)) from error
+        path, words = fault(error, values)
+        raise _invalid(path.rpartition(".")[2], words) from error
 
 
 def _choose_method(given: dict[str, Any]) -> None:
