@@ -57,6 +57,24 @@ async def test_beyond_loopback_callers_bring_the_token(gateway: FakeGateway) -> 
     assert gateway.metadata["GetJob"]["authorization"] == "Bearer t"
 
 
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [
+        ("Authorization", b"Bearer \xe9", 401),
+        ("Cookie", b"tuneyard_token=\xe9", 401),
+        ("Cookie", b"tuneyard_token=t", 200),
+        ("Cookie", b'of_another_port={"a": 1}; tuneyard_token=t', 200),
+    ],
+)
+async def test_a_token_is_compared_whatever_else_comes(
+    gateway: FakeGateway, header: str, value: bytes, status: int
+) -> None:
+    config = WebConfig(listen="0.0.0.0:8000", server=gateway.address, token="t", hosts=("lab.example",))
+    async with client(config, host="lab.example:8000") as http:
+        answer = await http.get("/v1/jobs/a", headers=[(header.encode(), value)])
+    assert answer.status_code == status
+
+
 async def test_every_answer_keeps_pages_to_themselves(config: WebConfig) -> None:
     async with client(config) as http:
         for path in ("/docs", "/openapi.json", "/", "/v1/nothing"):

@@ -2,11 +2,11 @@
 
 import hmac
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tuneyard.web import problems
@@ -92,7 +92,8 @@ class Guard:
             return 403, "Another site's page may not change anything here."
         if self._config.is_loopback or scope.get("method") == "OPTIONS":
             return None
-        if not any(hmac.compare_digest(given, self._config.token) for given in _tokens(headers)):
+        own = self._config.token.encode()
+        if not any(hmac.compare_digest(given.encode(), own) for given in _tokens(headers)):
             return 401, "Bring the token: Authorization: Bearer …"
         return None
 
@@ -121,12 +122,10 @@ def _tokens(headers: Headers) -> Iterable[str]:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         yield token.strip()
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(TOKEN_COOKIE)
-    except CookieError:
-        cookie = None
+    # As browsers do: of cookies that other servers of this host have set, none hides the next one.
+    cookie = cookie_parser(headers.get("cookie", "")).get(TOKEN_COOKIE)
     if cookie is not None:
-        yield cookie.value
+        yield cookie
 
 
 async def _preflight(send: Send) -> None:
