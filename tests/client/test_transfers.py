@@ -54,6 +54,18 @@ def test_an_interrupted_upload_goes_on_where_the_server_is(
     assert gateway.calls["UploadDataset"] == 4
 
 
+def test_what_a_progress_callback_raises_ends_the_upload(
+    gateway: FakeGateway, client: Client, file: Path
+) -> None:
+    FakeDatasets().serve(gateway)
+
+    def refuse(told: Transfer) -> None:
+        raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        client.datasets.upload(file, format=FORMAT, progress=refuse)
+
+
 def test_the_same_bytes_are_uploaded_once(gateway: FakeGateway, client: Client, file: Path) -> None:
     FakeDatasets().serve(gateway)
     first = client.datasets.upload(file, format=FORMAT)

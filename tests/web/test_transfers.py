@@ -2,10 +2,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from tests.support.fake_gateway import FakeGateway
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import artifact_service_pb2, dataset_service_pb2, event_pb2
+from tuneyard.web.app import make_app
+from tuneyard.web.config import WebConfig
 
 CONTENT = b"0123456789"
 
@@ -93,6 +96,32 @@ async def test_an_upload_goes_on_in_few_large_pieces(http: httpx.AsyncClient, ga
     _, *rest = gateway.requests["UploadDataset"]
     assert [len(each.chunk) for each in rest] == [524_288] * 5
     assert b"".join(each.chunk for each in rest) == b"".join(bytes([number]) * 65_536 for number in range(40))
+
+
+async def test_an_upload_that_breaks_off_is_no_fault(gateway: FakeGateway, config: WebConfig) -> None:
+    cut = iter(
+        (
+            {"type": "http.request", "body": CONTENT, "more_body": True},
+            {"type": "http.disconnect"},
+        )
+    )
+    told: list[Message] = []
+
+    async def receive() -> Message:
+        return next(cut)
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "PUT",
+        "path": "/v1/datasets/d:upload",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:8000")],
+    }
+    await make_app(config)(scope, receive, send)
+    assert told[0]["status"] == 499
 
 
 @pytest.mark.parametrize("text", ["bytes x-9/10", "5-9/10", "bytes -1-9/10"])

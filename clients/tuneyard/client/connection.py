@@ -223,12 +223,29 @@ class Connection:
         method: "grpc.aio.StreamUnaryMultiCallable[RequestT, ResponseT]",
         requests: AsyncIterator[RequestT],
     ) -> ResponseT:
-        """Streams requests and returns the one answer."""
-        call = method(requests, metadata=self._metadata)
+        """Streams requests, returns the one answer. What `requests` raises ends the call, and is raised."""
+        broken: Exception | None = None
+
+        async def sent() -> AsyncIterator[RequestT]:
+            nonlocal broken
+            try:
+                async for request in requests:
+                    yield request
+            except Exception as error:
+                broken = error
+                raise
+
+        call = method(sent(), metadata=self._metadata)
         try:
             return await call
         except grpc.aio.AioRpcError as error:
             raise statuses.from_rpc(error, address=self.settings.server) from error
+        except asyncio.CancelledError:
+            # gRPC cancels a call whose requests fail, and tells no more than that.
+            task = asyncio.current_task()
+            if broken is None or (task is not None and task.cancelling()):
+                raise
+            raise broken from None
         finally:
             call.cancel()
 

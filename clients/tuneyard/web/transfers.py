@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote
 
 from google.protobuf.json_format import MessageToJson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from tuneyard.client import AsyncClient, errors
@@ -59,6 +59,8 @@ class Transfers:
             return problems.answer(problems.plain(400, str(error), reason="INVALID_FIELD"))
         try:
             dataset = await self._client.datasets.send(name, _gathered(request.stream()), offset=offset)
+        except ClientDisconnect:
+            return problems.answer(problems.plain(499, "The upload broke off; it can go on."))
         except errors.TuneyardError as error:
             return problems.answer_error(error)
         response = UploadDatasetResponse(dataset=dataset)
