@@ -71,6 +71,9 @@ def test_violations_are_2_and_listed_by_field(gateway: FakeGateway, run: Run) ->
         ("datasets", "check", "/no/such/path", "--format", "image-folder"),
         ("datasets", "upload", "/no/such/path", "--format", "image-folder"),
         ("jobs", "list", "--state", "asleep"),
+        ("jobs", "list", "--family", "music"),
+        ("jobs", "list", "--task", "poem"),
+        ("jobs", "list", "--label", "urgent"),
         ("models", "list", "--family", "music"),
         ("export", "1", "--to", "zip", "-o", "x"),
         ("predict", "1", "/no/such.png"),
@@ -89,6 +92,17 @@ def test_an_unreachable_server_is_3_and_says_what_to_do(run: Run) -> None:
     assert ran.code == 3
     assert "no answer from 127.0.0.1:1" in ran.err
     assert "tuneyard up" in ran.err
+
+
+@pytest.mark.parametrize("token", ["schlüssel", "two\nlines"])
+def test_a_token_that_no_call_can_carry_is_said(
+    run: Run, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("TUNEYARD_TOKEN", token)
+    ran = run("jobs", "list")
+    assert ran.code == 1
+    assert "printable ASCII" in ran.err
+    assert token not in ran.err
 
 
 def test_an_error_with_json_is_a_document_too(gateway: FakeGateway, run: Run) -> None:

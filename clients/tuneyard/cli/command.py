@@ -5,7 +5,7 @@ A command's function takes a `Session` first; the rest of its signature is what 
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from rich.markup import escape
@@ -19,6 +19,8 @@ from tuneyard.cli.session import (
 )
 from tuneyard.client import InvalidRequest, JobFailed, ServerUnreachable, TuneyardError
 from tuneyard.client.config import default_server, default_token
+
+ValueT = TypeVar("ValueT", bound=int)
 
 PANEL = "Connection and output"
 
@@ -66,6 +68,13 @@ class UsageFailure(Failure):
 
     def __init__(self, message: str, *, hints: tuple[str, ...] = ()) -> None:
         super().__init__(message, code=EXIT_USAGE, hints=hints)
+
+
+def value_named(option: str, word: str, table: Mapping[str, ValueT]) -> ValueT:
+    """The number for the word of an option; UsageFailure names the words that there are."""
+    if word not in table:
+        raise UsageFailure(f"{option} {word!r} is none of {', '.join(table)}")
+    return table[word]
 
 
 def command(

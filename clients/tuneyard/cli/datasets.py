@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tuneyard.cli.command import UsageFailure, command
+from tuneyard.cli.command import UsageFailure, command, value_named
 from tuneyard.cli.findings import Shown, print_findings
 from tuneyard.cli.formats import enum_word, local_time, plain, size, table
 from tuneyard.cli.previews import print_preview
@@ -208,9 +208,9 @@ def preview(
     first: Annotated[int, typer.Option(help="The first row to show, from 1.", min=1)] = 1,
 ) -> None:
     """Show what a language model would train on: rows in its tokens, and what of them is learned."""
-    if train_on not in _TRAIN_ON:
-        raise UsageFailure(f"--train-on {train_on!r} is none of {', '.join(_TRAIN_ON)}")
-    task = training_pb2.LanguageModel(chat_template=chat_template, train_on=_TRAIN_ON[train_on])
+    task = training_pb2.LanguageModel(
+        chat_template=chat_template, train_on=value_named("--train-on", train_on, _TRAIN_ON)
+    )
     if max_length:
         task.max_length = max_length
     spec = training_pb2.TrainingSpec(

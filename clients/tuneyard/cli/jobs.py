@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tuneyard.cli.command import UsageFailure, command
+from tuneyard.cli.command import UsageFailure, command, value_named
 from tuneyard.cli.describe import metrics_line
 from tuneyard.cli.estimates import memory_words
 from tuneyard.cli.follow import follow
@@ -20,8 +20,8 @@ from tuneyard.cli.formats import (
     table,
 )
 from tuneyard.cli.session import Session
-from tuneyard.cli.train import Watch, created
-from tuneyard.client.words import FAMILIES, TASKS, value_of
+from tuneyard.cli.train import Watch, created, label_of
+from tuneyard.client.words import FAMILIES, TASKS
 from tuneyard.v1 import job_pb2
 from tuneyard.v1.job_pb2 import Job
 from tuneyard.v1.training_service_pb2 import JobFilter
@@ -62,10 +62,10 @@ def _list(
     """List jobs, newest first."""
     filter = JobFilter(
         states=[_state(word) for word in state],
-        families=[value_of(word, FAMILIES) for word in family],
-        tasks=[value_of(word, TASKS) for word in task],
+        families=[value_named("--family", word, FAMILIES) for word in family],
+        tasks=[value_named("--task", word, TASKS) for word in task],
         dataset=dataset if "/" in dataset or not dataset else f"datasets/{dataset}",
-        labels=dict(_label(text) for text in label),
+        labels=dict(label_of(text) for text in label),
     )
     jobs = session.client.jobs.list(filter, limit=limit or None)
     if session.json:
@@ -172,11 +172,6 @@ def _state(word: str) -> "job_pb2.JobState.ValueType":
     if word.upper() not in states:
         raise UsageFailure(f"--state {word!r} is none of {', '.join(states).lower()}")
     return states[word.upper()]
-
-
-def _label(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    return name, value
 
 
 def _kind(job: Job) -> str:

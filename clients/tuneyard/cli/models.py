@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tuneyard.cli.command import UsageFailure, command
+from tuneyard.cli.command import command, value_named
 from tuneyard.cli.families import family_of_source, refuse_absent
 from tuneyard.cli.formats import enum_word, facts, local_time, plain, size, table
 from tuneyard.cli.session import Session
@@ -32,12 +32,9 @@ def _list(
     ] = "",
 ) -> None:
     """List what jobs can start from: the catalogue, recommended ones first, and the store."""
-    wanted = _family(family) if family else training_pb2.FAMILY_UNSPECIFIED
-    if task and task not in TASKS:
-        raise UsageFailure(f"--task {task!r} is none of {', '.join(TASKS)}")
-    base_models = session.client.models.base_models(
-        family=wanted, task=TASKS[task] if task else training_pb2.TASK_KIND_UNSPECIFIED
-    )
+    wanted = value_named("--family", family, FAMILIES) if family else training_pb2.FAMILY_UNSPECIFIED
+    trained = value_named("--task", task, TASKS) if task else training_pb2.TASK_KIND_UNSPECIFIED
+    base_models = session.client.models.base_models(family=wanted, task=trained)
     models = session.client.models.list(family=wanted)
     if session.json:
         session.document({"baseModels": base_models, "models": models})
@@ -97,7 +94,7 @@ def import_(
     """
     path, model = Path(source), None
     if family:
-        number = _family(family)
+        number = value_named("--family", family, FAMILIES)
         refuse_absent(source)
     else:
         number = family_of_source(session, source)
@@ -142,12 +139,6 @@ def delete(session: Session, model: Name) -> None:
         session.document({"deleted": model})
     else:
         session.out.print(f"deleted {plain(model)}")
-
-
-def _family(word: str) -> "training_pb2.Family.ValueType":
-    if word not in FAMILIES:
-        raise UsageFailure(f"--family {word!r} is none of {', '.join(FAMILIES)}")
-    return FAMILIES[word]
 
 
 def _row(model: Model) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tuneyard.cli.artifacts import Output, fetch
-from tuneyard.cli.command import UsageFailure, command
+from tuneyard.cli.command import command, value_named
 from tuneyard.cli.follow import follow_to_success
 from tuneyard.cli.formats import plain
 from tuneyard.cli.jobs import JobName
@@ -37,9 +37,7 @@ def export(
     output: Output,
 ) -> None:
     """Convert a finished job's model to another format, and download it."""
-    if to not in EXPORT_FORMATS:
-        raise UsageFailure(f"--to {to!r} is none of {', '.join(EXPORT_FORMATS)}")
-    spec = ExportSpec(source_job=_full(job), format=EXPORT_FORMATS[to])
+    spec = ExportSpec(source_job=_full(job), format=value_named("--to", to, EXPORT_FORMATS))
     exporting = session.client.export(spec)
     _wait(session, exporting.name)
     fetch(session, exporting.name, Path(output))

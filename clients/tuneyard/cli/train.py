@@ -85,7 +85,7 @@ def _train(
     watch: Watch = None,
     **values: Any,
 ) -> int:
-    labels = dict(_label(text) for text in label)
+    labels = dict(label_of(text) for text in label)
     spec = _spec(session, task, dataset=dataset, base_model=base_model, settings=settings, values=values)
     job = session.client.train(
         spec, request_id=request_id, labels=labels, priority=priority, validate_only=validate_only
@@ -194,7 +194,8 @@ def _is_there(session: Session, name: str) -> bool:
     return True
 
 
-def _label(text: str) -> tuple[str, str]:
+def label_of(text: str) -> tuple[str, str]:
+    """The name and value of a --label; UsageFailure where it is no such pair."""
     name, found, value = text.partition("=")
     if not found:
         raise UsageFailure(f"--label {text!r} must look like NAME=VALUE")

@@ -124,9 +124,18 @@ class Patience:
 
 
 class Connection:
-    """One channel and the stubs on it. To be used from one event loop; opened by the first call."""
+    """One channel and the stubs on it. To be used from one event loop; opened by the first call.
+
+    Raises Unauthenticated for a token that no call can carry.
+    """
 
     def __init__(self, settings: ConnectionSettings) -> None:
+        token = settings.token or ""
+        if not (token.isascii() and token.isprintable()):
+            raise errors.Unauthenticated(
+                "the token holds characters that no call can carry; it must be printable ASCII",
+                reason="UNAUTHENTICATED",
+            )
         self.settings = settings
         self._metadata = (("authorization", f"Bearer {settings.token}"),) if settings.token else ()
 
