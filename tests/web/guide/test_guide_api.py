@@ -121,6 +121,16 @@ async def test_a_form_stores_its_file_and_starts(http: httpx.AsyncClient, ready:
     assert b"".join(each.chunk for each in ready.requests["UploadDataset"][1:]) == b"PK-bytes-"
 
 
+async def test_a_forms_field_that_comes_several_times_is_a_list(
+    http: httpx.AsyncClient, ready: FakeGateway
+) -> None:
+    form = {"base_model": "mistral-7b", "target_modules": ["q_proj", "v_proj"], "lora_r": "4"}
+    files = {"dataset": ("tickets.jsonl", b"{}")}
+    assert (await http.post("/api/llm-finetuning/lora", data=form, files=files)).status_code == 200
+    lora = ready.requests["Train"][0].spec.language_model.lora
+    assert (list(lora.target_modules), lora.lora_r) == (["q_proj", "v_proj"], 4)
+
+
 async def test_a_wrong_number_of_labels_starts_nothing(http: httpx.AsyncClient, ready: FakeGateway) -> None:
     files = {"dataset": ("pets.zip", b"x")}
     form = {"base_model": "resnet18", "num_labels": "3"}

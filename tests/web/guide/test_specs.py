@@ -50,12 +50,26 @@ def test_no_to_quantisation_is_plain_lora() -> None:
     assert not made.HasField("quantization")
 
 
-@pytest.mark.parametrize("modules", [["q_proj", "v_proj"], "q_proj, v_proj"])
+@pytest.mark.parametrize(
+    "modules", [["q_proj", "v_proj"], "q_proj, v_proj", '["q_proj", "v_proj"]', "q_proj,v_proj,"]
+)
 def test_target_modules_are_a_list_or_a_text(modules: object) -> None:
     assert list(spec("llm", target_modules=modules).language_model.lora.target_modules) == [
         "q_proj",
         "v_proj",
     ]
+
+
+def test_a_group_leaves_flat_names_as_they_are() -> None:
+    group = {"weight_decay": 0.1}
+    made = spec("image_classifier", epochs=2, hyperparameters=group, seed=3)
+    assert (made.hyperparameters.epochs, made.hyperparameters.weight_decay, made.seed) == (2, 0.1, 3)
+    assert group == {"weight_decay": 0.1}
+
+
+def test_a_forms_map_is_json() -> None:
+    made = spec("image_classifier", class_weights='{"cat": 2}')
+    assert dict(made.image_classifier.class_weights) == {"cat": 2.0}
 
 
 def test_words_and_forms_texts_become_values() -> None:
@@ -73,6 +87,9 @@ def test_words_and_forms_texts_become_values() -> None:
         ("image_classifier", {"precision": "fp64"}, "precision"),
         ("image_classifier", {"pretrained": "perhaps"}, "pretrained"),
         ("poem", {}, "model_type"),
+        ("image_classifier", {"language_model": {}}, "language_model"),
+        ("image_classifier", {"hyperparameters": {"epochs": 1}, "epochs": 2}, "epochs"),
+        ("image_classifier", {"epochs": 2, "hyperparameters": 1}, "epochs"),
         ("image_classifier", {"epochs": "many"}, "epochs"),
         ("image_classifier", {"seed": 2**70}, "seed"),
         ("image_classifier", {"learning_rate": float("nan")}, "learning_rate"),

@@ -5,7 +5,10 @@ The names are the spec's own, found by its descriptors, so that every field is t
 
 import difflib
 import functools
+import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -57,9 +60,8 @@ def training_spec(
     if task == "language_model":
         _choose_method(given)
     known = _fields(task)
-    unknown = [
-        name for name in given if name not in known and name not in TrainingSpec.DESCRIPTOR.fields_by_name
-    ]
+    groups = {*TrainingSpec.DESCRIPTOR.fields_by_name} - ({*TASKS.values()} - {task})
+    unknown = [name for name in given if name not in known and name not in groups]
     if unknown:
         raise InvalidField(
             f"unknown: {', '.join(unknown)}",
@@ -67,13 +69,12 @@ def training_spec(
             violations=[Violation(name, _hint(name, known)) for name in unknown],
         )
     values: dict[str, Any] = {"dataset": dataset, "base_model": base_model, task: {}}
+    # Whole groups, as the typed spec has them, go first: they would hide what stands in them already.
+    values |= {name: deepcopy(value) for name, value in given.items() if name not in known}
     for name, value in given.items():
-        if name not in known:
-            # A whole group, as the typed spec has it.
-            values[name] = value
-            continue
-        path, field = known[name]
-        _put(values, path, _value(field, name, value))
+        if name in known:
+            path, field = known[name]
+            _put(values, path, _value(field, name, value), name=name)
     try:
         return ParseDict(values, TrainingSpec())
     except ParseError as error:
@@ -130,8 +131,8 @@ def _walk(message: Descriptor, prefix: str) -> Iterator[tuple[str, tuple[str, Fi
 
 def _value(field: FieldDescriptor, name: str, value: Any) -> Any:
     """A value as proto3 JSON has it: words of enums, lists that came as one text, numbers from forms."""
-    if field.is_repeated and isinstance(value, str) and field.message_type is None:
-        return [part.strip() for part in value.split(",") if part.strip()]
+    if field.is_repeated and isinstance(value, str):
+        return _listed(field, value)
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL and isinstance(value, str):
         truths = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
         if value.lower() not in truths:
@@ -149,12 +150,22 @@ def _value(field: FieldDescriptor, name: str, value: Any) -> Any:
     return value
 
 
-def _put(values: dict[str, Any], path: str, value: Any) -> None:
+def _listed(field: FieldDescriptor, text: str) -> Any:
+    """Several values that came as one text: JSON, or parted by commas."""
+    with suppress(ValueError):
+        if isinstance(found := json.loads(text), list | dict):
+            return found
+    return text if field.message_type else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _put(values: dict[str, Any], path: str, value: Any, *, name: str) -> None:
     *parents, last = path.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise _invalid(path, f"{parent} is given otherwise")
+            raise _invalid(name, f"{parent} is given otherwise")
+    if last in values:
+        raise _invalid(name, f"is given twice: as such, and in {'.'.join(parents)}")
     values[last] = value
 
 

@@ -49,9 +49,7 @@ async def start_form(
     file = form.get("dataset")
     if not isinstance(file, UploadFile):
         raise invalid("dataset", "send the dataset's file in the field dataset")
-    settings: dict[str, Any] = {
-        name: value for name, value in form.items() if name != "dataset" and value != ""
-    }
+    settings = _settings(form)
     base_model = settings.pop("base_model", "")
     if not isinstance(base_model, str) or not base_model:
         raise invalid("base_model", "is required")
@@ -65,6 +63,13 @@ async def start_form(
     spec = training_spec(model_type, base_model, dataset.name, settings)
     job = await client.train(spec, request_id=request_id(request))
     return task_id(job.snapshot)
+
+
+def _settings(form: FormData) -> dict[str, Any]:
+    """A form's other fields. One that is there several times is a list, as programs send lists."""
+    names = [name for name in form if name != "dataset"]
+    given = {name: [value for value in form.getlist(name) if value != ""] for name in names}
+    return {name: values if len(values) > 1 else values[0] for name, values in given.items() if values}
 
 
 def request_id(request: Request) -> str:
