@@ -10,6 +10,25 @@ from tuneyard.web.app import make_app
 from tuneyard.web.config import WebConfig
 
 
+def waiting(received_bytes: int = 0) -> dataset_pb2.Dataset:
+    """A dataset that waits for more bytes."""
+    return dataset_pb2.Dataset(
+        name="datasets/pets",
+        state=dataset_pb2.DATASET_STATE_UPLOADING,
+        upload=dataset_pb2.Upload(received_bytes=received_bytes),
+    )
+
+
+def refused() -> dataset_pb2.Dataset:
+    """A dataset whose check ended badly."""
+    finding = dataset_pb2.Finding(severity=dataset_pb2.SEVERITY_ERROR, message="no ZIP")
+    return dataset_pb2.Dataset(
+        name="datasets/pets",
+        state=dataset_pb2.DATASET_STATE_INVALID,
+        report=dataset_pb2.ValidationReport(findings=[finding]),
+    )
+
+
 @pytest.fixture
 def ready(gateway: FakeGateway) -> FakeGateway:
     dataset = dataset_pb2.Dataset(
@@ -20,9 +39,8 @@ def ready(gateway: FakeGateway) -> FakeGateway:
         size_bytes=9,
         report=dataset_pb2.ValidationReport(classes=["cat", "dog"], samples=40),
     )
-    for method in ("GetDataset", "CreateDataset"):
-        response = getattr(dataset_service_pb2, f"{method}Response")(dataset=dataset)
-        gateway.answer(method, response)
+    gateway.answer("GetDataset", dataset_service_pb2.GetDatasetResponse(dataset=dataset))
+    gateway.answer("CreateDataset", dataset_service_pb2.CreateDatasetResponse(dataset=waiting()))
 
     def uploaded(requests, context):
         gateway.requests["UploadDataset"] += list(requests)
@@ -67,6 +85,64 @@ async def test_a_folder_of_the_server_is_imported(http: httpx.AsyncClient, ready
     request = ready.requests["ImportDataset"][0]
     assert (request.source, request.format) == ("/datasets/my_set", dataset_pb2.DATASET_FORMAT_YOLO)
     assert ready.requests["Train"][0].spec.dataset == "datasets/new"
+
+
+async def test_a_key_that_comes_again_imports_a_folder_once(
+    http: httpx.AsyncClient, ready: FakeGateway
+) -> None:
+    ready.fail("GetDataset", TuneyardError("DATASET_NOT_FOUND", "no"), times=3)
+    imported = dataset_pb2.Dataset(name="datasets/new")
+    ready.answer("ImportDataset", dataset_service_pb2.ImportDatasetResponse(dataset=imported))
+    body = {"model_type": "image_classifier", "base_model": "resnet50", "dataset_path": "/data/pets"}
+    for key in ("k", "k", "l"):
+        await http.post("/api/training/start", json=body, headers={"Idempotency-Key": key})
+    first, second, other = (each.request_id for each in ready.requests["ImportDataset"])
+    assert first == second != other
+    assert ready.requests["ImportDataset"][0].display_name == "pets"
+
+
+async def test_a_dataset_is_found_by_its_title(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    listed = dataset_service_pb2.ListDatasetsResponse(
+        datasets=[
+            dataset_pb2.Dataset(name="datasets/7", display_name="my pets"),
+            dataset_pb2.Dataset(
+                name="datasets/6", display_name="my pets", state=dataset_pb2.DATASET_STATE_INVALID
+            ),
+        ]
+    )
+    ready.answer("ListDatasets", listed)
+    body = {"model_type": "image_classifier", "base_model": "resnet50"}
+    for path in ("my pets", "/datasets/my pets"):
+        await http.post("/api/training/start", json={**body, "dataset_path": path})
+    assert [each.spec.dataset for each in ready.requests["Train"]] == ["datasets/7"] * 2
+
+
+async def test_a_title_of_two_datasets_names_both(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    twins = [dataset_pb2.Dataset(name=f"datasets/{id}", display_name="my pets") for id in "67"]
+    ready.answer("ListDatasets", dataset_service_pb2.ListDatasetsResponse(datasets=twins))
+    body = {"model_type": "image_classifier", "base_model": "resnet50", "dataset_path": "my pets"}
+    answer = await http.post("/api/training/start", json=body)
+    assert (answer.status_code, ready.calls["Train"]) == (422, 0)
+    assert "datasets/6, datasets/7" in answer.json()["detail"]
+
+
+async def test_an_estimate_waits_for_a_folder_and_keeps_nothing(
+    http: httpx.AsyncClient, ready: FakeGateway
+) -> None:
+    imported = dataset_pb2.Dataset(name="datasets/new", state=dataset_pb2.DATASET_STATE_VALIDATING)
+    ready.answer("ImportDataset", dataset_service_pb2.ImportDatasetResponse(dataset=imported))
+    body = {"model_type": "image_classifier", "base_model": "resnet50", "dataset_path": "/data/all/pets"}
+    assert (await http.post("/api/training/estimate", json=body)).status_code == 200
+    assert ready.requests["Estimate"][0].spec.dataset == "datasets/new"
+    assert [each.name for each in ready.requests["DeleteDataset"]] == ["datasets/new"]
+
+
+async def test_wrong_settings_of_an_estimate_import_nothing(
+    http: httpx.AsyncClient, ready: FakeGateway
+) -> None:
+    body = {"model_type": "llm", "base_model": "m", "dataset_path": "/data/all/pets", "lora_rank": 8}
+    answer = await http.post("/api/training/estimate", json=body)
+    assert (answer.status_code, ready.calls["ImportDataset"]) == (422, 0)
 
 
 async def test_violations_come_back_in_flat_names(http: httpx.AsyncClient, ready: FakeGateway) -> None:
@@ -119,6 +195,49 @@ async def test_a_form_stores_its_file_and_starts(http: httpx.AsyncClient, ready:
     spec = ready.requests["Train"][0].spec
     assert (spec.dataset, spec.image_classifier.image_size) == ("datasets/pets", 32)
     assert b"".join(each.chunk for each in ready.requests["UploadDataset"][1:]) == b"PK-bytes-"
+
+
+async def test_a_form_that_comes_again_with_its_key_goes_on(
+    http: httpx.AsyncClient, ready: FakeGateway
+) -> None:
+    ready.answer("CreateDataset", dataset_service_pb2.CreateDatasetResponse(dataset=waiting(4)))
+    form, headers = {"base_model": "resnet18"}, {"Idempotency-Key": "k"}
+    for _ in range(2):
+        files = {"dataset": ("pets.zip", b"PK-bytes-")}
+        await http.post("/api/training/image-classifier", data=form, files=files, headers=headers)
+    first, second = ready.requests["CreateDataset"]
+    assert first.request_id == second.request_id != ""
+    header, *rest = ready.requests["UploadDataset"][:2]
+    assert (header.header.offset, b"".join(each.chunk for each in rest)) == (4, b"ytes-")
+
+
+async def test_a_dataset_that_was_refused_gives_way(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    ready.answer("GetDataset", dataset_service_pb2.GetDatasetResponse(dataset=refused()))
+    ready.fail("CreateDataset", TuneyardError("ALREADY_EXISTS", "datasets/pets exists already"))
+    answer = await http.post(
+        "/api/training/datasets/upload",
+        data={"type": "image_classifier", "name": "pets"},
+        files={"file": ("pets.zip", b"x")},
+    )
+    assert [each.name for each in ready.requests["DeleteDataset"]] == ["datasets/pets"]
+    assert answer.json()["violations"] == [{"field": "file", "description": "no ZIP"}]
+
+
+async def test_a_dataset_that_can_be_used_keeps_its_name(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    ready.fail("CreateDataset", TuneyardError("ALREADY_EXISTS", "datasets/pets exists already"))
+    answer = await http.post(
+        "/api/training/datasets/upload",
+        data={"type": "image_classifier", "name": "pets"},
+        files={"file": ("pets.zip", b"x")},
+    )
+    assert (answer.status_code, ready.calls["DeleteDataset"]) == (409, 0)
+
+
+async def test_a_forms_findings_are_at_its_field(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    ready.answer("GetDataset", dataset_service_pb2.GetDatasetResponse(dataset=refused()))
+    files = {"dataset": ("pets.zip", b"junk")}
+    answer = await http.post("/api/training/image-classifier", data={"base_model": "resnet18"}, files=files)
+    assert answer.json()["violations"] == [{"field": "dataset", "description": "no ZIP"}]
 
 
 async def test_a_forms_field_that_comes_several_times_is_a_list(

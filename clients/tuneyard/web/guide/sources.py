@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import Final
 
 from starlette.datastructures import UploadFile
@@ -14,26 +16,45 @@ from tuneyard.web.guide.specs import FORMATS
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _CHUNK_BYTES: Final = 1 << 20
-_FINDINGS: Final = 5
+_LISTED: Final = 5
 
 
-async def dataset_name(client: AsyncClient, path: str, *, format: str) -> str:
+async def dataset_name(client: AsyncClient, path: str, *, format: str, request_id: str = "") -> str:
     """The dataset that a `dataset_path` names; a folder of the server is imported first.
 
-    "my-set", "datasets/my-set" and "/datasets/my-set" are the stored dataset, if there is one. Raises what
-    the server answers, InvalidField where the path can be nothing.
+    Raises what the server answers, InvalidField where the path can be nothing. With a `request_id` the same
+    folder is imported once.
+    """
+    return await stored_name(client, path) or await import_folder(
+        client, path, format=format, request_id=request_id
+    )
+
+
+async def stored_name(client: AsyncClient, path: str) -> str:
+    """The stored dataset that a `dataset_path` names by its id or title; "" where it can only be a folder.
+
+    "my-set", "datasets/my-set" and "/datasets/my-set" mean the same.
     """
     found = re.fullmatch(r"/?(?:datasets/)?([^/]+)/?", path)
     if found and _ID.fullmatch(found[1]):
-        try:
+        with suppress(errors.NotFound):
             return (await client.datasets.get(found[1])).name
-        except errors.NotFound:
-            if not path.startswith("/"):
-                raise _invalid("dataset_path", f"there is no dataset {found[1]!r} in the store") from None
-    if not path.startswith("/"):
-        raise _invalid("dataset_path", f"{path!r} is neither a dataset's name nor a folder's path")
+    if found and (titled := await _titled(client, found[1])):
+        return titled
+    if path.startswith("/"):
+        return ""
+    if found:
+        raise _invalid("dataset_path", f"there is no dataset {found[1]!r} in the store")
+    raise _invalid("dataset_path", f"{path!r} is neither a dataset's name nor a folder's path")
+
+
+async def import_folder(client: AsyncClient, path: str, *, format: str, request_id: str = "") -> str:
+    """The dataset that a folder of the server becomes."""
+    title = PurePosixPath(path).name
     try:
-        imported = await client.datasets.import_(path, format=format)
+        imported = await client.datasets.import_(
+            path, format=format, display_name=title, request_id=request_id
+        )
     except errors.SourceNotAllowed as error:
         raise _invalid(
             "dataset_path", f"no dataset of the store is called so, and {error.message}"
@@ -42,9 +63,19 @@ async def dataset_name(client: AsyncClient, path: str, *, format: str) -> str:
 
 
 async def upload(
-    client: AsyncClient, file: UploadFile, *, format: str, name: str = "", field: str = "file"
+    client: AsyncClient,
+    file: UploadFile,
+    *,
+    format: str,
+    name: str = "",
+    field: str = "file",
+    request_id: str = "",
 ) -> dataset_pb2.Dataset:
-    """Stores a form's file as a dataset, and waits until it is checked; InvalidField where it is refused."""
+    """Stores a form's file as a dataset, and waits until it is checked; InvalidField where it is refused.
+
+    A dataset of that name that was refused gives way: who mends a file sends it under the same name. With a
+    `request_id` the same file is stored once.
+    """
     if not file.size:
         raise _invalid(field, "is empty")
     request = dataset_service_pb2.CreateDatasetRequest(
@@ -52,19 +83,23 @@ async def upload(
         display_name=name or file.filename or "upload",
         format=DATASET_FORMATS[format],
         size_bytes=file.size or 0,
-        request_id=names.new_request_id(),
+        request_id=request_id or names.new_request_id(),
     )
-    dataset = await client.datasets.create(request)
+    try:
+        dataset = await client.datasets.create(request)
+    except errors.AlreadyExists:
+        if (await client.datasets.get(name)).state != dataset_pb2.DATASET_STATE_INVALID:
+            raise
+        await client.datasets.delete(name)
+        dataset = await client.datasets.create(request)
+    if dataset.state == dataset_pb2.DATASET_STATE_UPLOADING:
+        received = dataset.upload.received_bytes
+        await file.seek(received)
+        await client.datasets.send(dataset.name, _chunks(file), offset=received)
+    return await checked(client, dataset.name, field=field)
 
-    async def chunks() -> AsyncIterator[bytes]:
-        while chunk := await file.read(_CHUNK_BYTES):
-            yield chunk
 
-    await client.datasets.send(dataset.name, chunks())
-    return await checked(client, dataset.name)
-
-
-async def checked(client: AsyncClient, name: str) -> dataset_pb2.Dataset:
+async def checked(client: AsyncClient, name: str, *, field: str) -> dataset_pb2.Dataset:
     """The dataset once it is checked; InvalidField with its first findings where it cannot be used."""
     try:
         return await client.datasets.wait_ready(name)
@@ -72,11 +107,31 @@ async def checked(client: AsyncClient, name: str) -> dataset_pb2.Dataset:
         dataset = await client.datasets.get(name)
         serious = [
             finding for finding in dataset.report.findings if finding.severity == dataset_pb2.SEVERITY_ERROR
-        ][:_FINDINGS]
+        ][:_LISTED]
         violations = [
-            Violation("file", f"{finding.path}: {finding.message}".lstrip(": ")) for finding in serious
+            Violation(field, f"{finding.path}: {finding.message}".lstrip(": ")) for finding in serious
         ]
         raise InvalidField(error.message, reason="DATASET_INVALID", violations=violations) from error
+
+
+async def _titled(client: AsyncClient, title: str) -> str:
+    """The one dataset of this title that can be used; "" where there is none."""
+    of_no_use = (dataset_pb2.DATASET_STATE_UPLOADING, dataset_pb2.DATASET_STATE_INVALID)
+    found = [
+        dataset.name
+        for dataset in await client.datasets.list()
+        if dataset.display_name == title and dataset.state not in of_no_use
+    ]
+    if len(found) > 1:
+        raise _invalid(
+            "dataset_path", f"{title!r} is the title of {', '.join(found[:_LISTED])}: name one of them"
+        )
+    return "".join(found)
+
+
+async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
+    while chunk := await file.read(_CHUNK_BYTES):
+        yield chunk
 
 
 def format_of(type: str) -> str:

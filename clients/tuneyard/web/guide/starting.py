@@ -30,7 +30,8 @@ async def start(
     settings = {**body.settings(), **(more or {})}
     # Before a folder is imported: what is wrong with the settings shows at once.
     training_spec(model_type, body.base_model, "datasets/unknown", settings)
-    dataset = await dataset_name(client, body.dataset_path, format=FORMATS[model_type])
+    of_dataset = request_id(request, of="dataset")
+    dataset = await dataset_name(client, body.dataset_path, format=FORMATS[model_type], request_id=of_dataset)
     spec = training_spec(model_type, body.base_model, dataset, settings)
     labels = {_OUTPUT_LABEL: store_key(body.output_dir, field="output_dir")} if body.output_dir else None
     job = await client.train(spec, request_id=request_id(request), labels=labels)
@@ -56,7 +57,8 @@ async def start_form(
     labels = settings.pop("num_labels", None)
     settings |= more or {}
     training_spec(model_type, base_model, "datasets/unknown", settings)
-    dataset = await upload(client, file, format=FORMATS[model_type], field="dataset")
+    of_dataset = request_id(request, of="dataset")
+    dataset = await upload(client, file, format=FORMATS[model_type], field="dataset", request_id=of_dataset)
     classes = len(dataset.report.classes)
     if labels is not None and str(classes) != str(labels).strip():
         raise invalid("num_labels", f"is {labels}, and the dataset has {classes} classes")
@@ -72,10 +74,10 @@ def _settings(form: FormData) -> dict[str, Any]:
     return {name: values if len(values) > 1 else values[0] for name, values in given.items() if values}
 
 
-def request_id(request: Request) -> str:
-    """The `Idempotency-Key` as a request id; "" without one."""
+def request_id(request: Request, *, of: str = "job") -> str:
+    """The `Idempotency-Key` as the request id of what the request makes; "" without one."""
     key = request.headers.get("idempotency-key", "")
-    return str(uuid.uuid5(_NAMESPACE, key)) if key else ""
+    return str(uuid.uuid5(_NAMESPACE, f"{of}:{key}")) if key else ""
 
 
 def invalid(field: str, description: str) -> InvalidField:
