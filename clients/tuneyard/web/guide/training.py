@@ -13,7 +13,7 @@ from tuneyard.client.words import FAMILIES
 from tuneyard.v1 import job_pb2, training_pb2, training_service_pb2
 from tuneyard.web.guide import sources
 from tuneyard.web.guide.bodies import StartTraining
-from tuneyard.web.guide.specs import TASKS, family_of
+from tuneyard.web.guide.specs import FORMATS, TASKS, family_of, training_spec
 from tuneyard.web.guide.starting import invalid, start, start_form
 from tuneyard.web.guide.tasks import ENDED, PENDING, RUNNING, task
 
@@ -69,13 +69,18 @@ async def rerun(task_id: str, client: Client) -> dict[str, str]:
 @router.post("/estimate")
 async def estimate(body: StartTraining, client: Client) -> dict[str, Any]:
     """What a training would need: memory, disk, time, and what is wrong. Creates nothing."""
-    from tuneyard.web.guide.specs import FORMATS, training_spec
-
-    if body.model_type not in TASKS:
-        raise invalid("model_type", f"{body.model_type!r} is none of {', '.join(TASKS)}")
-    dataset = await sources.dataset_name(client, body.dataset_path, format=FORMATS[body.model_type])
-    spec = training_spec(body.model_type, body.base_model, dataset, body.settings())
-    return MessageToDict(await client.estimate(spec), preserving_proto_field_name=True)
+    spec = training_spec(body.model_type, body.base_model, "datasets/unknown", body.settings())
+    stored = await sources.stored_name(client, body.dataset_path)
+    format = FORMATS[body.model_type]
+    spec.dataset = stored or await sources.import_folder(client, body.dataset_path, format=format)
+    try:
+        if not stored:
+            await sources.checked(client, spec.dataset, field="dataset_path")
+        return MessageToDict(await client.estimate(spec), preserving_proto_field_name=True)
+    finally:
+        # A folder is looked at, not kept.
+        if not stored:
+            await client.datasets.delete(spec.dataset)
 
 
 @router.get("/tasks")
