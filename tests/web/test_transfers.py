@@ -51,6 +51,16 @@ async def test_an_artifact_comes_whole_or_in_part(
     assert answer.headers["content-length"] == str(len(body))
 
 
+@pytest.mark.parametrize(("etag", "status"), [("ab" * 32, 206), ("cd" * 32, 200)])
+async def test_a_download_goes_on_only_with_the_same_bytes(
+    http: httpx.AsyncClient, stored: FakeGateway, etag: str, status: int
+) -> None:
+    headers = {"Range": "bytes=4-", "If-Range": f'"{etag}"'}
+    answer = await http.get("/v1/jobs/a/artifacts/samples/x.txt:download", headers=headers)
+    assert answer.status_code == status
+    assert answer.content == (CONTENT[4:] if status == 206 else CONTENT)
+
+
 async def test_a_range_beyond_the_end_names_the_size(http: httpx.AsyncClient, stored: FakeGateway) -> None:
     path = "/v1/jobs/a/artifacts/samples/x.txt:download"
     answer = await http.get(path, headers={"Range": "bytes=10-"})

@@ -106,7 +106,9 @@ class Transfers:
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
         start, stop = 0, size
-        asked = _RANGE.fullmatch(request.headers.get("range", ""))
+        # What was begun of other bytes cannot be gone on with.
+        is_same = request.headers.get("if-range", headers["ETag"]) == headers["ETag"]
+        asked = _RANGE.fullmatch(request.headers.get("range", "")) if is_same else None
         if asked:
             start, stop = int(asked[1]), min(size, int(asked[2]) + 1 if asked[2] else size)
             if start >= stop:
