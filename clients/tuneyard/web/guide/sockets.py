@@ -33,12 +33,12 @@ class Socket:
         for name in self._only:
             await self._tell_now(name)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part()) for part in (self._follow, self._send)]
-            try:
-                await self._answer()
-            finally:
-                for each in tasks:
-                    each.cancel()
+            following = group.create_task(self._follow())
+            # Either learns that the other side has left; the other part may wait for room in the queue.
+            parts = [group.create_task(part()) for part in (self._answer, self._send)]
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for each in (following, *parts):
+                each.cancel()
 
     async def _answer(self) -> None:
         with suppress(WebSocketDisconnect):
