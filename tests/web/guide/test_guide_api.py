@@ -1,3 +1,5 @@
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
 from starlette.testclient import TestClient
@@ -363,6 +365,21 @@ def test_a_frame_of_bytes_is_told_and_the_socket_stays(config: WebConfig, gatewa
         assert socket.receive_json()["type"] == "error"
         socket.send_json({"type": "ping"})
         assert socket.receive_json() == {"type": "pong"}
+
+
+async def test_a_body_that_would_fill_the_memory_is_413(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 100:
+            sent += 1
+            yield b" " * (1 << 20)
+
+    headers = {"Content-Type": "application/json"}
+    answer = await http.post("/api/training/start", content=body(), headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (413, "the request's body has more than 4 MiB")
+    assert sent < 10
 
 
 async def test_an_empty_file_is_refused_at_its_field(http: httpx.AsyncClient, ready: FakeGateway) -> None:

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from tuneyard.client import AsyncClient, errors
 from tuneyard.web import problems
 from tuneyard.web.guide import finetuning, training
+from tuneyard.web.guide.body_limit import BodyLimit
 from tuneyard.web.guide.specs import flat_name
 
 _WRONG = 422
@@ -18,6 +19,7 @@ def make_guide_app(client: AsyncClient) -> FastAPI:
     """The application; mount it at /api."""
     app = FastAPI(title="Tuneyard, as the training guide has it", docs_url=None, redoc_url=None)
     app.state.client = client
+    app.add_middleware(BodyLimit)
     app.include_router(training.router)
     app.include_router(finetuning.router)
     app.add_exception_handler(errors.TuneyardError, _refused)
