@@ -179,8 +179,8 @@ const IN_BAR: readonly string[] = ["train", "jobs", "datasets"];
 /** Shown while the server is away; it goes by itself. */
 function Reconnecting() {
   const t = useT();
-  const { connected, loaded } = useJobs();
-  if (connected || !loaded) return null;
+  const { connected } = useJobs();
+  if (connected) return null;
   return (
     <div className="banner" role="status">
       <strong>{t.reconnecting}</strong> {t.reconnectingDetail}

@@ -8,12 +8,15 @@ import { follow } from "./stream";
 
 export interface JobsState {
   jobs: ReadonlyMap<string, JobJson>;
-  /** Whether the first answer is there. */
+  /** Whether all jobs were told once. */
   loaded: boolean;
+  /** False while the server is away. */
   connected: boolean;
 }
 
-let state: JobsState = { jobs: new Map(), loaded: false, connected: false };
+let state: JobsState = { jobs: new Map(), loaded: false, connected: true };
+/** What a new stream has told so far of the jobs as they are; undefined once that is complete. */
+let arriving: Map<string, JobJson> | undefined;
 const listeners = new Set<() => void>();
 let stop: (() => void) | undefined;
 
@@ -22,18 +25,27 @@ function set(next: Partial<JobsState>) {
   for (const listener of listeners) listener();
 }
 
+function take(told: WatchJobsResponseJson) {
+  const jobs = arriving ?? new Map(state.jobs);
+  for (const job of told.jobs ?? []) jobs.set(job.name ?? "", job);
+  for (const name of told.deleted ?? []) jobs.delete(name);
+  if (arriving && !told.snapshotComplete) return;
+  arriving = undefined;
+  set({ jobs, loaded: true });
+}
+
 function subscribe(listener: () => void): () => void {
   listeners.add(listener);
   stop ??= follow({
     url: () => "/v1/jobs:watch",
     onEvents: (events) => {
-      const jobs = new Map(state.jobs);
-      for (const event of events)
-        for (const job of (JSON.parse(event.data) as WatchJobsResponseJson).jobs ?? []) jobs.set(job.name ?? "", job);
-      set({ jobs, loaded: true });
+      for (const event of events) take(JSON.parse(event.data) as WatchJobsResponseJson);
     },
-    // A new stream tells all jobs anew; what was deleted meanwhile is no longer among them.
-    onConnected: (connected) => set(connected ? { connected, jobs: new Map(), loaded: true } : { connected }),
+    // A new stream tells all jobs anew: what was known stays until it has.
+    onConnected: (connected) => {
+      if (connected) arriving = new Map();
+      set({ connected });
+    },
   });
   return () => {
     listeners.delete(listener);
