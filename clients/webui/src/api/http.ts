@@ -39,25 +39,29 @@ export async function call<T>(
     headers: options.body === undefined ? {} : { "Content-Type": "application/json" },
     body: options.body === undefined ? null : JSON.stringify(options.body),
   });
-  return (await response.json()) as T;
+  return (await received(() => response.json())) as T;
 }
 
 /** The answer as a protobuf message's bytes. */
 export async function getBytes(path: string): Promise<Uint8Array> {
   const response = await answered(path, { headers: { Accept: "application/x-protobuf" } });
-  return new Uint8Array(await response.arrayBuffer());
+  return new Uint8Array(await received(() => response.arrayBuffer()));
 }
 
 async function answered(path: string, request: RequestInit): Promise<Response> {
-  let response: Response;
+  const response = await received(() => fetch(path, request));
+  if (!response.ok) throw new ApiError(await problemOf(response));
+  return response;
+}
+
+/** What comes from the server, whose line may be cut before the answer or in the middle of it. */
+async function received<T>(come: () => Promise<T>): Promise<T> {
   try {
-    response = await fetch(path, request);
+    return await come();
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError({ title: "unreachable", status: 0, detail: "The server does not answer." });
   }
-  if (!response.ok) throw new ApiError(await problemOf(response));
-  return response;
 }
 
 export const get = <T>(path: string, signal?: AbortSignal) => call<T>("GET", path, signal ? { signal } : {});

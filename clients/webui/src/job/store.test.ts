@@ -20,10 +20,19 @@ const metrics = toBinary(
 );
 
 let refusals = 0;
+/** How many of the next answers with curves break off in their middle. */
+let cuts = 0;
+/** What the server does when the curves are asked for. */
+let onCurves: () => void = () => undefined;
+let state = job.state;
 const json = (body: unknown, status = 200) => new Response(JSON.stringify(body), { status });
 const answer = (path: string): Response => {
-  if (path === "/v1/jobs/a") return json({ job });
-  if (path === "/v1/jobs/a/metrics") return new Response(metrics as BodyInit);
+  if (path === "/v1/jobs/a") return json({ job: { ...job, state } });
+  if (path === "/v1/jobs/a/metrics") {
+    onCurves();
+    if (cuts-- > 0) return new Response(new ReadableStream({ start: (body) => body.error(new TypeError("network error")) }));
+    return new Response(metrics as BodyInit);
+  }
   const after = Number(new URL(path, "http://here").searchParams.get("afterSequence"));
   if (after > 0 && refusals > 0) {
     refusals -= 1;
@@ -33,6 +42,7 @@ const answer = (path: string): Response => {
 };
 
 beforeEach(() => {
+  [refusals, cuts, state, onCurves] = [0, 0, job.state, () => undefined];
   vi.useFakeTimers();
   vi.stubGlobal("fetch", (path: string) => Promise.resolve(answer(path)));
 });
@@ -63,5 +73,28 @@ test("who leaves and comes back while it is read sees each event once", async ()
   const leave = store.subscribe(() => undefined);
   await vi.advanceTimersByTimeAsync(100);
   expect(numbers(store)).toEqual(each);
+  leave();
+});
+
+test("curves that break off in the middle are read again", async () => {
+  cuts = 1;
+  const store = new JobStore("a");
+  const leave = store.subscribe(() => undefined);
+  await vi.advanceTimersByTimeAsync(10);
+  expect(store.snapshot().error?.problem.status).toBe(0);
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(store.snapshot()).toMatchObject({ loaded: true, error: undefined });
+  leave();
+});
+
+test("a job that ends while its page is opened is shown as ended", async () => {
+  state = "JOB_STATE_RUNNING";
+  onCurves = () => {
+    state = "JOB_STATE_SUCCEEDED";
+  };
+  const store = new JobStore("a");
+  const leave = store.subscribe(() => undefined);
+  await vi.advanceTimersByTimeAsync(100);
+  expect(store.snapshot().job?.state).toBe("JOB_STATE_SUCCEEDED");
   leave();
 });

@@ -101,16 +101,18 @@ export class JobStore {
     if (this.opening) return;
     this.opening = true;
     try {
-      const [record, metrics] = await Promise.all([
-        get<GetJobResponseJson>(`/v1/${this.name}`),
-        jobMetrics(this.name),
-      ]);
+      const metrics = await jobMetrics(this.name);
       const curves = new Map(metrics.columns.map((column) => [column.name, Curve.of(column)]));
       const reached = metrics.lastSequence;
       // Nothing of an earlier try that was cut short stays: its events would be there twice.
-      this.view = { ...NOTHING, job: record.job, curves };
-      await this.takePast(reached);
-      this.view = { ...this.view, loaded: true, sequence: reached };
+      this.view = { ...NOTHING, curves };
+      // The record is asked for after the curves: an older one would miss changes that no later event tells.
+      const record = get<GetJobResponseJson>(`/v1/${this.name}`);
+      const past = this.takePast(reached);
+      // Both are over before anything is tried again, whichever of them failed.
+      await Promise.allSettled([record, past]);
+      await past;
+      this.view = { ...this.view, job: (await record).job, loaded: true, sequence: reached };
       this.tell();
       if (this.listeners.size > 0) this.followOn();
     } catch (error) {
@@ -247,8 +249,10 @@ export class JobStore {
   /** The record anew: the end brings facts that no event carries. */
   private async refresh(): Promise<void> {
     try {
-      const record = await get<GetJobResponseJson>(`/v1/${this.name}`);
-      this.view = { ...this.view, job: record.job };
+      const { job } = await get<GetJobResponseJson>(`/v1/${this.name}`);
+      // What the stream told meanwhile is newer.
+      if (Number(job?.lastSequence ?? 0) < this.view.sequence) return await this.refresh();
+      this.view = { ...this.view, job };
       this.tell();
     } catch {
       // The stream tells what goes on; the record is asked for again when the page is opened anew.
