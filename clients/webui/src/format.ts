@@ -13,11 +13,11 @@ export function bytes(value: number | string | undefined): string {
   return `${size >= 100 || unit === 0 ? Math.round(size) : size.toFixed(1)} ${SIZES[unit]}`;
 }
 
-/** Four significant digits; an exponent below a thousandth. */
-export function number(value: number | undefined): string {
+/** Four significant digits or as many as are asked for; an exponent below a thousandth. */
+export function number(value: number | undefined, digits = 4): string {
   if (value === undefined || Number.isNaN(value)) return "–";
-  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(2).replace("e-", "e−");
-  return new Intl.NumberFormat(document.documentElement.lang || "en", { maximumSignificantDigits: 4 }).format(value);
+  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(Math.max(2, digits - 2)).replace("e-", "e−");
+  return new Intl.NumberFormat(document.documentElement.lang || "en", { maximumSignificantDigits: digits }).format(value);
 }
 
 /** Whole numbers with separators: "100,000". */

@@ -5,7 +5,7 @@ import "uplot/dist/uPlot.min.css";
 import { useEffect, useId, useMemo, useRef, useState, type KeyboardEvent } from "react";
 import uPlot from "uplot";
 
-import { duration, number } from "../format";
+import { count, duration, number } from "../format";
 import { useT } from "../i18n";
 import type { Mark } from "../job/store";
 import { isLessBetter, measureName, metricValue } from "../metrics";
@@ -44,7 +44,7 @@ export default function Chart({ measure, lines, look, marks, version, range, onR
   );
   const position = at === null ? undefined : plot.current?.data[0][at];
   const readings = position === undefined || at === null ? undefined : lines.map((line) => readingOf(plot.current, line, lines, look, at));
-  const where = position === undefined ? "" : t.job.at[look.axis](look.axis === "time" ? duration(position) : number(position));
+  const where = position === undefined ? "" : t.job.at[look.axis]({ step: count, epoch: number, time: duration }[look.axis](position));
   const near = look.axis === "step" && position !== undefined && plot.current ? marksNear(plot.current, marks, position) : [];
   const picture = () =>
     place.current?.querySelector("canvas")?.toBlob((blob) => {

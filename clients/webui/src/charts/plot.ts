@@ -2,11 +2,12 @@
 
 import uPlot from "uplot";
 
-import { duration, number, percent } from "../format";
+import { count } from "../format";
 import type { Mark } from "../job/store";
 import { isShareOf } from "../metrics";
 import { isSmoothed, type Line, type Look } from "./panel";
 import { listenToPinches } from "./pinch";
+import { durationsApartBy, numbersApartBy, sharesApartBy, TIMES, WHOLE } from "./ticks";
 
 export const HEIGHT = 260;
 export type Range = [number, number];
@@ -63,8 +64,8 @@ export function plotOptions(lines: readonly Line[], look: Look, width: number, h
         : { range: (plot, min, max) => (look.ignoreSpikes ? withoutSpikes(plot) : null) ?? padded(min, max) },
     },
     axes: [
-      { ...axis, size: 36, incrs: look.axis === "step" ? WHOLE : undefined, values: (_plot, values) => spoken(values, look.axis === "time" ? duration : number) },
-      { ...axis, size: 64, values: (_plot, values, _axis, _space, step) => spoken(values, isShare ? sharesApartBy(step) : number) },
+      { ...axis, size: 36, incrs: INCREMENTS[look.axis], values: (_plot, values, _axis, _space, distance) => spoken(values, ALONG[look.axis](distance)) },
+      { ...axis, size: 64, values: (_plot, values, _axis, _space, distance) => spoken(values, (isShare ? sharesApartBy : numbersApartBy)(distance)) },
     ],
     legend: { show: false },
     cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: "job" }, points: { size: 6 } },
@@ -83,11 +84,8 @@ export function plotOptions(lines: readonly Line[], look: Look, width: number, h
   };
 }
 
-/** Percentages with as many digits as tell neighbours apart. */
-const sharesApartBy = (step: number) => (value: number) => percent(value, Math.max(0, Math.ceil(-Math.log10(step * 100) - 1e-9)));
-
-/** Distances between ticks of steps: there are no half steps. */
-const WHOLE = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((each) => each * 10 ** power)).flat();
+const INCREMENTS = { step: WHOLE, epoch: undefined, time: TIMES };
+const ALONG = { step: () => count, epoch: numbersApartBy, time: durationsApartBy };
 
 function select(plot: uPlot, current: Current) {
   if (plot.select.width < 4) return;

@@ -35,7 +35,7 @@ export const jobEn = {
     earlier: "Earlier",
     later: "Later",
     latest: "latest",
-    atStep: (step: number) => `step ${step}`,
+    atStep: (step: string) => `step ${step}`,
     tuned: "Tuned",
     base: "Base",
     expected: "In the dataset",

@@ -5,7 +5,7 @@ import { Link, useLocation } from "wouter";
 
 import { idOf } from "../api/http";
 import { useJobs } from "../api/jobs";
-import { duration, number, percent, seconds } from "../format";
+import { count, duration, number, percent, seconds } from "../format";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import type { Messages } from "../i18n/en";
 import { useSpeech, useT } from "../i18n";
@@ -28,7 +28,7 @@ export function Outcome({ view, job }: { view: JobView; job: JobJson }) {
       {view.error && <Failure error={view.error} />}
       {!view.connected && (
         <div className="note warning" role="status">
-          <strong>{t.reconnecting}</strong> {t.job.shownUpTo(number(Number(job.progress?.step ?? 0)))}
+          <strong>{t.reconnecting}</strong> {t.job.shownUpTo(count(job.progress?.step))}
         </div>
       )}
       {kind === "queued" && <Queued job={job} />}
@@ -95,9 +95,9 @@ function Running({ view, job }: { view: JobView; job: JobJson }) {
       <Progress value={done} label={t.jobs.columns.progress} />
       <p className="row small dotted">
         <strong>{percent(done)}</strong>
-        {step > 0 && <span>{t.job.step(number(step), number(Number(progress?.totalSteps ?? 0)))}</span>}
+        {step > 0 && <span>{t.job.step(count(step), count(progress?.totalSteps))}</span>}
         {Number(progress?.totalEpochs ?? 0) > 0 && (
-          <span>{t.job.epoch(number(Number(progress?.epoch ?? 0)), number(Number(progress?.totalEpochs)))}</span>
+          <span>{t.job.epoch(number(Number(progress?.epoch ?? 0)), count(progress?.totalEpochs))}</span>
         )}
         {left !== undefined && <strong>{t.jobs.left(duration(left))}</strong>}
         {Number(progress?.rate ?? 0) > 0 && (
@@ -159,7 +159,7 @@ function Failed({ view, job }: { view: JobView; job: JobJson }) {
           </>
         )}
         <dt>{t.job.checkpoint}</dt>
-        <dd>{checkpoint ? t.job.lastCheckpoint(number(Number(checkpoint.step ?? 0))) : t.job.noCheckpoint}</dd>
+        <dd>{checkpoint ? t.job.lastCheckpoint(count(checkpoint.step)) : t.job.noCheckpoint}</dd>
       </dl>
       <div className="row">
         {Object.keys(changes).length > 0 && <RerunWith job={job} changes={changes} primary />}
@@ -239,7 +239,7 @@ function Ended({ job }: { job: JobJson }) {
   return (
     <p>
       {job.state === "JOB_STATE_SUCCEEDED" ? t.job.finished(took) : t.job.ended(took)}
-      {name && best && ` ${t.job.bestWas(metricName(t, name), metricValue(name, Number(best.best ?? 0)), Number(best.bestStep ?? 0) ? number(Number(best.bestStep)) : "")}`}
+      {name && best && ` ${t.job.bestWas(metricName(t, name), metricValue(name, Number(best.best ?? 0)), Number(best.bestStep ?? 0) ? count(best.bestStep) : "")}`}
       {job.earlyStopped && ` ${t.job.stoppedEarly}`}
     </p>
   );

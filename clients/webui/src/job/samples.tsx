@@ -39,7 +39,7 @@ export function Samples({ view, job }: { view: JobView; job: JobJson }) {
           {t.job.later} →
         </Button>
         <span>
-          {t.job.atStep(step)}
+          {t.job.atStep(count(step))}
           {chosen === null && ` · ${t.job.latest}`}
         </span>
       </div>
@@ -71,7 +71,7 @@ export function Samples({ view, job }: { view: JobView; job: JobJson }) {
             ) : (
               <figure key={sequence} className="stack">
                 <figcaption>{sample.title}</figcaption>
-                <img src={artifactUrl(job.name, sample.artifactPath)} alt={`${sample.title ?? ""}, ${t.job.atStep(step)}`} loading="lazy" />
+                <img src={artifactUrl(job.name, sample.artifactPath)} alt={`${sample.title ?? ""}, ${t.job.atStep(count(step))}`} loading="lazy" />
               </figure>
             ),
           )}

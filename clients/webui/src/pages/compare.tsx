@@ -6,7 +6,7 @@ import { Link, useLocation, useSearch } from "wouter";
 import { idOf } from "../api/http";
 import { useJobs } from "../api/jobs";
 import type { Source } from "../charts/panel";
-import { bytes, duration } from "../format";
+import { bytes, count, duration } from "../format";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import { useT } from "../i18n";
 import { jobTitle, plannedStepsOf } from "../job";
@@ -232,7 +232,7 @@ function BestCell({ name, cell }: { name: string; cell: Cell }) {
           {metricValue(name, Math.abs(difference))}
         </span>
       )}
-      {step > 0 && <div className="small muted">{t.job.atStep(step)}</div>}
+      {step > 0 && <div className="small muted">{t.job.atStep(count(step))}</div>}
     </>
   );
 }
