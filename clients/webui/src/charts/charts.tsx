@@ -7,6 +7,7 @@ import { idOf } from "../api/http";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import { useT } from "../i18n";
 import { plannedStepsOf } from "../job";
+import { clockOf } from "../job/clock";
 import type { JobView, Mark } from "../job/store";
 import { isTaken, singleKeysAreOn } from "../keys";
 import { measureName, metricName, partsOf } from "../metrics";
@@ -33,7 +34,7 @@ export default function Charts({ view, job }: { view: JobView; job: JobJson }) {
     const { stage, part } = partsOf(name);
     return part || (stage ? t.stageNames[stage] : metricName(t, name));
   };
-  const source: Source = { curves: view.curves, plannedSteps: plannedStepsOf(job), label, color: undefined };
+  const source: Source = { curves: view.curves, plannedSteps: plannedStepsOf(job), clock: clockOf(view.lines), label, color: undefined };
   return (
     <div className="stack">
       <Panels sources={[source]} marks={view.marks} version={view.sequence}>

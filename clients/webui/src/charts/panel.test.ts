@@ -14,6 +14,7 @@ function curveOf(...points: [number, number][]): Curve {
 const source = (curves: Record<string, Curve>, color?: number): Source => ({
   curves: new Map(Object.entries(curves)),
   plannedSteps: 100,
+  clock: (time) => time / 1000,
   label: (name) => name,
   color,
 });
@@ -42,6 +43,16 @@ test("steps that only one of two lines has leave a gap in the other", () => {
     [5, 4, null, 3],
     [null, 6, 7, null],
   ]);
+});
+
+test("by running time, values that are measured seldom stand beside those of the same moment", () => {
+  const [often, seldom] = [new Curve(), new Curve()];
+  for (const minute of [0, 1, 2, 3, 4, 5, 6]) often.push(minute, 1, 0, minute * 60_000);
+  for (const minute of [3, 6]) seldom.push(minute, 2, 0, minute * 60_000);
+  const [loss] = panelsOf([source({ "train/loss": often, "eval/loss": seldom })]);
+  const { data } = columnsOf(loss!.lines, { ...LOOK, axis: "time" });
+  expect([...data[0]]).toEqual([0, 60, 120, 180, 240, 300, 360]);
+  expect([...data[2]!]).toEqual([null, null, null, 2, null, null, 2]);
 });
 
 test("on a log scale values that are not above zero are left out and counted", () => {

@@ -1,5 +1,6 @@
 /** Which metrics share a panel, and what is drawn of each. */
 
+import type { Clock } from "../job/clock";
 import { smoothed, type Curve } from "../job/curves";
 import { partsOf } from "../metrics";
 
@@ -15,6 +16,7 @@ export interface Line {
   color: number;
   dashed: boolean;
   plannedSteps: number;
+  clock: Clock;
 }
 
 export interface PanelSpec {
@@ -34,6 +36,7 @@ export interface Look {
 export interface Source {
   curves: ReadonlyMap<string, Curve>;
   plannedSteps: number;
+  clock: Clock;
   /** How a line is called. */
   label: (name: string) => string;
   /** The colour of all its lines; undefined to tell stages apart by colour. */
@@ -46,13 +49,13 @@ export const COLORS = 5;
 /** The panels of jobs: loss first, then each other measure, trained and evaluated values together. */
 export function panelsOf(sources: readonly Source[]): PanelSpec[] {
   const groups = new Map<string, Line[]>();
-  for (const { curves, plannedSteps, label, color } of sources)
+  for (const { curves, plannedSteps, clock, label, color } of sources)
     for (const [name, curve] of curves) {
       const { stage, measure, part } = partsOf(name);
       const lines = groups.get(measure) ?? [];
       const isEvaluated = stage === "eval" || stage === "base";
       const own = part ? (lines.length % COLORS) + 1 : isEvaluated ? 2 : 1;
-      lines.push({ name, label: label(name), curve, color: color ?? own, dashed: isEvaluated && !part, plannedSteps });
+      lines.push({ name, label: label(name), curve, color: color ?? own, dashed: isEvaluated && !part, plannedSteps, clock });
       groups.set(measure, lines);
     }
   return [...groups]
@@ -81,7 +84,7 @@ export type Columns = [Float64Array, ...Column[]];
 
 /** The columns that uPlot draws: one common x, for each line its raw values and, where smoothed, those too. */
 export function columnsOf(lines: readonly Line[], look: Look): { data: Columns; hidden: number } {
-  const xs = lines.map((line) => xOf(line.curve, look.axis));
+  const xs = lines.map((line) => xOf(line, look.axis));
   const x = xs.reduce(union, new Float64Array(0));
   let hidden = 0;
   const columns: Column[] = [];
@@ -98,22 +101,10 @@ export function columnsOf(lines: readonly Line[], look: Look): { data: Columns; 
   return { data: [x, ...columns], hidden };
 }
 
-function xOf(curve: Curve, axis: Axis): Float64Array {
+function xOf({ curve, clock }: Line, axis: Axis): Float64Array {
   if (axis === "step") return curve.x;
   if (axis === "epoch") return curve.epochs;
-  return running(curve.times);
-}
-
-/** Seconds of running: pauses longer than a minute are cut out. */
-function running(times: Float64Array): Float64Array {
-  const result = new Float64Array(times.length);
-  let total = 0;
-  for (let i = 1; i < times.length; i++) {
-    const passed = (times[i]! - times[i - 1]!) / 1000;
-    total += passed > 60 ? 0 : Math.max(0, passed);
-    result[i] = total;
-  }
-  return result;
+  return curve.times.map(clock);
 }
 
 /** Both in order, what they share once; the longer one itself where it holds all of the other. */

@@ -10,6 +10,7 @@ import { bytes, count, duration } from "../format";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import { useT } from "../i18n";
 import { jobTitle, plannedStepsOf } from "../job";
+import { clockOf } from "../job/clock";
 import { bestRows, compareUrl, idsOf, MOST, settingRows, type Cell } from "../job/comparison";
 import { storeOf, type JobView } from "../job/store";
 import { metricName, metricValue } from "../metrics";
@@ -141,6 +142,7 @@ function Curves({ compared }: { compared: readonly Compared[] }) {
   const sources = compared.map(({ view, job, title }, index): Source => ({
     curves: view.curves,
     plannedSteps: plannedStepsOf(job),
+    clock: clockOf(view.lines),
     label: (name) => (name === "eval/loss" ? `${title} · ${t.stageNames.eval}` : title),
     color: index + 1,
   }));
