@@ -24,6 +24,12 @@ export function number(value: number | undefined, digits = 4): string {
 export const count = (value: number | string | undefined) =>
   new Intl.NumberFormat(document.documentElement.lang || "en").format(Number(value ?? 0));
 
+/** A model's parameters: "7.24 B", in Chinese "72.4 亿". */
+export const parameters = (value: number | string) =>
+  new Intl.NumberFormat(document.documentElement.lang || "en", { notation: "compact", maximumSignificantDigits: 3 })
+    .format(Number(value))
+    .replace(/(\d)(\D+)$/, "$1\u00a0$2");
+
 /** "62 %", in Chinese "62%". */
 export function percent(value: number, digits = 0): string {
   const language = document.documentElement.lang || "en";

@@ -59,7 +59,16 @@ export function AddDataset() {
         </span>
       </div>
       <label className="drop">
-        <input type="file" multiple className="visually-hidden" onChange={(event) => take(event.target.files)} />
+        <input
+          type="file"
+          multiple
+          className="visually-hidden"
+          onChange={(event) => {
+            take(event.target.files);
+            // The same file can be chosen again.
+            event.target.value = "";
+          }}
+        />
         {t.datasets.chooseFile}
       </label>
       <ImportForm format={format} />

@@ -33,7 +33,7 @@ export const trainZh: TrainMessages = {
     none: "没有符合搜索条件的基础模型。",
     noneOfTask: "本系统还没有能训练此类模型的训练服务。",
     use: (id) => `使用 ${id}`,
-    parameters: (count) => `${count} 参数`,
+    parameters: (count) => `${count}参数`,
     memory: (size) => `至少 ${size}`,
     fits: (device) => `${device} 可容纳`,
     tooBig: (device) => `${device} 无法容纳`,

@@ -42,7 +42,7 @@ export function Settings({ job }: { job: JobJson }) {
                 <div className="mono small muted">{shortPath(path)}</div>
               </td>
               <td className={given.has(path) ? "given break" : "break"}>{valueText(t, value) || "–"}</td>
-              <td className="small muted">{given.has(path) ? t.job.given : t.job.recommended(training?.baseModel ?? "")}</td>
+              <td className="small muted break">{given.has(path) ? t.job.given : t.job.recommended(training?.baseModel ?? "")}</td>
             </tr>
           ))}
         </tbody>

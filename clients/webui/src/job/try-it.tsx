@@ -71,17 +71,21 @@ function Pictures({ job, detects }: { job: JobJson; detects: boolean }) {
         if (dropped) void ask(dropped);
       }}
     >
-      <label className="field">
-        <span>{t.job.choosePicture}</span>
+      <label className="drop">
         <input
           type="file"
           accept="image/*"
+          className="visually-hidden"
           onChange={(event) => {
             const chosen = event.target.files?.[0];
             if (chosen) void ask(chosen);
+            // The same picture can be chosen again.
+            event.target.value = "";
           }}
         />
+        {t.job.choosePicture}
       </label>
+      {file && !detects && <Shown file={file} />}
       {busy && <p role="status">{t.job.asking}</p>}
       {error !== null && <Failure error={error} />}
       {file && !detects && classes && (
@@ -108,6 +112,17 @@ function Pictures({ job, detects }: { job: JobJson; detects: boolean }) {
       )}
     </div>
   );
+}
+
+/** The picture that was asked about. */
+function Shown({ file }: { file: File }) {
+  const image = useRef<HTMLImageElement>(null);
+  useEffect(() => {
+    const url = URL.createObjectURL(file);
+    if (image.current) image.current.src = url;
+    return () => URL.revokeObjectURL(url);
+  }, [file]);
+  return <img ref={image} className="picture shown" alt={file.name} />;
 }
 
 function Boxes({ file, detections }: { file: File; detections: DetectionJson[] }) {

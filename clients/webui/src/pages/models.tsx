@@ -7,7 +7,7 @@ import { Link, useSearchParams } from "wouter";
 import { get, idOf } from "../api/http";
 import { useJobs } from "../api/jobs";
 import { useBaseModels, useModels } from "../api/models";
-import { bytes, moment } from "../format";
+import { bytes, moment, parameters } from "../format";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import type { BaseModelJson, ModelJson } from "../gen/tuneyard/v1/model_service_pb";
 import type { DeviceJson } from "../gen/tuneyard/v1/system_pb";
@@ -237,7 +237,7 @@ function BaseRow({ model, devices }: { model: BaseModelJson; devices: DeviceJson
         </div>
       </td>
       <td className="number" data-label={t.models.columns.parameters}>
-        {model.parameterCount && Number(model.parameterCount) > 0 ? parameters(Number(model.parameterCount)) : "–"}
+        {model.parameterCount && Number(model.parameterCount) > 0 ? parameters(model.parameterCount) : "–"}
       </td>
       <td>
         {needed > 0 ? t.models.atLeast(bytes(needed)) : "–"}
@@ -264,4 +264,3 @@ function BaseRow({ model, devices }: { model: BaseModelJson; devices: DeviceJson
 }
 
 /** "25.6 M", "7.2 B". */
-const parameters = (value: number) => (value >= 1e9 ? `${(value / 1e9).toFixed(1)} B` : `${(value / 1e6).toFixed(1)} M`);

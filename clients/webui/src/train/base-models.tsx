@@ -2,10 +2,10 @@
 
 import { useEffect, useRef, useState } from "react";
 
-import { bytes } from "../format";
+import { bytes, parameters } from "../format";
 import type { BaseModelJson, ModelJson } from "../gen/tuneyard/v1/model_service_pb";
 import type { DeviceJson } from "../gen/tuneyard/v1/system_pb";
-import { useSpeech, useT } from "../i18n";
+import { useT } from "../i18n";
 import { Failure, Loading } from "../ui/parts";
 import { useBaseModels, useDevices } from "./queries";
 import { TASK_OF, type Task } from "./tasks";
@@ -111,9 +111,8 @@ function List({ rows, value, onChange }: { rows: readonly Row[]; value: string; 
 }
 
 function useRows(models: readonly BaseModelJson[], own: readonly ModelJson[], devices: readonly DeviceJson[]): Row[] {
-  const { t, language } = useSpeech();
+  const t = useT();
   const words = t.training.models;
-  const amount = new Intl.NumberFormat(language, { notation: "compact", maximumSignificantDigits: 3 });
   const largest = devices
     .filter((device) => device.id !== "cpu")
     .sort((a, b) => Number(b.memoryTotalBytes ?? 0) - Number(a.memoryTotalBytes ?? 0))[0];
@@ -127,7 +126,7 @@ function useRows(models: readonly BaseModelJson[], own: readonly ModelJson[], de
     name: model.displayName || (model.id ?? ""),
     badge: model.isRecommended ? t.training.recommended : "",
     facts: [
-      model.parameterCount ? words.parameters(amount.format(Number(model.parameterCount))) : "",
+      model.parameterCount ? words.parameters(parameters(model.parameterCount)) : "",
       model.minimumMemoryBytes ? words.memory(bytes(model.minimumMemoryBytes)) : "",
       fit(model),
       words.availability[model.availability ?? ""] ?? "",
