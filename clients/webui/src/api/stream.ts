@@ -1,6 +1,7 @@
 /** Server-sent events over fetch: with status codes, unlike EventSource, and resumed after the last event's id. */
 
 import { ApiError, problemOf } from "./http";
+import { seat } from "./seats";
 
 export interface ServerEvent {
   id: string;
@@ -49,7 +50,7 @@ export interface Following {
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
 /** A page that nobody has looked at for so long gives its connection up: a browser has six of them for a server. */
-const UNSEEN = 30_000;
+const UNSEEN = 5_000;
 
 /** Follows a stream until the server ends it with an "end" event, or the returned function is called. */
 export function follow(options: Following): () => void {
@@ -61,8 +62,17 @@ export function follow(options: Following): () => void {
 async function run(options: Following, stop: AbortSignal): Promise<void> {
   let pause = FIRST_PAUSE;
   while (!stop.aborted) {
+    // A page that is opened behind others begins when somebody looks at it.
+    if (document.hidden && !options.isKept?.()) await shown(stop);
+    const connection = new AbortController();
+    let isTurnOver = false;
+    const free = await seat(() => {
+      isTurnOver = true;
+      connection.abort();
+    }, stop);
     try {
-      const ended = await once(options, stop, () => (pause = FIRST_PAUSE));
+      if (stop.aborted) return;
+      const ended = await once(options, connection, stop, () => (pause = FIRST_PAUSE));
       if (ended) return;
     } catch (error) {
       if (stop.aborted) return;
@@ -70,20 +80,18 @@ async function run(options: Following, stop: AbortSignal): Promise<void> {
         options.onRefused?.(error);
         return;
       }
+    } finally {
+      free();
     }
     if (stop.aborted) return;
-    if (document.hidden && !options.isKept?.()) {
-      await shown(stop);
-      continue;
-    }
+    if (isTurnOver || (document.hidden && !options.isKept?.())) continue;
     options.onConnected?.(false);
     await sleep(pause * (0.75 + Math.random() / 2), stop);
     pause = Math.min(pause * 2, LONGEST_PAUSE);
   }
 }
 
-async function once(options: Following, stop: AbortSignal, onByte: () => void): Promise<boolean> {
-  const connection = new AbortController();
+async function once(options: Following, connection: AbortController, stop: AbortSignal, onByte: () => void): Promise<boolean> {
   const abort = () => connection.abort();
   let unseen: ReturnType<typeof setTimeout> | undefined;
   const look = () => {
