@@ -73,7 +73,8 @@ export function smoothed(x: Float64Array, values: Float64Array, weight: number, 
   const scale = SPAN / Math.max(1, plannedSteps);
   let mean = 0;
   let norm = 0;
-  let before = x[0] ?? 0;
+  // The first value weighs as much as if one had come before it as far away as the second.
+  let before = x.length > 1 ? x[0]! - (x[1]! - x[0]!) : (x[0] ?? 0);
   // Steps are mostly equally far apart: the power is worked out where the distance changes.
   let distance = -1;
   let kept = 0;
@@ -88,9 +89,8 @@ export function smoothed(x: Float64Array, values: Float64Array, weight: number, 
       kept = Math.pow(weight, Math.max(1e-9, distance * scale));
     }
     before = x[i]!;
-    const share = i === 0 ? 1 : 1 - kept;
-    mean = mean * (1 - share) + value * share;
-    norm = norm * (1 - share) + share;
+    mean = mean * kept + value * (1 - kept);
+    norm = norm * kept + (1 - kept);
     result[i] = mean / norm;
   }
   return result;
