@@ -14,6 +14,10 @@ from tests.support.platform import drawn_images
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
+SHOWN_STEPS = 200
+"""Rows at most of the table below a chart, the newest."""
+
+
 def shown_steps(page: Page, title: str = "Loss") -> list[str]:
     """The steps of the training's line in the table below a chart."""
     chart = page.locator("figure.chart").filter(has=page.get_by_role("heading", name=title, exact=True))
@@ -25,6 +29,12 @@ def shown_steps(page: Page, title: str = "Loss") -> list[str]:
 
 def wait_until_ended(page: Page, word: str = "Succeeded", *, within_ms: int = 90_000) -> None:
     expect(page.locator("header .badge")).to_have_text(word, timeout=within_ms)
+
+
+def cancel(site: Site, job: str, page: Page) -> None:
+    """Ends a job that would go on for hours, so that it runs for as long as a slow machine needs."""
+    site.http.post(f"/v1/jobs/{job}:cancel", json={}).raise_for_status()
+    wait_until_ended(page, "Cancelled")
 
 
 def chart_label(page: Page) -> str:
@@ -64,25 +74,26 @@ def test_a_zip_is_uploaded_trained_on_and_its_model_downloaded(
 
 
 def test_a_reload_in_the_middle_shows_the_same_as_having_stayed(site: Site, visit: Visit) -> None:
-    job = site.train("steps=120,step_ms=40,save=40", name="reloaded")
+    job = site.train("steps=100000,step_ms=100,save=40", name="reloaded")
     page = visit.open(f"/jobs/{job}")
     wait_until_chart_moves(page)
     page.reload()
     wait_until_chart_moves(page)
-    wait_until_ended(page)
-    assert shown_steps(page) == [str(step) for step in site.losses(job)]
+    cancel(site, job, page)
+    assert shown_steps(page) == site.losses(job)[-SHOWN_STEPS:]
 
 
 def test_a_gateways_restart_is_told_ridden_out_and_loses_no_point(site: Site, visit: Visit) -> None:
-    job = site.train("steps=200,step_ms=40,save=50", name="ridden-out")
+    job = site.train("steps=100000,step_ms=100,save=50", name="ridden-out")
     page = visit.open(f"/jobs/{job}")
     wait_until_chart_moves(page)
     site.platform.gateway.kill()
     expect(page.get_by_text("Reconnecting…").first).to_be_visible(timeout=PATIENCE_MS)
     site.platform.gateway.start()
     expect(page.get_by_text("Reconnecting…")).to_have_count(0, timeout=PATIENCE_MS)
-    wait_until_ended(page)
-    assert shown_steps(page) == [str(step) for step in site.losses(job)]
+    wait_until_chart_moves(page)
+    cancel(site, job, page)
+    assert shown_steps(page) == site.losses(job)[-SHOWN_STEPS:]
 
 
 def test_two_fingers_zoom_into_a_chart_and_out_again(site: Site, visit: Visit) -> None:
@@ -119,7 +130,7 @@ def test_two_fingers_zoom_into_a_chart_and_out_again(site: Site, visit: Visit) -
 
 
 def test_what_one_tab_does_the_other_shows(site: Site, visit: Visit) -> None:
-    job = site.train("steps=600,step_ms=30,save=20", name="two-tabs")
+    job = site.train("steps=100000,step_ms=30,save=20", name="two-tabs")
     first, second = visit.open(f"/jobs/{job}"), visit.open("/jobs")
     expect(first.locator("header .badge")).to_have_text("Running", timeout=PATIENCE_MS)
     row = second.get_by_role("row").filter(has_text="two-tabs")
