@@ -127,6 +127,8 @@ export const unitsEn: Record<string, string> = {
   epochs: "epochs",
   steps: "steps",
   samples: "samples",
+  images: "images",
+  tensors: "tensors",
   px: "px",
   tokens: "tokens",
   processes: "processes",

@@ -124,6 +124,8 @@ export const unitsZh: Record<string, string> = {
   epochs: "轮",
   steps: "步",
   samples: "个样本",
+  images: "张图片",
+  tensors: "个张量",
   px: "px",
   tokens: "token",
   processes: "个进程",

@@ -23,9 +23,16 @@ export function JobActions({ job }: { job: JobJson }) {
   const [, go] = useLocation();
   const [asked, setAsked] = useState<"cancel" | "delete" | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
+  const [busy, setBusy] = useState(false);
   const act = (work: Promise<unknown>) => {
     setError(null);
-    work.catch((failed: unknown) => setError(failed instanceof ApiError ? failed : null));
+    return work.catch((failed: unknown) => setError(failed instanceof ApiError ? failed : null));
+  };
+  const again = () => {
+    // A second press makes no second job.
+    if (busy) return;
+    setBusy(true);
+    void act(rerun(job).then((made) => go(`/jobs/${idOf(made)}`))).then(() => setBusy(false));
   };
   const ended = isEnded(job.state);
   const leaving = ["JOB_STATE_PAUSING", "JOB_STATE_CANCELLING", "JOB_STATE_FINALIZING"].includes(job.state ?? "");
@@ -33,15 +40,17 @@ export function JobActions({ job }: { job: JobJson }) {
   const name = job.name ?? "";
   return (
     <div className="row">
-      {!ended && !paused && !leaving && <Button onClick={() => act(post(`/v1/${name}:pause`, {}))}>{t.actions.pause}</Button>}
+      {!ended && !paused && !leaving && <Button onClick={() => void act(post(`/v1/${name}:pause`, {}))}>{t.actions.pause}</Button>}
       {paused && (
-        <Button look="primary" onClick={() => act(post(`/v1/${name}:resume`, {}))}>
+        <Button look="primary" onClick={() => void act(post(`/v1/${name}:resume`, {}))}>
           {t.actions.resume}
         </Button>
       )}
       {!ended && job.state !== "JOB_STATE_CANCELLING" && <Button onClick={() => setAsked("cancel")}>{t.actions.cancel}</Button>}
       {ended && (
-        <Button onClick={() => act(rerun(job).then((made) => go(`/jobs/${idOf(made)}`)))}>{t.actions.rerun}</Button>
+        <Button busy={busy} onClick={again}>
+          {t.actions.rerun}
+        </Button>
       )}
       {ended && <Button onClick={() => setAsked("delete")}>{t.actions.delete}</Button>}
       {error && <Failure error={error} />}
@@ -51,7 +60,7 @@ export function JobActions({ job }: { job: JobJson }) {
           text={t.jobs.cancelText}
           yes={t.actions.cancel}
           no={t.actions.keepRunning}
-          onYes={() => act(post(`/v1/${name}:cancel`, {}))}
+          onYes={() => void act(post(`/v1/${name}:cancel`, {}))}
           onClose={() => setAsked(null)}
         />
       )}

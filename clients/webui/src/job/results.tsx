@@ -7,7 +7,7 @@ import { ApiError, idOf, newId, post } from "../api/http";
 import type { ExportFormatJson, JobJson } from "../gen/tuneyard/v1/job_pb";
 import type { MergeResponseJson } from "../gen/tuneyard/v1/training_service_pb";
 import { useT } from "../i18n";
-import { kindOfJob, type JobKind } from "../job";
+import { jobTitle, kindOfJob, type JobKind } from "../job";
 import { Button, Failure } from "../ui/parts";
 
 /** What each kind of model can be converted to. */
@@ -22,18 +22,25 @@ export function Results({ job }: { job: JobJson }) {
   const [, navigate] = useLocation();
   const [error, setError] = useState<unknown>(null);
   const [asked, setAsked] = useState(false);
+  const [busy, setBusy] = useState(false);
   const formats = FORMATS[kindOfJob(job) ?? "merge"];
   const spec = (job.resolvedSpec ?? job.spec)?.training;
   const method = spec?.languageModel?.method;
   const hasAdapter = spec?.languageModel && method !== "FINE_TUNING_METHOD_FULL";
   const make = async (verb: "merge" | "evaluate" | "export", more: object = {}) => {
+    // A second press makes no second job.
+    if (busy) return;
+    setBusy(true);
     setError(null);
     try {
-      const body = { spec: { sourceJob: job.name, ...more }, requestId: newId() };
+      const labels = { name: `${t.kinds[verb]} · ${jobTitle(job)}`.slice(0, 200) };
+      const body = { spec: { sourceJob: job.name, ...more }, requestId: newId(), labels };
       navigate(`/jobs/${idOf((await post<MergeResponseJson>(`/v1/jobs:${verb}`, body)).job?.name)}`);
     } catch (failed) {
       if (!(failed instanceof ApiError)) throw failed;
       setError(failed);
+    } finally {
+      setBusy(false);
     }
   };
   return (
