@@ -14,6 +14,7 @@ from tuneyard.llm.adapters import add_adapter
 from tuneyard.llm.base_model import load_base
 from tuneyard.llm.config import LanguageModelConfig, Lora
 from tuneyard.llm.optimizers import make_optimizer
+from tuneyard.recipes.optimizers import restore_state
 from tuneyard.recipes.trained_weights import trained_parameters
 
 Configure = Callable[..., LanguageModelConfig]
@@ -77,7 +78,7 @@ def test_a_saved_optimizer_goes_on_as_it_would_have(
     step(model, first)
     twin: Any = copy.deepcopy(model)
     second = make_optimizer(twin, config, CPU)
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    restore_state(second, copy.deepcopy(first.state_dict()))
     for pair in ((model, first), (twin, second)):
         step(*pair)
     for mine, theirs in zip(trained_parameters(model), trained_parameters(twin), strict=True):

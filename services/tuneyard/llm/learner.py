@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from tuneyard.recipes.checkpoint_state import load_training_state, save_tensors, unusable_checkpoint
 from tuneyard.recipes.counters import Counters
+from tuneyard.recipes.optimizers import restore_state
 from tuneyard.recipes.precision import Precision
 from tuneyard.recipes.random_states import random_states, set_random_states
 from tuneyard.recipes.trained_weights import adapter_state, load_adapter_state
@@ -115,7 +116,7 @@ class Learner:
                 raise ValueError("made with other samples")
             load_adapter_state(self.model, load_file(folder / _WEIGHTS))
             moments = load_training_state(folder / _OPTIMIZER, version=_VERSION)
-            self.optimizer.load_state_dict(moments["optimizer"])
+            restore_state(self.optimizer, moments["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             self.counters = Counters.from_state(state["counters"])
             self.curves.load_state_dict(state["curves"])

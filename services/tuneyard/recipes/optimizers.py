@@ -2,15 +2,18 @@
 step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
+from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from tuneyard.recipes.optimization import allocate_state as allocate_torch_state
 
 _BETAS = (0.9, 0.999)
+_NESTED = "__bnb_optimizer_quant_state__"
+"""Under which bitsandbytes saves most of a weight's state, so that FSDP does not gather it."""
 
 
 class OptimizerSettings(Protocol):
@@ -55,6 +58,35 @@ def make_optimizer(
         made = AdamW(list(groups), lr=settings.learning_rate, betas=_BETAS, fused=True)
     allocate_torch_state(made)
     return made
+
+
+@torch.no_grad()
+def restore_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Puts what `state_dict` gave of an optimizer made alike into the state that is allocated.
+
+    As `load_state_dict`, but in place: on a device the state is never there twice, and paged state stays
+    paged. Raises KeyError, and ValueError where other weights or another optimizer were saved.
+    """
+    for group, told in zip(optimizer.param_groups, saved["param_groups"], strict=True):
+        for parameter, number in zip(group["params"], told["params"], strict=True):
+            _restore(optimizer.state[parameter], _flat(saved["state"].get(number, {})))
+        group.update({name: value for name, value in told.items() if name != "params"})
+
+
+def _restore(own: dict[str, Any], values: Mapping[str, Any]) -> None:
+    if own.keys() != values.keys():
+        raise ValueError("the optimizer keeps other state")
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            own[name] = value
+        elif value.shape == own[name].shape:
+            own[name].copy_(value)
+        else:
+            raise ValueError(f"the optimizer's {name} has another shape")
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != _NESTED} | values.get(_NESTED, {})
 
 
 @torch.no_grad()
