@@ -88,6 +88,18 @@ def test_plain_diffusers_loads_what_was_trained(
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
+def test_adamw_of_8_bits_learns_what_adamw_learns(upload, configure, start, outcomes, tmp_path) -> None:
+    files = upload()
+    runs = [start(files, root=tmp_path / name) for name in ("adamw", "adamw_8bit")]
+    for run, name in zip(runs, ("adamw", "adamw_8bit"), strict=True):
+        # Of smaller adapters all state is in fp32.
+        train(configure(optimizer=name, lora=Lora(r=128, alpha=128.0)), run)
+    (before, *_, plain), (_, *_, small) = (losses(each, "eval/loss") for each in runs)
+    state = outcomes[1].learner.optimizer.state.values()
+    assert {each["state1"].dtype for each in state} == {torch.uint8}
+    assert small < before and small == pytest.approx(plain, rel=1e-4)
+
+
 def test_both_formats_hold_the_same_numbers(upload, configure, start, outcomes) -> None:
     run = start(upload())
     train(configure(trigger_words=("zwx style",)), run)
