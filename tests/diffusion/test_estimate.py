@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.defects_images import encoded, picture
+from tuneyard.datasets import check
 from tuneyard.diffusion.catalogue import base_models, find
 from tuneyard.diffusion.estimate import estimate
 from tuneyard.diffusion.known_facts import SD_1_5, SDXL
+from tuneyard.gateway.reports import to_message
 from tuneyard.trainer.hub_places import HubPlaces
 from tuneyard.v1 import (
     dataset_pb2,
@@ -44,9 +47,10 @@ def spec(base: str = "stable-diffusion-v1-5", **changes: Any) -> training_pb2.Tr
 
 
 def source(samples: int = 40, class_images: int = 0, **splits: int) -> trainer_service_pb2.DatasetSource:
-    report = dataset_pb2.ValidationReport(counts={"class_images": class_images})
+    report = dataset_pb2.ValidationReport()
     for split, count in {"train": samples, **splits}.items():
-        report.splits.add(split=split, samples=count)
+        seen = {"instance": count} | ({"class": class_images} if class_images and split == "train" else {})
+        report.splits.add(split=split, samples=count, samples_per_class=seen)
     return trainer_service_pb2.DatasetSource(
         name="datasets/d",
         format=dataset_pb2.DATASET_FORMAT_CAPTIONED_IMAGES,
@@ -196,6 +200,22 @@ def test_class_images_double_an_epoch_only_where_they_are_used() -> None:
     assert answer(with_prior, dataset=dataset).estimate.total_steps == 170
     unused = answer(spec(), dataset=dataset).estimate
     assert fields(unused.warnings) == ["text_to_image_lora.prior_loss_weight"]
+
+
+def test_repeats_and_class_images_are_those_of_the_report(tmp_path: Path) -> None:
+    for number in range(12):
+        path = tmp_path / ("10_sks dog" if number < 8 else "reg/1_dog") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(picture(number)))
+    dataset = source()
+    dataset.report.CopyFrom(to_message(check(tmp_path, format="captioned-images")))
+    # Of eight images one is held out.
+    given = spec(hyperparameters__epochs=2, text_to_image_lora__prior_loss_weight=1)
+    found = answer(given, dataset=dataset)
+    assert not found.estimate.violations and found.estimate.train_samples == 7
+    assert found.estimate.total_steps == 2 * 2 * 7 * 10 / found.estimate.effective_batch_size
+    without = answer(spec(hyperparameters__epochs=2), dataset=dataset).estimate
+    assert without.total_steps == 2 * -(-7 * 10 // without.effective_batch_size)
 
 
 def test_a_dataset_of_another_family_is_refused() -> None:

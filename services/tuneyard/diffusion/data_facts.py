@@ -12,11 +12,20 @@ class DataFacts:
     train_samples: int
     validation_samples: int
     brings_validation: bool
-    class_images: int
+    class_images: int = 0
+    """Samples that they make: with the repeats of their folders."""
+    repeats: float = 1.0
+    """How often an epoch sees a training image, on average."""
+
+    @property
+    def images(self) -> int:
+        """All that latents may be computed of."""
+        return self.train_samples + self.validation_samples + self.class_images
 
     def samples_per_epoch(self, *, prior_preservation: bool) -> int:
-        """What an epoch sees, but for repeats of folders, which the report does not tell."""
-        return 2 * self.train_samples if prior_preservation and self.class_images else self.train_samples
+        """What an epoch sees: about, where only some of the images of different folders are trained on."""
+        seen = round(self.repeats * self.train_samples)
+        return 2 * seen if prior_preservation and self.class_images else seen
 
 
 def format_word(format: "dataset_pb2.DatasetFormat.ValueType") -> str:
@@ -29,17 +38,21 @@ def data_facts(
     resolved: training_pb2.TrainingSpec, dataset: trainer_service_pb2.DatasetSource
 ) -> DataFacts | None:
     """The facts, or None while the dataset is not validated."""
-    samples = {facts.split: facts.samples for facts in dataset.report.splits}
-    if "train" not in samples:
+    splits = {facts.split: facts for facts in dataset.report.splits}
+    if "train" not in splits:
         return None
-    split, train, brings_validation = resolved.data_split, samples["train"], samples.get("val", 0) > 0
+    # An epoch's samples of a captioned dataset, by kind.
+    seen = dict(splits["train"].samples_per_class)
+    split, train = resolved.data_split, splits["train"].samples
+    brings_validation = "val" in splits and splits["val"].samples > 0
+    repeats = seen["instance"] / train if train and "instance" in seen else 1.0
     if split.validation_dataset:
         validation = 0
     elif brings_validation:
-        validation = samples["val"]
+        validation = splits["val"].samples
     else:
         validation = min(max(round(split.validation_fraction * train), 1), train - 1) if train > 1 else 0
         train -= validation
     if split.HasField("max_train_samples"):
         train = min(train, split.max_train_samples)
-    return DataFacts(train, validation, brings_validation, dataset.report.counts.get("class_images", 0))
+    return DataFacts(train, validation, brings_validation, seen.get("class", 0), repeats)

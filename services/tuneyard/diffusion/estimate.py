@@ -65,7 +65,7 @@ def estimate(
 
 def _answer(plan: Plan, *, dataset_bytes: int) -> job_pb2.Estimate:
     data, work, policy = plan.data, plan.workload, plan.resolved.checkpoints
-    images = data.train_samples + data.validation_samples + data.class_images if data else 0
+    images = data.images if data else 0
     base = plan.model.dtype_bytes * plan.model.parameters
     kept = policy.keep_last + policy.keep_best + 1
     checkpoints = kept * work.checkpoint_bytes()

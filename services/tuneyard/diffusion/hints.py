@@ -80,7 +80,7 @@ def _without_effect(
     if data and data.class_images and not task.prior_loss_weight:
         yield violation(
             f"{_TASK}.prior_loss_weight",
-            f"The dataset's {data.class_images} class images are not used; with 1 they keep the class.",
+            "The dataset's class images are not used; with 1 they keep the class.",
         )
 
 

@@ -51,7 +51,7 @@ def reference_seconds(plan: Plan, *, steps: int | None = None) -> float:
     every = hyper.eval_steps * effective if hyper.HasField("eval_steps") else per_epoch
     evaluations = 1 + max(1.0, trained / max(1, every))
     validated = evaluations * _EVALUATED_TIMES * (data.validation_samples if data else 0)
-    encoded = per_epoch if plan.workload.cached else trained
+    encoded = (data.images if data else per_epoch) if plan.workload.cached else trained
     worked = trained * _PASSES[plan.workload.checkpointing] + validated + _ENCODING_PASSES * encoded
     computing = (worked + evaluations * _LOOK_PASSES) * forward_seconds(plan.workload)
     return _START_SECONDS + computing + worked / hyper.batch_size * _CALLS_SECONDS
