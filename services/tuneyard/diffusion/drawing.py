@@ -12,13 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tuneyard.diffusion.decoding import decoded
 from tuneyard.diffusion.denoiser import EncodedText, dtype_of
 from tuneyard.diffusion.finished import FinishedPipeline
 from tuneyard.diffusion.pixels import to_image
 from tuneyard.recipes.precision import autocast
-
-_TILED_FROM_PX = 1024
-"""A side from which the VAE decodes in tiles: in whole, it would need more than the rest of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +88,9 @@ class Artist:
         found: Tensor = made.images
         return found
 
-    @torch.no_grad()
     def pixels(self, latents: Tensor) -> Tensor:
         """(3, height, width), from -1 to 1."""
-        config = self._vae.config
-        shift = getattr(config, "shift_factor", None) or 0.0
-        scale = int(2 ** (len(config.block_out_channels) - 1))
-        if max(latents.shape[-2:]) * scale >= _TILED_FROM_PX:
-            self._vae.enable_tiling()
-        decoded = self._vae.decode(latents.float() / config.scaling_factor + shift, return_dict=False)[0]
-        picture: Tensor = decoded[0]
-        return picture
+        return decoded(self._vae, latents)
 
     def _embeddings(self, text: EncodedText, nothing: EncodedText) -> dict[str, Tensor]:
         given = {

@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
+from tuneyard.diffusion.decoding import decoded
 from tuneyard.diffusion.denoiser import EncodedText
 from tuneyard.diffusion.loras import without_loras
 from tuneyard.diffusion.noise import Prediction
@@ -189,7 +190,7 @@ class _Artist:
             output_type="latent",
             callback_on_step_end=stepped,
         ).images
-        return to_image(self._decoded(latents))
+        return to_image(decoded(self._vae, latents))
 
     def _embeddings(self, text: EncodedText, nothing: EncodedText) -> dict[str, Tensor]:
         dtype = self._network.dtype
@@ -203,14 +204,6 @@ class _Artist:
                 "negative_pooled_prompt_embeds": nothing.pooled.to(dtype),
             }
         return given
-
-    def _decoded(self, latents: Tensor) -> Tensor:
-        config = self._vae.config
-        shift = getattr(config, "shift_factor", None) or 0.0
-        pixels: Tensor = self._vae.decode(latents.float() / config.scaling_factor + shift, return_dict=False)[
-            0
-        ]
-        return pixels[0]
 
 
 def _grid(
