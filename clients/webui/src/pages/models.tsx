@@ -263,4 +263,3 @@ function BaseRow({ model, devices }: { model: BaseModelJson; devices: DeviceJson
   );
 }
 
-/** "25.6 M", "7.2 B". */
