@@ -196,6 +196,36 @@ def test_examples_that_are_all_the_same_cannot_be_split(tmp_path: Path) -> None:
     assert report.has_errors and report.counts == {"EXAMPLES_NOT_SPLITTABLE": 1, "DUPLICATE_EXAMPLE": 149}
 
 
+def answering(*answers: str) -> bytes:
+    lines = pairs(len(answers))
+    return encoded([{**line, "response": answer} for line, answer in zip(lines, answers, strict=True)])
+
+
+@pytest.mark.parametrize("letter", ["B", "b", "C.", "(d)", "x\n", "Я"])
+def test_a_letter_among_phrases_is_trivial(letter: str, tmp_path: Path) -> None:
+    answers = [f"It is number {number}." for number in range(150)]
+    answers[41] = letter
+    (tmp_path / "set.jsonl").write_bytes(answering(*answers))
+    assert found(check(tmp_path / "set.jsonl", format="jsonl")) == {("RESPONSE_TRIVIAL", "set.jsonl", 42): 1}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(["A", "B", "C", "D"], id="multiple choice"),
+        pytest.param(["A", "It is the second one, as before."], id="multiple choice among other tasks"),
+        pytest.param(["Python", "C", "Go", "R", "Rust"], id="labels"),
+        pytest.param(
+            ["The sum of both is 7.", "7", "是的，没有别的可能了，就是这样", "是"],
+            id="numbers and ideographs",
+        ),
+    ],
+)
+def test_short_answers_that_are_meant_so_are_fine(answers: list[str], tmp_path: Path) -> None:
+    (tmp_path / "set.jsonl").write_bytes(answering(*(answers * 150)[:150]))
+    assert not check(tmp_path / "set.jsonl", format="jsonl").findings
+
+
 def test_progress_reaches_the_end_of_each_stage(write_folder: Write) -> None:
     seen: list[Progress] = []
     check(write_folder(clean_files()), format="jsonl", progress=seen.append)

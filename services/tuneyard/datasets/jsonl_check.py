@@ -14,12 +14,13 @@ from tuneyard.datasets.codes import Code
 from tuneyard.datasets.jsonl import FORMAT, DataFile, address, data_files, digest, examine
 from tuneyard.datasets.jsonl_duplicates import NearDuplicates, closest, copies
 from tuneyard.datasets.jsonl_lines import FileUnusable, Record
-from tuneyard.datasets.jsonl_quality import note_text
+from tuneyard.datasets.jsonl_quality import is_letter, note_text
 from tuneyard.datasets.jsonl_rules import NotAnExample, Parsed, quoted
 from tuneyard.datasets.names import ARCHIVE_EXTENSIONS, told_unknown
 from tuneyard.datasets.progress import Progress, ProgressCallback
 from tuneyard.datasets.report import FindingLog, Report, SplitSummary
 from tuneyard.datasets.source import Source
+from tuneyard.datasets.words import counted
 
 MAX_BROKEN_SHARE = 0.05
 """Above this share of lines that are no examples the dataset is refused; below, they are skipped."""
@@ -27,8 +28,12 @@ MIN_EXAMPLES = 100
 
 _RECORDS_BETWEEN_PROGRESS = 2000
 _MAX_KEYS_SHOWN = 10
-# A response so short is remarkable where half of them are so long: "B" is a fine answer among letters.
+# A response so short is remarkable where most are so long: "No" is a fine answer among labels.
 _SHORT_CHARACTERS, _LONG_CHARACTERS = 3, 60
+_PHRASE_CHARACTERS = 10
+"""A single letter is remarkable already where most responses are as long as this."""
+_RARE_SHARE = 0.2
+"""What is more frequent is meant so, such as multiple choice among other tasks."""
 
 
 def inspect(
@@ -87,8 +92,8 @@ class _Check:
         self._broken = self._done_bytes = 0
         self._file_numbers, self._lines, self._nths = array("I"), array("I"), array("I")
         self._digests, self._response_lengths = array("Q"), array("I")
-        self._short = array("Q")
-        """The positions of examples whose response is a few characters long."""
+        self._short, self._letters = array("Q"), array("Q")
+        """The positions of examples whose response is a few characters long, and of those with one letter."""
         self._near = NearDuplicates()
         self._first_layout: tuple[str, str, int] | None = None
         self._one_response: str | None = None
@@ -171,13 +176,15 @@ class _Check:
         self._tell("reading examples", self._done_bytes)
 
     def _keep(self, number: int, file: DataFile, record: Record, parsed: Parsed) -> None:
-        response = parsed.messages[-1].content
+        response = parsed.messages[-1].content.strip()
         is_short = len(response) <= _SHORT_CHARACTERS
         for code, message in note_text(parsed, record.data):
             self._note(code, message, file, record)
             is_short = is_short and code is not Code.RESPONSE_TRIVIAL
         if is_short:
             self._short.append(len(self._lines))
+            if is_letter(response):
+                self._letters.append(len(self._lines))
         if self._one_response is None:
             self._one_response = response
         elif not self._responses_differ:
@@ -269,13 +276,17 @@ class _Check:
         self._note_short_responses()
 
     def _note_short_responses(self) -> None:
-        if median_low(self._response_lengths) < _LONG_CHARACTERS:
+        usual = median_low(self._response_lengths)
+        if usual < _PHRASE_CHARACTERS:
             return
-        for position in self._short:
-            seen = (
-                f"The last response has {self._response_lengths[position]} characters, most have many more."
+        short = self._short if usual >= _LONG_CHARACTERS else self._letters
+        if len(short) > max(1, _RARE_SHARE * len(self._lines)):
+            return
+        for position in short:
+            length = counted(self._response_lengths[position], "character")
+            self._note_at(
+                Code.RESPONSE_TRIVIAL, f"The last response has {length}, most have many more.", position
             )
-            self._note_at(Code.RESPONSE_TRIVIAL, seen, position)
 
     def _note(self, code: Code, message: str, file: DataFile, record: Record) -> None:
         if record.nth > 1:

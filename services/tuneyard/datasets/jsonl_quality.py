@@ -40,6 +40,8 @@ _BOILERPLATE = (
     "<your answer",
     "your answer here",
 )
+# As in "(b)", "B." and "b)".
+_AROUND_LETTERS = "()[].: "
 # "None" and "n/a" are not among them: they are fair answers.
 _PLACEHOLDERS = frozenset({"todo", "tbd", "nan", "undefined", "response"})
 
@@ -63,6 +65,12 @@ def note_text(parsed: Parsed, data: bytes) -> Iterator[tuple[Code, str]]:
         yield Code.SECRET_SUSPECTED, f"The text seems to hold {' and '.join(kinds)}."
     if parsed.kind == "chat":
         yield from _note_turns(messages)
+
+
+def is_letter(response: str) -> bool:
+    """Whether a response is one letter alone; a digit is a number, and an ideograph is a word."""
+    letters = response.strip(_AROUND_LETTERS)
+    return len(letters) == 1 and letters.lower() != letters.upper()
 
 
 def _encoding_damage(text: str) -> str:
