@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.defects_jsonl import encoded, pairs
 from tuneyard.datasets import ArchiveLimits, Cancelled, Code, check, prepare
+from tuneyard.datasets.jsonl import read
 from tuneyard.datasets.jsonl_source import SingleFile, is_single_file, unpack_single_file
 
 LINES = encoded(pairs(200))
@@ -52,6 +53,32 @@ def test_several_gzip_members_and_padding_are_one_file(tmp_path: Path) -> None:
     source = SingleFile(tmp_path / "set.jsonl.gz")
     assert source.names() == ("set.jsonl",) and source.size("set.jsonl") == 2 * len(LINES)
     assert source.read("set.jsonl") == LINES * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        ("answers.jsonl", "answers.jsonl"),
+        ("Answers of May.JSON.GZ", "Answers of May.JSON"),
+        ("C:\\data\\answers.ndjson", "answers.ndjson"),
+        ("/data/answers.txt", "answers.txt.jsonl"),
+        ("Support answers", "Support answers.jsonl"),
+        ("dataset_info.json", "dataset_info.json"),
+        ("", "data.jsonl"),
+        ("answers.zip", "data.jsonl"),
+        ("._answers.jsonl", "data.jsonl"),
+        ("two\nlines.jsonl", "data.jsonl"),
+        ("\udcff.jsonl", "data.jsonl"),
+        ("я" * 120 + ".jsonl", "data.jsonl"),
+        ("..", "data.jsonl"),
+    ],
+)
+def test_findings_call_a_file_as_it_was_uploaded(given: str, called: str, tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(LINES + b"oops\n")
+    report = check(tmp_path / "bytes", format="jsonl", file_name=given or "data.jsonl")
+    assert [(each.path, each.line) for each in report.findings if each.line] == [(called, 201)]
+    prepare(tmp_path / "bytes", tmp_path / "out", format="jsonl", file_name=given or "data.jsonl")
+    assert [example.path for example in read(tmp_path / "out", report)] == [called] * 200
 
 
 def test_folders_and_zip_files_are_no_single_files(tmp_path: Path, write_zip: Callable[..., Path]) -> None:

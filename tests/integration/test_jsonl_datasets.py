@@ -75,7 +75,7 @@ def test_a_bad_set_is_invalid_and_names_its_lines(fakes: Platform, tmp_path: Pat
     places = {
         (each["code"], each.get("path"), int(each.get("line", 0))) for each in dataset["report"]["findings"]
     }
-    assert {("LINE_NOT_JSON", "data.jsonl", line) for line in (21, 22, 23)} <= places
+    assert {("LINE_NOT_JSON", "bad.jsonl", line) for line in (21, 22, 23)} <= places
     assert fakes.dataset("bad").state == dataset_pb2.DATASET_STATE_INVALID
 
 
@@ -96,7 +96,7 @@ def test_a_bad_set_is_ready_without_the_lines_that_were_found(fakes: Platform, t
         "datasets", "without", "worse", *codes, "--name", "better", "--server", fakes.address
     )
     assert (status, version["state"], version["report"]["samples"]) == (0, "DATASET_STATE_READY", "120")
-    assert version["report"]["excluded"] == sorted(f"data.jsonl:{line}" for line in range(121, 153))
+    assert version["report"]["excluded"] == sorted(f"worse.jsonl:{line}" for line in range(121, 153))
     spec = fake_spec("steps=2,dataset=1")
     spec.dataset = "datasets/better"
     job = fakes.train(spec)

@@ -52,6 +52,7 @@ class AsyncDatasets:
                 size_bytes=file.stat().st_size,
                 sha256=digest,
                 labels=labels,
+                file_name=source.name,
             )
             dataset = await self._create_or_reuse(request)
             return await upload(self._connection, dataset, file, progress=progress)

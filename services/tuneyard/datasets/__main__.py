@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = check(
             options.path,
             format=options.format,
+            file_name=options.file_name,
             progress=_ProgressLines() if options.json_lines else None,
             exclusion=read_exclusion(options.exclusion) if options.exclusion else NOTHING_EXCLUDED,
         )
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("path", type=Path, help="a folder or a ZIP file")
     command.add_argument("--format", required=True, help="image-folder, yolo, captioned-images or jsonl")
+    command.add_argument("--file-name", default="", help="how a JSONL dataset of one file was called")
     command.add_argument("--exclusion", type=Path, help="a file of JSON: the paths and codes to leave out")
     command.add_argument("--json-lines", action="store_true", help="progress and report as lines of JSON")
     command.add_argument("--limit-memory-bytes", type=int, help="of address space")

@@ -58,18 +58,20 @@ def check(
     path: Path,
     *,
     format: str,
+    file_name: str = "",
     progress: ProgressCallback | None = None,
     limits: ArchiveLimits = DEFAULT_LIMITS,
     exclusion: Exclusion = NOTHING_EXCLUDED,
 ) -> Report:
     """Inspects the dataset in a folder or ZIP file, without what is excluded; writes nothing.
 
-    An unacceptable archive is a report with one error. Raises `FormatNotSupported`, and OSError, such as
+    `file_name` is the name that a JSONL dataset was uploaded by that is one file; default: the path's own. An
+    unacceptable archive is a report with one error. Raises `FormatNotSupported`, and OSError, such as
     FileNotFoundError, where the files cannot be reached.
     """
     require_format(format)
     try:
-        with _open(path, format, limits, progress) as source:
+        with _open(path, format, file_name, limits, progress) as source:
             report = _inspect_without(source, format, exclusion, progress)
             return _with_other_format(report, _doubt(source, report))
     except ArchiveError as error:
@@ -88,9 +90,11 @@ def _doubt(source: Source, report: Report) -> Guess | None:
     return None
 
 
-def _open(path: Path, format: str, limits: ArchiveLimits, progress: ProgressCallback | None) -> Source:
+def _open(
+    path: Path, format: str, file_name: str, limits: ArchiveLimits, progress: ProgressCallback | None
+) -> Source:
     if format == jsonl.FORMAT and is_single_file(path):
-        return SingleFile(path, limits=limits)
+        return SingleFile(path, name=file_name, limits=limits)
     if not path.is_dir():
         check_archive(path, limits=limits, progress=progress)
     return open_source(path, limits=limits)

@@ -24,6 +24,7 @@ def command(
     path: Path,
     *,
     format: str,
+    file_name: str = "",
     exclusion: Path | None = None,
     limit_memory_bytes: int | None = None,
     limit_seconds: int | None = None,
@@ -42,6 +43,9 @@ def command(
         format,
         "--json-lines",
     ]
+    if file_name:
+        # In one piece: the name may begin with a hyphen.
+        arguments.append(f"--file-name={file_name}")
     if exclusion is not None:
         arguments += ["--exclusion", str(exclusion)]
     if limit_memory_bytes is not None:

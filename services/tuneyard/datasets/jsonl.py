@@ -134,7 +134,9 @@ def data_files(names: Iterable[str]) -> list[DataFile]:
 
     The split is the last word of the path that names one: `eval/part-1.jsonl`, `my-train.jsonl`.
     """
-    chosen = [name for name in names if _holds_examples(name)]
+    names = list(names)
+    chosen = names if len(names) == 1 else [name for name in names if not _describes(name)]
+    chosen = [name for name in chosen if extension(name) in DATA_EXTENSIONS]
     if len(chosen) == 1:
         return [DataFile(chosen[0], "train")]
     files = [DataFile(name, _split_of(name)) for name in chosen]
@@ -179,8 +181,8 @@ def _example(file: DataFile, line: int, parsed: Parsed) -> Example:
     return Example(parsed.kind, parsed.messages, file.name, line, file.split)
 
 
-def _holds_examples(name: str) -> bool:
-    return extension(name) in DATA_EXTENSIONS and name.rpartition("/")[2].lower() not in _DESCRIPTIONS
+def _describes(name: str) -> bool:
+    return name.rpartition("/")[2].lower() in _DESCRIPTIONS
 
 
 def _split_of(name: str) -> str:

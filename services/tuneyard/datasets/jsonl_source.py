@@ -13,12 +13,14 @@ from typing import Self
 from tuneyard.datasets.archive import CHUNK_BYTES, ArchiveSummary
 from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveError, ArchiveLimits
 from tuneyard.datasets.codes import Code
-from tuneyard.datasets.names import extension
+from tuneyard.datasets.names import ARCHIVE_EXTENSIONS, extension, is_junk
 from tuneyard.datasets.progress import Cancelled
 
 DATA_EXTENSIONS = (".jsonl", ".json", ".ndjson")
 UNNAMED = "data.jsonl"
-"""The name of a file whose own name does not tell what it is, such as that of an upload."""
+"""What a file is called whose own name is not known or cannot be used."""
+_MAX_NAME_BYTES = 200
+"""File systems take 255 bytes, and some encrypted ones fewer."""
 
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -40,14 +42,17 @@ class SingleFile:
     links: tuple[str, ...] = ()
     ignored = 0
 
-    def __init__(self, path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
-        """Raises `ArchiveError` for what is compressed in another way, damaged, or inflates to too much."""
+    def __init__(self, path: Path, *, name: str = "", limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
+        """`name` is the one that the file was uploaded by; default: the path's own.
+
+        Raises `ArchiveError` for what is compressed in another way, damaged, or inflates to too much.
+        """
         self._path = path
         self._limits = limits
         with path.open("rb") as file:
             start = file.read(16)
         self._gzipped = start.startswith(_GZIP)
-        self.name = _name_of(path, gzipped=self._gzipped)
+        self.name = single_file_name(name or path.name) or UNNAMED
         for magic, what in _OTHER_ARCHIVES.items():
             if start.startswith(magic):
                 raise ArchiveError(
@@ -108,17 +113,34 @@ def is_single_file(path: Path) -> bool:
         return not file.read(4).startswith(_ZIP)
 
 
+def single_file_name(name: str) -> str:
+    """What findings call a single file of this name, or an empty string where they cannot call it so.
+
+    A path is its last part, and an ending that does not tell that it holds examples gets one that does.
+    """
+    last = name.replace("\\", "/").rpartition("/")[2].strip()
+    if last.lower().endswith(".gz"):
+        last = last[:-3]
+    if not last.isprintable() or is_junk(last) or extension(last) in ARCHIVE_EXTENSIONS:
+        return ""
+    if last.strip(".") and extension(last) not in DATA_EXTENSIONS:
+        last = f"{last}.jsonl"
+    # Half of a surrogate pair, which stands for a byte that is not UTF-8, is not printable either.
+    return last if extension(last) in DATA_EXTENSIONS and len(last.encode()) <= _MAX_NAME_BYTES else ""
+
+
 def unpack_single_file(
     path: Path,
     destination: Path,
     *,
+    name: str = "",
     limits: ArchiveLimits = DEFAULT_LIMITS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ArchiveSummary:
     """Writes the file, inflated, below `destination`, which must not exist: `unpack` for single files."""
     if destination.exists():
         raise FileExistsError(f"{destination} exists already")
-    source = SingleFile(path, limits=limits)
+    source = SingleFile(path, name=name, limits=limits)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent, ignore_cleanup_errors=True
@@ -132,15 +154,6 @@ def unpack_single_file(
                 file.write(chunk)
         content.rename(destination)
     return ArchiveSummary(files=1, total_bytes=source.size(source.name), ignored=0)
-
-
-def _name_of(path: Path, *, gzipped: bool) -> str:
-    name = path.name[:-3] if gzipped and path.name.lower().endswith(".gz") else path.name
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return UNNAMED
-    return name if extension(name) in DATA_EXTENSIONS else UNNAMED
 
 
 def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:

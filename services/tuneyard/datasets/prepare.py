@@ -17,6 +17,7 @@ def prepare(
     destination: Path,
     *,
     format: str,
+    file_name: str = "",
     report: Report | None = None,
     limits: ArchiveLimits = DEFAULT_LIMITS,
     progress: ProgressCallback | None = None,
@@ -25,11 +26,14 @@ def prepare(
     """Unpacks the archive to `destination`, which must not exist, and writes nothing else.
 
     The destination is the dataset's root: junk, a folder around it, and files that the report excludes are
-    left out. It appears complete or not at all. Raises what `unpack` does, and `FormatNotSupported`.
+    left out. It appears complete or not at all. `file_name` is the same as for `check`. Raises what `unpack`
+    does, and `FormatNotSupported`.
     """
     require_format(format)
     if format == jsonl.FORMAT and is_single_file(archive):
-        return unpack_single_file(archive, destination, limits=limits, should_stop=should_stop)
+        return unpack_single_file(
+            archive, destination, name=file_name, limits=limits, should_stop=should_stop
+        )
     excluded = frozenset(report.excluded) if report is not None else frozenset[str]()
     return unpack(
         archive, destination, limits=limits, skip=excluded, progress=progress, should_stop=should_stop

@@ -34,11 +34,18 @@ class CheckProcess:
     """One child. Start it on the main thread: the kernel kills it when the thread that made it ends."""
 
     def __init__(
-        self, path: Path, *, format: str, limits: ValidationLimits, exclusion: Exclusion | None = None
+        self,
+        path: Path,
+        *,
+        format: str,
+        limits: ValidationLimits,
+        file_name: str = "",
+        exclusion: Exclusion | None = None,
     ) -> None:
         """The folder of `path` is this check's own."""
         self._path = path
         self._format = format
+        self._file_name = file_name
         self._exclusion = exclusion
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
@@ -60,6 +67,7 @@ class CheckProcess:
         arguments = child.command(
             self._path,
             format=self._format,
+            file_name=self._file_name,
             exclusion=exclusion,
             limit_memory_bytes=self._limits.memory_bytes,
             limit_seconds=int(self._limits.cpu_time.total_seconds()),

@@ -91,7 +91,7 @@ class DatasetFiles:
     def _names(self, record: DatasetRecord) -> tuple[Sequence[str], dict[str, int]]:
         archive = self._zip(record)
         if archive is None:
-            return (UNNAMED,), {}
+            return (record.dataset.file_name or UNNAMED,), {}
         return tuple(archive.infos), {name: info.file_size for name, info in archive.infos.items()}
 
     def _lines(self, record: DatasetRecord, request: pb.ReadDatasetLinesRequest) -> Sequence[pb.DatasetLine]:
@@ -110,8 +110,9 @@ class DatasetFiles:
     def _chunks(self, record: DatasetRecord, path: str, most: int | None) -> Iterator[bytes]:
         archive = self._zip(record)
         if archive is None:
-            if path not in ("", UNNAMED):
-                raise invalid("path", f"{record.dataset.name} is one file, {UNNAMED}")
+            only = record.dataset.file_name or UNNAMED
+            if path not in ("", only):
+                raise invalid("path", f"{record.dataset.name} is one file, {only}")
             return _plain(self._store, record.key, most)
         if not path and len(archive.infos) == 1:
             path = next(iter(archive.infos))

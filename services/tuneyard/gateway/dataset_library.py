@@ -6,6 +6,7 @@ from typing import Final
 
 from tuneyard.datasets import Code, FormatNotSupported
 from tuneyard.datasets.check import require_format
+from tuneyard.datasets.jsonl_source import single_file_name
 from tuneyard.gateway import reports
 from tuneyard.gateway.datasets import DatasetRepository
 from tuneyard.gateway.requests import RequestKey
@@ -42,7 +43,7 @@ class DatasetLibrary:
         self, request: dataset_service_pb2.CreateDatasetRequest, key: RequestKey | None
     ) -> dataset_pb2.Dataset:
         """A dataset that waits for its bytes. ALREADY_EXISTS; NOT_SUPPORTED for the format."""
-        dataset = self._new(request)
+        dataset = self._new(request, request.file_name or request.display_name)
         dataset.size_bytes = request.size_bytes
         return await self._uploads.create(
             dataset, key=self._new_key(dataset), sha256=request.sha256, request=key
@@ -68,7 +69,7 @@ class DatasetLibrary:
         """A VALIDATING dataset, whose bytes are copied before they are checked. SOURCE_NOT_ALLOWED."""
         if made := await self._repository.find_request(key):
             return made
-        dataset = self._new(request)
+        dataset = self._new(request, request.source)
         dataset.state = dataset_pb2.DATASET_STATE_VALIDATING
         await looked_up(self._sources.check, request.source)
         made = await self._repository.create(
@@ -98,6 +99,7 @@ class DatasetLibrary:
             state=dataset_pb2.DATASET_STATE_VALIDATING,
             size_bytes=parent.size_bytes,
             sha256=parent.sha256,
+            file_name=parent.file_name,
             labels=request.labels,
             parent=parent.name,
             exclusion=_exclusion(parent, request),
@@ -141,6 +143,7 @@ class DatasetLibrary:
     def _new(
         self,
         request: dataset_service_pb2.CreateDatasetRequest | dataset_service_pb2.ImportDatasetRequest,
+        file_name: str,
     ) -> dataset_pb2.Dataset:
         try:
             require_format(reports.FORMATS[request.format])
@@ -152,6 +155,9 @@ class DatasetLibrary:
             display_name=request.display_name or identifier,
             format=request.format,
             labels=request.labels,
+            file_name=single_file_name(file_name)
+            if request.format == dataset_pb2.DATASET_FORMAT_JSONL
+            else "",
         )
 
     def _new_key(self, dataset: dataset_pb2.Dataset) -> str:

@@ -127,6 +127,7 @@ class DatasetRepository:
             sha256=dataset.sha256,
             size_bytes=dataset.size_bytes,
             report=dataset.report,
+            file_name=dataset.file_name,
         )
 
     async def list(

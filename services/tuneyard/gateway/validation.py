@@ -155,6 +155,7 @@ class Validator:
         check = CheckProcess(
             path,
             format=reports.FORMATS[record.dataset.format],
+            file_name=record.dataset.file_name,
             limits=self._limits,
             exclusion=reports.exclusion(record.dataset),
         )

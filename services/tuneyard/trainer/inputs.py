@@ -41,6 +41,7 @@ class Inputs:
                     archive,
                     folder / "files",
                     format=report.format,
+                    file_name=source.file_name,
                     report=report,
                     should_stop=self._should_stop,
                 )
@@ -53,10 +54,10 @@ class Inputs:
             archive.unlink()
 
         # What is left out changes what is unpacked, and may change with the release that made the report.
-        key = "\n".join((source.sha256, dataset_format(source), *report.excluded))
+        key = "\n".join((source.sha256, dataset_format(source), source.file_name, *report.excluded))
         entry = self._cache.entry(
             "datasets",
-            key if report.excluded else source.sha256,
+            key if report.excluded or source.file_name else source.sha256,
             build,
             expected_bytes=3 * source.size_bytes,
         )

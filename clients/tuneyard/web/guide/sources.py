@@ -84,6 +84,7 @@ async def upload(
         format=DATASET_FORMATS[format],
         size_bytes=file.size or 0,
         request_id=request_id or names.new_request_id(),
+        file_name=(file.filename or "")[:1000],
     )
     try:
         dataset = await client.datasets.create(request)

@@ -152,6 +152,7 @@ class Dataset(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     VALIDATION_PROGRESS_FIELD_NUMBER: _builtins.int
     EXCLUSION_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. "datasets/{dataset}"."""
     display_name: _builtins.str
@@ -168,6 +169,8 @@ class Dataset(_message.Message):
     """Output only. The dataset that this one is a version of."""
     validation_progress: _builtins.float
     """Output only. How far the validation is, from 0 to 1, while VALIDATING."""
+    file_name: _builtins.str
+    """Output only. What findings call the file of a JSONL dataset that is a single one; empty means "data.jsonl"."""
     @_builtins.property
     def report(self) -> Global___ValidationReport:
         """Output only. What was found in it; not set before the validation has ended."""
@@ -211,10 +214,11 @@ class Dataset(_message.Message):
         parent: _builtins.str = ...,
         validation_progress: _builtins.float = ...,
         exclusion: Global___DatasetExclusion | None = ...,
+        file_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "exclusion", b"exclusion", "report", b"report", "update_time", b"update_time", "upload", b"upload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "exclusion", b"exclusion", "format", b"format", "labels", b"labels", "name", b"name", "parent", b"parent", "report", b"report", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state", "update_time", b"update_time", "upload", b"upload", "validation_progress", b"validation_progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "exclusion", b"exclusion", "file_name", b"file_name", "format", b"format", "labels", b"labels", "name", b"name", "parent", b"parent", "report", b"report", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state", "update_time", b"update_time", "upload", b"upload", "validation_progress", b"validation_progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

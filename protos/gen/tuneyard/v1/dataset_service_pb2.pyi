@@ -53,6 +53,7 @@ class CreateDatasetRequest(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The id, chosen by the caller. Default: made by the server."""
     display_name: _builtins.str
@@ -65,6 +66,8 @@ class CreateDatasetRequest(_message.Message):
     """The SHA-256 of the bytes to come, in hex; checked when they are complete."""
     request_id: _builtins.str
     """Makes the call idempotent for at least 24 hours."""
+    file_name: _builtins.str
+    """The name of the file, by which findings call a JSONL dataset that is a single one. Default: the name for people."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels, for the caller's own use."""
@@ -79,10 +82,11 @@ class CreateDatasetRequest(_message.Message):
         sha256: _builtins.str = ...,
         request_id: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        file_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "display_name", b"display_name", "format", b"format", "labels", b"labels", "request_id", b"request_id", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "display_name", b"display_name", "file_name", b"file_name", "format", b"format", "labels", b"labels", "request_id", b"request_id", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

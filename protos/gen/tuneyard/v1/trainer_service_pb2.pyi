@@ -64,6 +64,7 @@ class DatasetSource(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"datasets/{dataset}"."""
     format: _dataset_pb2.DatasetFormat.ValueType
@@ -74,6 +75,8 @@ class DatasetSource(_message.Message):
     """The SHA-256 of its bytes, in hex."""
     size_bytes: _builtins.int
     """The size in bytes."""
+    file_name: _builtins.str
+    """What findings call the file of a JSONL dataset that is a single one; empty means "data.jsonl"."""
     @_builtins.property
     def report(self) -> _dataset_pb2.ValidationReport:
         """What its validation found, with the files to leave out; findings are not included."""
@@ -87,10 +90,11 @@ class DatasetSource(_message.Message):
         sha256: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         report: _dataset_pb2.ValidationReport | None = ...,
+        file_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "key", b"key", "name", b"name", "report", b"report", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "format", b"format", "key", b"key", "name", b"name", "report", b"report", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
