@@ -86,7 +86,8 @@ def _restore(own: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != _NESTED} | values.get(_NESTED, {})
+    nested: Mapping[str, Any] = values.get(_NESTED, {})
+    return {name: value for name, value in values.items() if name != _NESTED} | dict(nested)
 
 
 @torch.no_grad()
