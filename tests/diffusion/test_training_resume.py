@@ -4,7 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tuneyard.diffusion import text_to_image_lora
 from tuneyard.diffusion.config import Lora, TextToImageConfig
+from tuneyard.diffusion.learner import load_state
 from tuneyard.diffusion.text_to_image_lora import train
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.fake_run import FakeRun
@@ -65,6 +67,23 @@ def test_a_paused_training_ends_bitwise_like_one_that_was_not(
     whole, first = (start(files, root=tmp_path / name, family=family) for name in ("whole", "parts"))
     train(config, whole)
     second = paused_after(step, first, config)
+    train(config, second)
+    assert_same_end(whole, first, second)
+
+
+@variant
+@pytest.mark.parametrize("family", ["sdxl", "sd3"])
+def test_a_paused_training_in_fp16_goes_on_with_its_loss_scale(
+    upload, configure, start, tmp_path, monkeypatch, family
+) -> None:
+    """Only accelerators are trained on in fp16; its autocast and loss scale are the processor's too."""
+    monkeypatch.setattr(text_to_image_lora, "choose_precision", lambda *_: "fp16")
+    files, config = upload(), configure(train_text_encoder=True, gradient_checkpointing=True)
+    whole, first = (start(files, root=tmp_path / name, family=family) for name in ("whole", "parts"))
+    train(config, whole)
+    second = paused_after(3, first, config)
+    state = load_state(second.checkpoint().dir)
+    assert state["scaler"]["scale"] > 1 and state["precision"] == "fp16"
     train(config, second)
     assert_same_end(whole, first, second)
 
