@@ -14,6 +14,7 @@ from tests.support.finished_diffusion import finished_training
 from tuneyard.datasets import check
 from tuneyard.diffusion.config import Lora, TextToImageConfig
 from tuneyard.diffusion.evaluate import evaluate
+from tuneyard.diffusion.pipeline import Pipeline
 from tuneyard.diffusion.samples import make_splits
 from tuneyard.diffusion.text_to_image_lora import train
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
@@ -70,6 +71,23 @@ def test_the_held_out_images_are_measured_with_both_models(finished: Finished) -
     mean = sum(image["base_loss"] for image in found["images"]) / len(found["images"])
     assert mean == pytest.approx(result.metrics["base/loss"])
     assert "held out" in found["split"]["origin"] and "(base model:" in result.summary
+
+
+def test_images_are_encoded_before_the_model_takes_its_memory(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = finished()
+    loaded: list[str] = []
+    load_part = Pipeline.load_part
+
+    def told_of(pipeline: Pipeline, name: str, **settings: Any) -> Any:
+        loaded.append(name)
+        return load_part(pipeline, name, **settings)
+
+    monkeypatch.setattr(Pipeline, "load_part", told_of)
+    evaluate(*given)
+    # At the end once more, for pictures.
+    assert loaded == ["vae", "unet", "text_encoder", "vae"]
 
 
 def test_pictures_show_base_beside_tuned_and_stand_in_the_report(finished: Finished) -> None:

@@ -17,7 +17,8 @@ from tuneyard.diffusion.evaluate_report import Measured, MeasuredImage, save_rep
 from tuneyard.diffusion.evaluate_samples import MeasuredSamples, measured_samples
 from tuneyard.diffusion.evaluation import TIMES, Evaluation, Evaluator
 from tuneyard.diffusion.finished import FinishedPipeline, StoredLora, base_gone, load_finished, require_same
-from tuneyard.diffusion.latents import keep_latents
+from tuneyard.diffusion.latents import LatentSource, keep_latents
+from tuneyard.diffusion.pipeline import Pipeline, open_pipeline
 from tuneyard.diffusion.pixels import Framing, file_sha256
 from tuneyard.diffusion.sampling import STEPS_ON_ACCELERATOR, STEPS_ON_CPU
 from tuneyard.diffusion.training_data import OneByOne, Picture
@@ -34,21 +35,24 @@ def evaluate(config: EvaluateConfig, source: TextToImageConfig, run: Run) -> Res
     device = torch.device(run.device)
     torch.set_num_threads(run.cpu_threads)
     stored = StoredLora.read(run.source_artifacts())
-    with run.stage("load_model"):
+    with run.stage("find_base", source.base_model):
         if source.base_model.startswith("models/") and run.model_files() is None:
             raise base_gone(source)
         base = find_base(source, run)
         require_same(stored, base)
-        model = load_finished(stored, source, base.folder, device=device)
     with run.stage("prepare_data"):
         chosen = measured_samples(config, source, manifest=stored.manifest, run=run)
         pictures = pictures_of(chosen, source)
+        # Before the model is loaded: beside it, the VAE would need more memory than the training did.
+        latents = encoded(pictures, open_pipeline(base.folder), device=device, run=run)
     for code, message in chosen.warnings.items():
         run.warn(code, message)
     run.log(f"Measuring on {len(pictures)} images: {chosen.origin}.")
 
+    with run.stage("load_model"):
+        model = load_finished(stored, source, base.folder, device=device)
     compares = config.compare_with_base
-    measuring = Measuring(run, source, model, pictures, device=device, models=2 if compares else 1)
+    measuring = Measuring(run, source, model, pictures, latents, device=device, models=2 if compares else 1)
     with run.stage("evaluate", f"{len(pictures)} images"):
         tuned = measuring.losses(1.0)
         of_base = measuring.losses(0.0) if compares else None
@@ -93,6 +97,18 @@ def pictures_of(chosen: MeasuredSamples, source: TextToImageConfig) -> list[Pict
     ]
 
 
+def encoded(
+    pictures: Sequence[Picture], pipeline: Pipeline, *, device: torch.device, run: Run
+) -> LatentSource:
+    """The images' latents, from the trainer's cache where a training left them there."""
+    framings = [Framing(picture.bucket) for picture in pictures]
+    keys = {
+        picture.key(framing): picture.reader(framing)
+        for picture, framing in zip(pictures, framings, strict=True)
+    }
+    return keep_latents(keys, pipeline, device=device, run=run)
+
+
 class Measuring:
     """Passes over the images with the tuned model and its base, and how far they are: in images."""
 
@@ -102,6 +118,7 @@ class Measuring:
         source: TextToImageConfig,
         model: FinishedPipeline,
         pictures: Sequence[Picture],
+        latents: LatentSource,
         *,
         device: torch.device,
         models: int,
@@ -110,12 +127,7 @@ class Measuring:
         self._model = model
         self._pictures = pictures
         self._total = models * len(pictures)
-        framings = [Framing(picture.bucket) for picture in pictures]
-        keys = {
-            picture.key(framing): picture.reader(framing)
-            for picture, framing in zip(pictures, framings, strict=True)
-        }
-        self._latents = keep_latents(keys, model.pipeline, device=device, run=run)
+        self._latents = latents
         self._batch_size = source.batch_size
         self._device = device
         self.done = 0
