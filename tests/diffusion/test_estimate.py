@@ -202,6 +202,12 @@ def test_class_images_double_an_epoch_only_where_they_are_used() -> None:
     assert fields(unused.warnings) == ["text_to_image_lora.prior_loss_weight"]
 
 
+def test_prompts_that_are_not_drawn_are_told() -> None:
+    for count, expected in ((4, []), (5, ["text_to_image_lora.validation_prompts"])):
+        found = answer(spec(text_to_image_lora__validation_prompts=["a cat"] * count)).estimate
+        assert fields(found.warnings) == expected
+
+
 def test_repeats_and_class_images_are_those_of_the_report(tmp_path: Path) -> None:
     for number in range(12):
         path = tmp_path / ("10_sks dog" if number < 8 else "reg/1_dog") / f"{number}.png"

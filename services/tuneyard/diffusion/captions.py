@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 
-from tuneyard.diffusion.config import TextToImageConfig
+from tuneyard.diffusion.config import MAX_PROMPTS, TextToImageConfig
 from tuneyard.diffusion.samples import Sample, Splits
 from tuneyard.trainer.run import ArtifactKind, Run
 
-MAX_PROMPTS = 4
 _CLIP_TOKENS = 77
 _SANE_TOKENS = 1 << 16
 """A tokenizer that knows no limit names a number with thirty digits."""

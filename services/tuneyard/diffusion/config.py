@@ -7,6 +7,8 @@ from tuneyard.diffusion.recommended import resolve
 from tuneyard.trainer.training_settings import PrecisionName, ScheduleName, shared_settings
 from tuneyard.v1 import trainer_service_pb2, training_pb2
 
+MAX_PROMPTS = 4
+"""Of sample images: drawing is not to take longer than training."""
 OptimizerName = Literal["adamw", "sgd", "adamw_8bit", "paged_adamw_8bit"]
 PredictionName = Literal["auto", "epsilon", "v_prediction"]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tuneyard.diffusion.config import MAX_PROMPTS
 from tuneyard.diffusion.data_facts import DataFacts
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
 from tuneyard.trainer.estimates import Violation, violation
@@ -52,6 +53,11 @@ def _unusual_values(given: training_pb2.TrainingSpec) -> Iterator[Violation]:
         yield violation(f"{_TASK}.caption_dropout", f"{task.caption_dropout:g}; 0.05 to 0.1 is usual.")
     if 0 < task.min_snr_gamma < 1 or task.min_snr_gamma > 20:
         yield violation(f"{_TASK}.min_snr_gamma", f"{task.min_snr_gamma:g}; 5 is usual.")
+    if len(task.validation_prompts) > MAX_PROMPTS:
+        yield violation(
+            f"{_TASK}.validation_prompts",
+            f"{len(task.validation_prompts)}; only the first {MAX_PROMPTS} are drawn.",
+        )
     if task.class_prompt and task.HasField("prior_loss_weight") and not task.prior_loss_weight:
         yield violation(f"{_TASK}.class_prompt", "Without a prior_loss_weight no class image is trained on.")
 
