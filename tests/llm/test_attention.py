@@ -105,6 +105,24 @@ def test_a_model_that_lets_packed_samples_see_each_other_gets_them_one_by_one(mo
     assert packed == pytest.approx(alone, rel=1e-5)
 
 
+@pytest.mark.parametrize(("model_type", "isolates"), [("llama", True), ("opt", False)])
+def test_samples_are_known_to_be_apart_also_where_layers_round_coarsely(
+    model_type: str, isolates: bool
+) -> None:
+    settings = {} if isolates else {"word_embed_proj_dim": 32, "ffn_dim": 64}
+    model = tiny(model_type, **settings).to(torch.bfloat16)
+    generator = torch.Generator().manual_seed(0)
+
+    def rounded(_module: object, _args: object, given: Any) -> Any:
+        hidden = given["last_hidden_state"]
+        noise = torch.randn(hidden.shape, generator=generator) * hidden.float().std() * 0.03
+        given["last_hidden_state"] = hidden + noise.to(hidden.dtype)
+        return given
+
+    model.base_model.register_forward_hook(rounded)
+    assert decoder_of(model).isolates is isolates
+
+
 def test_generation_is_that_of_an_untouched_model() -> None:
     ids = torch.arange(5, 17).unsqueeze(0)
     settings = {"max_new_tokens": 8, "do_sample": False, "use_cache": True, "pad_token_id": 0}
