@@ -70,4 +70,4 @@ def test_the_page_shows_how_long_samples_are_and_what_is_cut(tmp_path: Path) -> 
         ("33 to 64", 0, 0),
         ("65 to 128", 1, 14),
     ]
-    assert "longest training sample has 120 tokens; 1 are cut, 20 tokens in all" in page
+    assert "longest training sample has 120 tokens; cut: 1, 20 tokens in all" in page

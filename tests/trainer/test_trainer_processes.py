@@ -214,7 +214,7 @@ def test_where_imports_start_threads_runs_start_cold_and_the_trainer_says_so(
 ) -> None:
     trainer.start_ready(SCRIPTED_PRELOAD="tests.support.imports.threaded")
     info = trainer.info().trainer
-    assert not info.warm and "1 threads" in info.problem
+    assert not info.warm and "2 threads" in info.problem
     trainer.run("a", "records=2,hang")
     worker = trainer.wait_for_record("a", "started").started.pid
     assert psutil.Process(worker).ppid() == trainer.pid

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from tuneyard.cli import services
 from tuneyard.cli.formats import size
 from tuneyard.client import Client, ConnectionSettings, TuneyardError
+from tuneyard.datasets.words import counted
 
 _LEAST_FREE_BYTES: Final = 2 * 1024**3
 _FEW_FREE_BYTES: Final = 20 * 1024**3
@@ -53,7 +54,8 @@ def check_python() -> Check:
     found = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     if platform.system() != "Linux":
         return Check("python", "warning", f"{found}; services run on Linux only", "run them on Linux")
-    return Check("python", "ok", f"{found}, {os.cpu_count()} cores, tuneyard {version('tuneyard')}")
+    cores = counted(os.cpu_count() or 1, "core")
+    return Check("python", "ok", f"{found}, {cores}, tuneyard {version('tuneyard')}")
 
 
 def check_extras() -> Iterator[Check]:

@@ -15,6 +15,7 @@ from tuneyard.cli.session import EXIT_FAILED, EXIT_OK, Session
 from tuneyard.cli.transfers import shown_transfers
 from tuneyard.client import DatasetInvalid
 from tuneyard.client.words import DATASET_FORMATS, word_of
+from tuneyard.datasets.words import counted
 from tuneyard.v1 import dataset_pb2, training_pb2
 
 app = typer.Typer(
@@ -73,8 +74,8 @@ def check(
     print_findings(session.out, shown, counts={str(code): count for code, count in report.counts.items()})
     if report.samples:
         splits = ", ".join(f"{name} {split.samples}" for name, split in report.splits.items())
-        classes = f" in {len(report.classes)} classes" if report.classes else ""
-        session.out.print(f"{report.samples} samples{classes} ({splits})")
+        classes = f" in {counted(len(report.classes), 'class')}" if report.classes else ""
+        session.out.print(f"{counted(report.samples, 'sample')}{classes} ({splits})")
     session.out.print("[bold red]cannot be used[/]" if report.has_errors else "[green]ready to be used[/]")
     return EXIT_FAILED if report.has_errors else EXIT_OK
 

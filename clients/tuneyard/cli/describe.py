@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from tuneyard.cli.formats import duration, number, plain, size, state_word, styled_state
+from tuneyard.datasets.words import counted
 from tuneyard.v1 import errors_pb2, event_pb2, job_pb2
 
 
@@ -134,7 +135,7 @@ def _artifact(event: event_pb2.JobEvent) -> str:
 def _result(event: event_pb2.JobEvent) -> str:
     result = event.result
     stopped = "stopped early; " if result.early_stopped else ""
-    summary = plain(result.summary) or f"done after {result.step} steps"
+    summary = plain(result.summary) or f"done after {counted(result.step, 'step')}"
     return f"[bold]{stopped}{summary}[/]\n  {metrics_line(result.metrics)}".rstrip()
 
 

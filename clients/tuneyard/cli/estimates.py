@@ -7,6 +7,7 @@ from rich.console import Console
 
 from tuneyard.cli.formats import duration, facts, plain, size, table
 from tuneyard.cli.spec_options import choice
+from tuneyard.datasets.words import counted
 from tuneyard.v1.job_pb2 import Estimate, MemoryUse
 
 
@@ -42,7 +43,7 @@ def _facts(estimate: Estimate) -> Iterator[tuple[str, str]]:
     if estimate.HasField("duration"):
         yield "time", f"about {duration(estimate.duration.ToTimedelta())}"
     if estimate.total_steps:
-        yield "steps", f"{estimate.total_steps} of {estimate.effective_batch_size} samples"
+        yield "steps", f"{estimate.total_steps} of {counted(estimate.effective_batch_size, 'sample')}"
     if estimate.train_samples:
         yield "samples", f"{estimate.train_samples} to train, {estimate.validation_samples} to validate"
     if estimate.largest_batch_size:

@@ -7,6 +7,7 @@ from typing import Final
 from rich.console import Console
 
 from tuneyard.cli.formats import plain
+from tuneyard.datasets.words import counted
 
 _MOST_PLACES: Final = 10
 _STYLES: Final = {"ERROR": "bold red", "WARNING": "yellow", "INFO": "dim"}
@@ -42,7 +43,7 @@ def print_findings(console: Console, findings: Iterable[Shown], *, counts: Mappi
         if total == 1:
             console.print(f"[{style}]{severity}[/] {plain(found[0].text)} [dim]{plain(code)}[/]")
         else:
-            console.print(f"[{style}]{severity}[/] {plain(code)}, {total} times")
+            console.print(f"[{style}]{severity}[/] {plain(code)}, {counted(total, 'time')}")
             for each in found[:_MOST_PLACES]:
                 console.print(f"  {plain(each.text)}")
             if total > _MOST_PLACES:

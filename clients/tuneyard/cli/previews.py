@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tuneyard.cli.formats import facts, plain
+from tuneyard.datasets.words import counted
 from tuneyard.v1.preview_pb2 import Preview, PreviewRow, PreviewText
 
 _BAR = 30
@@ -39,13 +40,13 @@ def _facts(preview: Preview) -> Iterator[tuple[str, str]]:
     yield "rows", rows
     share = 100 * totals.trained_tokens / totals.kept_tokens if totals.kept_tokens else 0.0
     yield "tokens", f"{totals.kept_tokens}, of which {totals.trained_tokens} are learned ({share:.0f} %)"
-    yield "longest row", f"{totals.longest_tokens} tokens; at most {preview.max_length} are used"
+    yield "longest row", f"{counted(totals.longest_tokens, 'token')}; at most {preview.max_length} are used"
     if totals.cut_rows:
-        yield "cut", f"{totals.cut_rows} rows, by {totals.cut_tokens} tokens in all"
+        yield "cut", f"{counted(totals.cut_rows, 'row')}, by {counted(totals.cut_tokens, 'token')} in all"
     if totals.masked_rows:
-        yield "nothing learned", f"{totals.masked_rows} rows"
+        yield "nothing learned", counted(totals.masked_rows, "row")
     if totals.refused_rows:
-        yield "refused", f"{totals.refused_rows} rows"
+        yield "refused", counted(totals.refused_rows, "row")
     own = "the tokenizer's own" if preview.chat_template == "tokenizer" else preview.chat_template
     yield "chat template", f"{plain(own)}; an answer ends with {plain(preview.end_token) or 'no token'}"
 
@@ -53,7 +54,7 @@ def _facts(preview: Preview) -> Iterator[tuple[str, str]]:
 def _about(row: PreviewRow) -> str:
     cut = f", {row.cut_tokens} cut off" if row.cut_tokens else ""
     shortened = "; only its beginning is shown" if row.is_shortened else ""
-    return f"{row.tokens} tokens, {row.trained_tokens} learned{cut}{shortened}"
+    return f"{counted(row.tokens, 'token')}, {row.trained_tokens} learned{cut}{shortened}"
 
 
 def _style(part: PreviewText) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from tuneyard.cli.session import Session
+from tuneyard.datasets.words import counted
 from tuneyard.v1 import inference_service_pb2 as pb
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -140,7 +141,7 @@ class Exchange:
         if pb.FINISH_REASON_CONTEXT_FULL in reasons:
             return "the model's context is full: begin a new conversation"
         if pb.FINISH_REASON_MAX_NEW_TOKENS in reasons:
-            return f"cut after {self.tuned.last.token_count} tokens: --max-new-tokens allows more"
+            return f"cut after {counted(self.tuned.last.token_count, 'token')}: --max-new-tokens allows more"
         return ""
 
 

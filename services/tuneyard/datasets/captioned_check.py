@@ -26,6 +26,7 @@ from tuneyard.datasets.images import (
 from tuneyard.datasets.progress import ProgressCallback
 from tuneyard.datasets.report import FindingLog, Report, SplitSummary
 from tuneyard.datasets.source import Source
+from tuneyard.datasets.words import counted
 
 LEAST_RESOLUTION = 512
 """That of the smallest models in use; an image with fewer pixels than its square is enlarged by all."""
@@ -191,7 +192,7 @@ def _note_splits(log: FindingLog, layout: Layout, splits: dict[str, SplitSummary
     if train.per_class.get("class"):
         log.add(Code.CLASS_IMAGES_FOUND, "There are class (regularisation) images.")
     if train.samples < FEW_IMAGES:
-        seen = f"There are {train.samples} images to learn from, fewer than {FEW_IMAGES}."
+        seen = f"Only {counted(train.samples, 'image')} to learn from, fewer than {FEW_IMAGES}."
         log.add(Code.IMAGES_FEW, seen)
     if "val" in splits and not splits["val"].samples:
         seen = "The val split has no usable image."

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.report import FindingLog, SplitSummary
+from tuneyard.datasets.words import counted
 
 MIN_SAMPLES_PER_CLASS = 100
 MAX_IMBALANCE = 5
@@ -19,7 +20,8 @@ def note_class_sizes(log: FindingLog, splits: Mapping[str, SplitSummary]) -> Non
     filled = {name: count for name, count in train.per_class.items() if count}
     for name, count in filled.items():
         if count < MIN_SAMPLES_PER_CLASS:
-            seen = f"Class {name!r} has {count} training samples, fewer than {MIN_SAMPLES_PER_CLASS}."
+            samples = counted(count, "training sample")
+            seen = f"Class {name!r} has {samples}, fewer than {MIN_SAMPLES_PER_CLASS}."
             log.add(Code.CLASS_SMALL, seen)
     if filled:
         smallest, largest = min(filled, key=filled.__getitem__), max(filled, key=filled.__getitem__)

@@ -267,7 +267,7 @@ class _Check:
             self._log.add(Code.LINES_BROKEN if share > MAX_BROKEN_SHARE else Code.LINES_SKIPPED, seen)
         train = self._examples["train"]
         if 0 < train < MIN_EXAMPLES:
-            seen = f"There are {train} examples for training, fewer than {MIN_EXAMPLES}."
+            seen = f"Only {counted(train, 'example')} for training, fewer than {MIN_EXAMPLES}."
             self._log.add(Code.EXAMPLES_FEW, seen)
         if not self._examples["val"] and self._digests.count(self._digests[0]) == len(self._digests):
             self._log.add(Code.EXAMPLES_NOT_SPLITTABLE, "No two examples are different.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from tuneyard.datasets.words import counted
 from tuneyard.diffusion.base_source import find_base
 from tuneyard.diffusion.buckets import bucket_of, make_buckets
 from tuneyard.diffusion.config import TextToImageConfig
@@ -47,17 +48,17 @@ def evaluate(config: EvaluateConfig, source: TextToImageConfig, run: Run) -> Res
         latents = encoded(pictures, open_pipeline(base.folder), device=device, run=run)
     for code, message in chosen.warnings.items():
         run.warn(code, message)
-    run.log(f"Measuring on {len(pictures)} images: {chosen.origin}.")
+    run.log(f"Measuring on {counted(len(pictures), 'image')}: {chosen.origin}.")
 
     with run.stage("load_model"):
         model = load_finished(stored, source, base.folder, device=device)
     compares = config.compare_with_base
     measuring = Measuring(run, source, model, pictures, latents, device=device, models=2 if compares else 1)
-    with run.stage("evaluate", f"{len(pictures)} images"):
+    with run.stage("evaluate", counted(len(pictures), "image")):
         tuned = measuring.losses(1.0)
         of_base = measuring.losses(0.0) if compares else None
     prompts = [str(prompt) for prompt in stored.manifest.get("prompts") or ()][:_PICTURES]
-    with run.stage("draw", f"{len(prompts)} prompts"):
+    with run.stage("draw", counted(len(prompts), "prompt")):
         drawn = draw(model, prompts, source, run, device=device, compares=compares)
 
     run.finalizing()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuneyard.datasets.words import counted
 from tuneyard.diffusion.evaluation import Evaluation
 from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.report_html import Facts, Picture, Section, Table, write_page
@@ -57,7 +58,7 @@ class Measured:
         """One sentence that names the split."""
         against = "" if self.base is None else f" (base model: {self.base.loss:.4g})"
         return (
-            f"The loss on {self.tuned.images} images of the {self.config.split} split of"
+            f"The loss on {counted(self.tuned.images, 'image')} of the {self.config.split} split of"
             f" {self.config.dataset} is {self.tuned.loss:.4g}{against}."
         )
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from tuneyard.datasets.words import counted
 from tuneyard.diffusion.export_config import ExportConfig
 from tuneyard.diffusion.finished import StoredLora
 from tuneyard.diffusion.lora_files import WEIGHTS_NAME
@@ -61,7 +62,8 @@ def export(config: ExportConfig, run: Run) -> Result:
     return Result(
         metrics={"export/size_bytes": float(size_bytes)},
         step=0,
-        summary=f"LoRA weights as {_LOADED_BY[config.format]}: {tensors} tensors, {size_bytes / 1e6:.1f} MB.",
+        summary=f"LoRA weights as {_LOADED_BY[config.format]}:"
+        f" {counted(tensors, 'tensor')}, {size_bytes / 1e6:.1f} MB.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tuneyard.datasets.words import counted
 from tuneyard.diffusion.config import MAX_PROMPTS
 from tuneyard.diffusion.data_facts import DataFacts
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
@@ -103,7 +104,8 @@ def _unusual_for_data(
     if data.train_samples < _FEW_IMAGES:
         yield violation(
             "dataset",
-            f"{data.train_samples} training images; 10 to 30 are usual for a subject, more for a style.",
+            f"{counted(data.train_samples, 'training image')}; 10 to 30 are usual for a subject, more for"
+            " a style.",
         )
     hyper = resolved.hyperparameters
     effective = hyper.batch_size * hyper.gradient_accumulation_steps

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from tuneyard.datasets.words import counted
 from tuneyard.diffusion.base_source import FoundBase, find_base
 from tuneyard.diffusion.finished import StoredLora, base_gone, require_same
 from tuneyard.diffusion.merge_card import merge_card
@@ -87,7 +88,7 @@ def merge(config: MergeConfig, run: Run) -> Result:
             "merge/max_pixel_difference": found.max_pixel_difference,
         },
         step=0,
-        summary=f"{written.layers} layers of {base.identity.id} changed. {proof.summary}",
+        summary=f"{counted(written.layers, 'layer')} of {base.identity.id} changed. {proof.summary}",
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tuneyard.datasets.words import counted
 from tuneyard.diffusion.config import TextToImageConfig
 from tuneyard.diffusion.denoiser import Frame
 from tuneyard.diffusion.drawing import Artist, Wish
@@ -101,8 +102,9 @@ class Proof:
         return (
             f"Its predictions differ from those of base and LoRA by at most"
             f" {found.max_prediction_difference:.1e} (the LoRA moves them by"
-            f" {effect.max_prediction_difference:.1e}), and {len(self.prompts)} pictures of the same seeds by"
-            f" at most {found.max_pixel_difference:.0f} of 255 levels."
+            f" {effect.max_prediction_difference:.1e}), and"
+            f" {counted(len(self.prompts), 'picture')} of the same seeds by at most"
+            f" {found.max_pixel_difference:.0f} of 255 levels."
         )
 
 

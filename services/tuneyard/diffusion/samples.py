@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tuneyard.datasets.captioned import CaptionedIndex, CaptionedSample, index, likeness, split
 from tuneyard.datasets.split import stratified_subset
+from tuneyard.datasets.words import counted
 from tuneyard.diffusion.config import TextToImageConfig
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import DatasetFiles, Run
@@ -172,7 +173,7 @@ def _class_images(found: CaptionedIndex, config: TextToImageConfig, run: Run) ->
     if found.class_images:
         run.warn(
             "class_images_unused",
-            f"{len(found.class_images)} class images are not used: prior_loss_weight is 0.",
+            f"Of {counted(len(found.class_images), 'class image')} none is used: prior_loss_weight is 0.",
         )
     return ()
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tuneyard.datasets.words import counted
 from tuneyard.diffusion.advice import out_of_memory_remedies, too_large
 from tuneyard.diffusion.artifacts import Outcome, save_artifacts
 from tuneyard.diffusion.base_source import FoundBase, find_base
@@ -190,11 +191,12 @@ def describe(
     """Says in the job's log what is trained on what, and what was decided here."""
     sizes = [parameter.numel() for parameter in trained_parameters(learner.model)]
     splits, buckets = base.data.splits, {picture.bucket for picture in base.data.train}
-    prior = f" and {len(splits.class_images)} class images" if splits.class_images else ""
+    prior = f" and {counted(len(splits.class_images), 'class image')}" if splits.class_images else ""
     run.log(
         f"LoRA of {config.base_model}: {sum(sizes)} weights of {', '.join(learner.adapted)} are trained,"
-        f" on {len(splits.train)} images{prior} in {len(buckets)} buckets; {len(splits.validation)} are held"
-        f" out. {learner.precision} on {device} with {torch.get_num_threads()} threads."
+        f" on {counted(len(splits.train), 'image')}{prior} in {counted(len(buckets), 'bucket')};"
+        f" {len(splits.validation)} held out. {learner.precision} on {device} with"
+        f" {counted(torch.get_num_threads(), 'thread')}."
     )
 
 
@@ -223,7 +225,7 @@ def finish(config: TextToImageConfig, training: Training, base: Base, *, run: Ru
         best_step=counters.best_step,
         early_stopped=training.stopped_early,
         summary=(
-            f"The loss on {len(base.data.validation)} held-out images is {metrics['eval/loss']:.4g}{was}"
-            f" (weights of step {counters.best_step} of {counters.step})."
+            f"The loss on {counted(len(base.data.validation), 'held-out image')} is"
+            f" {metrics['eval/loss']:.4g}{was} (weights of step {counters.best_step} of {counters.step})."
         ),
     )

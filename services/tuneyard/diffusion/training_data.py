@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from tuneyard.datasets.words import counted
 from tuneyard.diffusion.buckets import Bucket, bucket_of, make_buckets
 from tuneyard.diffusion.captions import is_dropped, sample_prompts, tell_of_captions
 from tuneyard.diffusion.config import TextToImageConfig
@@ -213,7 +214,7 @@ def prepare_data(
     captions = {picture.sample.caption for picture in (*train, *validation)}
     kept = None
     if config.cache_latents and not config.train_text_encoder:
-        with run.stage("encode_captions", f"{len(captions)} captions"):
+        with run.stage("encode_captions", counted(len(captions), "caption")):
             wanted = sorted({*captions, *prompts, ""})
             kept = keep_texts(wanted, pipeline, dtype=dtype, device=device, run=run)
     return TrainingData(splits, train, validation, prompts, latents, kept)
@@ -249,7 +250,7 @@ def _latents(
     for picture in validation:
         framing = Framing(picture.bucket)
         images[picture.key(framing)] = picture.reader(framing)
-    with run.stage("encode_images", f"{len(images)} images"):
+    with run.stage("encode_images", counted(len(images), "image")):
         return keep_latents(images, pipeline, device=device, run=run)
 
 

@@ -1,6 +1,7 @@
 """What a fine-tuning's advice says: its settings as remedies, in the order of the guide."""
 
 from tuneyard.datasets import Report
+from tuneyard.datasets.words import counted
 from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.recipes.watch import Subject
 from tuneyard.trainer.errors import RecipeError
@@ -46,7 +47,7 @@ def _overfitting_remedies(config: LanguageModelConfig, report: Report) -> tuple[
         smaller = "Reduce the model: LoRA trains about a hundredth of the weights."
     stopping = f"Early stopping is on, with a patience of {config.patience}: use a shorter one."
     return (
-        f"Add more training data: there are {report.samples} samples.",
+        f"Add more training data to the {counted(report.samples, 'sample')} of the dataset.",
         "Vary the data: say the same instructions in other words, or set neftune_alpha to 5.",
         dropout,
         smaller,

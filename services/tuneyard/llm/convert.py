@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer
 
+from tuneyard.datasets.words import counted
 from tuneyard.llm import hub, meta_facts, pickled_weights
 from tuneyard.llm.folder_files import (
     CONFIG,
@@ -198,6 +199,6 @@ def _detail(facts: ModelFacts, dtype: str, *, has_template: bool) -> str:
     weights = f"{count / 1e9:.1f} B" if count >= 10**9 else f"{count / 1e6:.1f} M"
     template = "a chat template of its own" if has_template else "no chat template"
     return (
-        f"{facts.architecture}, {weights} weights in {dtype}, {facts.layers} layers, a vocabulary of"
-        f" {facts.vocab_size}, {template}"
+        f"{facts.architecture}, {weights} weights in {dtype}, {counted(facts.layers, 'layer')}, a"
+        f" vocabulary of {facts.vocab_size}, {template}"
     )

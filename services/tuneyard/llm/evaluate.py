@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tuneyard.datasets.jsonl import Example
+from tuneyard.datasets.words import counted
 from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.llm.evaluate_report import Answered, Measured, save_report
 from tuneyard.llm.evaluate_samples import MeasuredExamples, measured_examples
@@ -49,10 +50,11 @@ def evaluate(config: EvaluateConfig, source: LanguageModelConfig, run: Run) -> R
         rows = _tokenized(chosen, source, model, run)
     for code, warning in chosen.warnings.items():
         run.warn(code, warning)
-    run.log(f"Measuring on {len(rows)} rows ({rows.trained_tokens} tokens): {chosen.origin}.")
+    size = f"{counted(len(rows), 'row')} ({counted(rows.trained_tokens, 'token')})"
+    run.log(f"Measuring on {size}: {chosen.origin}.")
 
     measuring = Measuring(run, source, model, rows, device=device, compares=not no_base)
-    with run.stage("evaluate", f"{len(rows)} rows"):
+    with run.stage("evaluate", counted(len(rows), "row")):
         tuned = measuring.loss(model.model)
         base = None
         if not no_base:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneyard.datasets.jsonl_rules import Message
+from tuneyard.datasets.words import counted
 from tuneyard.llm.evaluation import Evaluation
 from tuneyard.llm.text_scores import TextScore, mean
 from tuneyard.trainer.evaluate_config import EvaluateConfig
@@ -90,8 +91,8 @@ class Measured:
         """One sentence that names the split."""
         against = "" if self.base is None else f" (base model: {self.base.perplexity:.4g})"
         return (
-            f"Perplexity on {self.rows} rows of the {self.config.split} split of {self.config.dataset} is"
-            f" {self.tuned.perplexity:.4g}{against}."
+            f"Perplexity on {counted(self.rows, 'row')} of the {self.config.split} split of"
+            f" {self.config.dataset} is {self.tuned.perplexity:.4g}{against}."
         )
 
 
@@ -201,8 +202,8 @@ def _sections(measured: Measured) -> Iterable[Section]:
 def _overview(measured: Measured) -> Table:
     tuned, base = measured.tuned_metrics, measured.base_metrics
     note = (
-        f"Exact match and ROUGE-L are means over {len(measured.answers)} rows, drawn by the training's seed"
-        " and answered with the likeliest tokens; the other values count every row."
+        f"Exact match and ROUGE-L are means over {counted(len(measured.answers), 'row')}, drawn by the"
+        " training's seed and answered with the likeliest tokens; the other values count every row."
         if measured.answers
         else ""
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from tuneyard.datasets.words import counted
 from tuneyard.llm.export_config import ExportConfig
 from tuneyard.llm.finished import StoredModel
 from tuneyard.llm.folder_files import media_type
@@ -58,7 +59,7 @@ def export(config: ExportConfig, run: Run) -> Result:
     return Result(
         metrics={"export/size_bytes": float(size_bytes)},
         step=0,
-        summary=f"{what}: {len(files)} files, {size_bytes / 1e6:.1f} MB.",
+        summary=f"{what}: {counted(len(files), 'file')}, {size_bytes / 1e6:.1f} MB.",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from tuneyard.datasets.words import counted
 from tuneyard.llm.adapters import add_adapter
 from tuneyard.llm.advice import out_of_memory, too_large
 from tuneyard.llm.answers import end_answers_with
@@ -117,9 +118,10 @@ def describe(
     """Says in the job's log what is trained on what, and what was decided here."""
     sizes = [parameter.numel() for parameter in learner.model.parameters() if parameter.requires_grad]
     run.log(
-        f"{config.method} of {config.base_model}: {sum(sizes)} weights are trained, on {len(data.train)}"
-        f" samples ({data.train.tokens} tokens); {len(data.validation)} are held out. Chat template:"
-        f" {data.template.name}; {learner.precision} on {device} with {torch.get_num_threads()} threads."
+        f"{config.method} of {config.base_model}: {sum(sizes)} weights are trained, on"
+        f" {counted(len(data.train), 'sample')} ({data.train.tokens} tokens); {len(data.validation)}"
+        f" held out. Chat template: {data.template.name}; {learner.precision} on {device} with"
+        f" {counted(torch.get_num_threads(), 'thread')}."
     )
 
 
@@ -155,7 +157,8 @@ def finish(
         best_step=counters.best_step,
         early_stopped=training.stopped_early,
         summary=(
-            f"Perplexity on {len(data.validation)} held-out samples is {metrics['eval/perplexity']:.4g}{was}"
-            f" (weights of step {counters.best_step} of {counters.step})."
+            f"Perplexity on {counted(len(data.validation), 'held-out sample')} is"
+            f" {metrics['eval/perplexity']:.4g}{was} (weights of step {counters.best_step} of"
+            f" {counters.step})."
         ),
     )

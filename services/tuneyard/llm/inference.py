@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tuneyard.datasets.jsonl_rules import Message
+from tuneyard.datasets.words import counted
 from tuneyard.llm.config import LanguageModelConfig, language_model_config
 from tuneyard.llm.finished import FinishedLanguageModel, StoredModel, hub_base, load_finished
 from tuneyard.llm.generation import Ending, context_length, stream
@@ -91,7 +92,8 @@ class _Answers:
             raise BadInput([("messages", error.message)]) from error
         limit = context_length(self._loaded.model)
         if limit is not None and len(ids) >= limit:
-            text = f"the conversation has {len(ids)} tokens, and the model knows {limit} with its answer"
+            length = counted(len(ids), "token")
+            text = f"the conversation has {length}, and the model knows {limit} with its answer"
             raise BadInput([("messages", f"{text}: leave out earlier turns")])
         return ids
 

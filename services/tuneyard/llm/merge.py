@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tuneyard.datasets.words import counted
 from tuneyard.llm import meta_facts
 from tuneyard.llm.base_source import FoundBase, find_base
 from tuneyard.llm.finished import StoredModel, base_gone
@@ -96,7 +97,9 @@ def merge(config: MergeConfig, run: Run) -> Result:
     )
     told = proof.summary if proof else facts["skipped"]
     return Result(
-        metrics=metrics, step=0, summary=f"{merged.layers} layers of {base.identity.id} changed. {told}"
+        metrics=metrics,
+        step=0,
+        summary=f"{counted(merged.layers, 'layer')} of {base.identity.id} changed. {told}",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tuneyard.datasets.jsonl_tokens import BUCKETS_TOKENS, TokenReport
+from tuneyard.datasets.words import counted
 from tuneyard.llm.rows import Sample
 from tuneyard.trainer.report_html import Facts, Looks, MarkedText, Table, write_page
 
@@ -102,7 +103,7 @@ def _lengths(report: TokenReport) -> Table:
     filled = np.flatnonzero(report.histogram)
     kept = slice(filled[0], filled[-1] + 1) if len(filled) else slice(0)
     most = max(report.histogram)
-    cut = f"; {report.truncated:,} are cut, {report.cut_tokens:,} tokens in all" if report.truncated else ""
+    cut = f"; cut: {report.truncated:,}, {report.cut_tokens:,} tokens in all" if report.truncated else ""
     return Table(
         title="Lengths",
         columns=("tokens", "samples", ""),
@@ -115,7 +116,7 @@ def _lengths(report: TokenReport) -> Table:
 
 
 def _section(title: str, sample: Sample, tokenizer: Any) -> MarkedText:
-    note = f"{len(sample)} tokens, {int(sample.trained.sum())} of them trained on."
+    note = f"{counted(len(sample), 'token')}, {int(sample.trained.sum())} of them trained on."
     return MarkedText(title, [(run.text, _looks(run)) for run in runs(sample, tokenizer)], note)
 
 

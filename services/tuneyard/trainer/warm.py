@@ -185,7 +185,7 @@ def unfit_to_fork(*, canary_seconds: float = CANARY_SECONDS) -> str:
     """
     threads = thread_count()
     if threads != 1:
-        return f"the imports started {threads - 1} threads"
+        return f"the imports left {threads} threads"
     if cuda_initialised():
         return "the imports initialised CUDA"
     pid = os.fork()

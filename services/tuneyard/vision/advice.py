@@ -3,6 +3,7 @@
 import math
 
 from tuneyard.datasets import Report
+from tuneyard.datasets.words import counted
 from tuneyard.recipes.watch import Subject
 from tuneyard.trainer import curves
 from tuneyard.trainer.run import AdviceKind, Run
@@ -31,7 +32,7 @@ def classifier_subject(config: ClassifierConfig, report: Report, *, classes: int
         report=report,
         shown_in=f"{FIRST_BATCH} shows the first batch with its labels",
         overfitting_remedies=(
-            f"Add more training data: there are {report.samples} samples.",
+            f"Add more training data to the {counted(report.samples, 'sample')} of the dataset.",
             "Use more augmentation.",
             "Raise dropout.",
             f"Reduce the model: an architecture smaller than {config.architecture}, or a frozen backbone.",

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tuneyard.datasets.words import counted
 from tuneyard.recipes.allocation import keep_freed_memory
 from tuneyard.recipes.checkpoint_state import set_threads
 from tuneyard.recipes.course import train_to_end
@@ -164,9 +165,10 @@ def describe(
 ) -> None:
     """Says in the job's log what is trained on what, and what was decided by measurement."""
     run.log(
-        f"{config.architecture}, {len(data.train)} training and {len(data.validation)} validation images of"
-        f" {len(data.classes)} classes at {config.image_size} px; weights: {learner.source};"
-        f" {learner.precision} on {device} with {torch.get_num_threads()} threads."
+        f"{config.architecture}, {len(data.train)} training and"
+        f" {counted(len(data.validation), 'validation image')} of {counted(len(data.classes), 'class')} at"
+        f" {config.image_size} px; weights: {learner.source};"
+        f" {learner.precision} on {device} with {counted(torch.get_num_threads(), 'thread')}."
     )
 
 

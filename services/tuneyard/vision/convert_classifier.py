@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from tuneyard.datasets.words import counted
 from tuneyard.trainer.convert_child import Converted
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.vision import layouts, networks
@@ -74,7 +75,7 @@ def convert(files: WeightFiles, result: Path, *, architecture: str) -> Converted
     classes = _class_names(files.config, fit.classes)
     save_file(state, result / "model.safetensors", metadata={"format": "pt"})
     write_json(result / "config.json", _config(fit, classes))
-    told = f"{fit.classes} classes" if fit.classes else "without a head"
+    told = counted(fit.classes, "class") if fit.classes else "without a head"
     return Converted(
         architecture=fit.architecture.name,
         detail=f"{fit.architecture.name} of torchvision, {told}, {fit.image_size} px ({kind})",

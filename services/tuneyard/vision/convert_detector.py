@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from tuneyard.datasets.words import counted
 from tuneyard.trainer.convert_child import Converted
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.vision import detector_model
@@ -61,7 +62,7 @@ def _convert(
         )
         return Converted(
             architecture=candidate,
-            detail=f"{candidate} of ultralytics, {len(classes)} classes ({kind})",
+            detail=f"{candidate} of ultralytics, {counted(len(classes), 'class')} ({kind})",
             tasks=("object_detector",),
         )
     raise _unusable(f"No detector architecture has exactly these weights ({'; '.join(refusals[:2])}).")

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tuneyard.datasets import Report
+from tuneyard.datasets.words import counted
 from tuneyard.recipes.checkpoint_state import set_threads
 from tuneyard.recipes.course import train_to_end
 from tuneyard.recipes.precision import Precision
@@ -213,9 +214,10 @@ def describe(
 ) -> None:
     """Says in the job's log what is trained on what, and what was decided by measurement."""
     run.log(
-        f"{config.architecture}, {len(data.train)} training and {len(data.validation)} validation images of"
-        f" {len(data.classes)} classes at {config.image_size} px; weights: {learner.source};"
-        f" {learner.precision} on {device} with {torch.get_num_threads()} threads."
+        f"{config.architecture}, {len(data.train)} training and"
+        f" {counted(len(data.validation), 'validation image')} of {counted(len(data.classes), 'class')} at"
+        f" {config.image_size} px; weights: {learner.source};"
+        f" {learner.precision} on {device} with {counted(torch.get_num_threads(), 'thread')}."
     )
 
 

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 
 from tuneyard.datasets import Report
+from tuneyard.datasets.words import counted
 from tuneyard.recipes.watch import Subject
 from tuneyard.trainer import curves
 from tuneyard.trainer.run import AdviceKind, Run
@@ -34,7 +35,7 @@ def detector_subject(config: DetectorConfig, report: Report) -> Subject:
         report=report,
         shown_in=f"{FIRST_BATCH} shows the first batch with its labels",
         overfitting_remedies=(
-            f"Add more training data: there are {report.samples} images.",
+            f"Add more training data to the {counted(report.samples, 'image')} of the dataset.",
             "Use more augmentation: mixup, rotation, a stronger scale.",
             f"Reduce the model: a size smaller than {config.architecture}, or freeze_layers.",
             stopping if config.patience else "Use early stopping.",

@@ -6,6 +6,7 @@ Interrupted, it begins anew: nothing is saved before everything is measured.
 import torch
 from torch import nn
 
+from tuneyard.datasets.words import counted
 from tuneyard.recipes.precision import autocast
 from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
@@ -37,11 +38,11 @@ def evaluate(config: EvaluateConfig, source: ClassifierConfig, run: Run) -> Resu
         )
         base = base_or_reason(config, source, classes=stored.classes, run=run)
     warning = warned(config, stored.manifest, run, digest=chosen.samples.digest, divided=chosen.divided)
-    run.log(f"Measuring on {len(pixels)} images: {chosen.origin}.")
+    run.log(f"Measuring on {counted(len(pixels), 'image')}: {chosen.origin}.")
 
     subjects = [stored.model, *([base.model] if isinstance(base, Base) else [])]
     passes = Passes(run, stored, pixels, device=device, models=len(subjects))
-    with run.stage("evaluate", f"{len(pixels)} images"):
+    with run.stage("evaluate", counted(len(pixels), "image")):
         tuned, *others = [passes.predict(model) for model in subjects]
 
     run.finalizing()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tuneyard.datasets.words import counted
 from tuneyard.recipes.precision import Precision
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.evaluate_config import EvaluateConfig
@@ -58,7 +59,7 @@ def evaluate(config: EvaluateConfig, source: DetectorConfig, run: Run) -> Result
         )
         base = base_or_reason(config, source, classes=stored.classes, run=run)
     warning = warned(config, manifest, run, digest=chosen.split.digest, divided=chosen.divided)
-    run.log(f"Measuring on {len(samples)} images: {chosen.origin}.")
+    run.log(f"Measuring on {counted(len(samples), 'image')}: {chosen.origin}.")
 
     models = 1 if isinstance(base, str) else 2
     passes = Passes(run, samples, batch_size=batch_size, models=models)
@@ -72,7 +73,7 @@ def evaluate(config: EvaluateConfig, source: DetectorConfig, run: Run) -> Result
             raise Stopped(run.stop_requested() or Stop.PAUSE)
         return evaluation, evaluator
 
-    with run.stage("evaluate", f"{len(samples)} images"):
+    with run.stage("evaluate", counted(len(samples), "image")):
         tuned, evaluator = measure(stored.model)
         before = None if isinstance(base, str) else measure(base[0])[0]
         passes.end()

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tuneyard.datasets.words import counted
 from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.report_html import Facts, Picture, Section, Table, write_page
 from tuneyard.trainer.run import ArtifactKind, Run
@@ -76,7 +77,8 @@ class MeasuredDetector:
         against = "" if self.base is None else f" (base model: {self.base.map50:.3f})"
         return (
             f"mAP50 {self.evaluation.map50:.3f}{against} and mAP50-95 {self.evaluation.map50_95:.3f} on"
-            f" {len(self.samples)} images of the {self.config.split} split of {self.config.dataset}."
+            f" {counted(len(self.samples), 'image')} of the {self.config.split} split of"
+            f" {self.config.dataset}."
         )
 
 
@@ -248,8 +250,8 @@ def _image(sample: Sample) -> Image.Image:
 def _sections(folder: Path, measured: MeasuredDetector) -> Iterable[Section]:
     yield Facts(
         {
-            "Model": f"{measured.stored.architecture}, {len(measured.stored.classes)} classes, trained by"
-            f" {measured.config.source_job}",
+            "Model": f"{measured.stored.architecture}, {counted(len(measured.stored.classes), 'class')},"
+            f" trained by {measured.config.source_job}",
             "Dataset": measured.config.dataset,
             "Split": f"{measured.config.split}: {measured.origin}",
             "Images": f"{len(measured.samples):,}",
