@@ -168,6 +168,18 @@ def test_other_settings_are_tokenized_anew(
     assert len(list((run.cache_dir / "tokens").iterdir())) == 4
 
 
+def test_a_file_is_told_by_its_own_name_though_the_same_lines_were_tokenized_under_another(
+    files: Files, start: Start
+) -> None:
+    lines = [*rows(20), {"instruction": "count", "response": "one two three four " * 20}]
+    first, second = files("first", answers=lines), files("second", more=lines)
+    runs = [start(first), start(replace(second, sha256=first.sha256))]
+    runs[1].cache_dir = runs[0].cache_dir
+    for run, name in zip(runs, ("answers.jsonl:21", "more.jsonl:21"), strict=True):
+        prepare_data(replace(CONFIG, validation_fraction=0.05), run, tokenizer())
+        assert name in warnings(run)["examples_truncated"]
+
+
 def test_long_examples_are_cut_and_told(files: Files, start: Start) -> None:
     long = [{"instruction": "count", "response": "one two three four " * 20}]
     run = start(files(train=[*rows(5), *long], val=rows(2, begin=20)))

@@ -52,6 +52,11 @@ class Examples(Sequence[Example]):
         return (self._found[position] for position in self.positions.tolist())
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """What the dataset's files are called, which findings name."""
+        return tuple(file.name for file in self._found.files)
+
+    @property
     def digests(self) -> NDArray[np.uint64]:
         """A hash of the content of each."""
         return np.frombuffer(self._found.digests, dtype=np.uint64)[self.positions]

@@ -73,6 +73,7 @@ def tokenize_split(
         "version": _VERSION,
         "packages": {package: version(package) for package in ("transformers", "tokenizers", "jinja2")},
         "dataset": examples.dataset.sha256,
+        "files": examples.files,
         "examples": hashlib.sha256(examples.positions.tobytes() + examples.digests.tobytes()).hexdigest(),
         "tokenizer": tokenizer_fingerprint,
         "template": template.fingerprint,
