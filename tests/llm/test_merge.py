@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GenerationConfig
 
 from tests.support.tiny_llm import ARCHITECTURES, Architecture, tiny_llama, tiny_model
 from tuneyard.llm import merge_rows, shards
@@ -151,6 +152,28 @@ def test_everything_that_a_model_needs_is_beside_the_weights(finished: Finished)
     facts = manifest(run)
     assert facts["base"]["id"] == "models/base"
     assert (facts["method"], facts["trained_method"], facts["template"]) == ("merged", "lora", "tokenizer")
+
+
+@pytest.mark.parametrize("has_generation_config", [True, False])
+def test_a_merged_model_ends_its_answers_as_the_training_taught(
+    finished: Finished, has_generation_config: bool
+) -> None:
+    config, run = finished()
+    base, origin = Path(str(run.base_model_files)), run.root / "artifacts" / "manifest.json"
+    for name in ("config.json", "generation_config.json"):
+        values = json.loads((base / name).read_text()) | {"eos_token_id": 0}
+        (base / name).write_text(json.dumps(values))
+    if not has_generation_config:
+        (base / "generation_config.json").unlink()
+    facts = json.loads(origin.read_text())
+    facts["base"]["sha256"] = files_sha256(base)
+    origin.write_text(json.dumps(facts))
+    merge(config, run)
+    end = load_tokenizer(base).convert_tokens_to_ids("<|im_end|>")
+    found = GenerationConfig.from_pretrained(model_folder(run))
+    assert (found.eos_token_id, end) == ([0, end], 2)
+    settings = (base / "generation_config.json").read_text() if has_generation_config else ""
+    assert "[" not in settings
 
 
 def test_large_models_are_written_in_shards(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:

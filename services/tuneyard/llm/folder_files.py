@@ -9,7 +9,8 @@ from tuneyard.llm.weights_index import INDEX, SINGLE
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 TEMPLATE = "chat_template.jinja"
-SETTINGS = (CONFIG, "generation_config.json")
+GENERATION = "generation_config.json"
+SETTINGS = (CONFIG, GENERATION)
 TOKENIZER_FILES = (
     TOKENIZER,
     "tokenizer_config.json",

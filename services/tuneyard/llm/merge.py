@@ -16,7 +16,15 @@ from tuneyard.datasets.words import counted
 from tuneyard.llm import meta_facts
 from tuneyard.llm.base_source import FoundBase, find_base
 from tuneyard.llm.finished import StoredModel, base_gone
-from tuneyard.llm.folder_files import SETTINGS, TEMPLATE, TOKENIZER, TOKENIZER_FILES, media_type
+from tuneyard.llm.folder_files import (
+    CONFIG,
+    GENERATION,
+    SETTINGS,
+    TEMPLATE,
+    TOKENIZER,
+    TOKENIZER_FILES,
+    media_type,
+)
 from tuneyard.llm.merge_as_trained import against_quantized
 from tuneyard.llm.merge_card import merge_card
 from tuneyard.llm.merge_config import MergeConfig
@@ -33,9 +41,12 @@ from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.linking import link_or_copy
 from tuneyard.trainer.offline import stay_offline
 from tuneyard.trainer.run import ArtifactKind, Result, Run
+from tuneyard.trainer.safe_json import read_json
 
 _PROOF_PASSES = 3
 """Base and adapter, the base alone, the merged model."""
+_SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""What transformers takes from config.json where there is no generation config."""
 
 
 @dataclass
@@ -184,9 +195,28 @@ def write_files(source: StoredModel, base: Path, folder: Path) -> str:
             link_or_copy(path, folder / path.name)
     template = str(source.manifest.get("template", ""))
     tokenizer = load_tokenizer(folder)
-    if template and not tokenizer.chat_template:
-        (folder / TEMPLATE).write_text(chat_template(tokenizer, template).portable_source, encoding="utf-8")
+    if not template:
+        return template
+    chosen = chat_template(tokenizer, "" if template == "tokenizer" else template)
+    if not tokenizer.chat_template:
+        (folder / TEMPLATE).write_text(chosen.portable_source, encoding="utf-8")
+    if (end := tokenizer.get_vocab().get(chosen.end_token)) is not None:
+        end_answers_with(folder, end)
     return template
+
+
+def end_answers_with(folder: Path, token: int) -> None:
+    """Has programs end answers at the chat template's token too, which the base may not know as an end."""
+    path, config = folder / GENERATION, read_json(folder / CONFIG)
+    derived = {name: config[name] for name in _SPECIAL_TOKENS if config.get(name) is not None}
+    settings = read_json(path) if path.is_file() else derived
+    given = settings.get("eos_token_id")
+    known = [] if given is None else given if isinstance(given, list) else [given]
+    if token not in known:
+        # It is the base's own file, by another name.
+        path.unlink(missing_ok=True)
+        changed = settings | {"eos_token_id": [*known, token]}
+        path.write_text(json.dumps(changed, indent=2) + "\n", encoding="utf-8")
 
 
 def proved(
