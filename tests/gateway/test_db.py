@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,20 @@ async def test_migrating_twice_and_at_once_does_no_harm(database_url: str) -> No
     assert [await _count(database) for database in databases] == [0, 0, 0]
     for database in databases:
         await database.close()
+
+
+async def test_a_new_database_that_another_process_writes_is_waited_for(tmp_path: Path) -> None:
+    writing = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
+    writing.execute("BEGIN IMMEDIATE")
+    database = Database.open(f"sqlite:///{tmp_path}/gateway.db")
+    migrating = asyncio.create_task(database.migrate())
+    tried, _ = await asyncio.wait([migrating], timeout=0.3)
+    assert not tried
+    writing.execute("COMMIT")
+    await migrating
+    assert await _count(database) == 0
+    await database.close()
+    writing.close()
 
 
 async def test_a_database_of_a_newer_release_is_refused(db: Database) -> None:

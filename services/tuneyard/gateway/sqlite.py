@@ -6,7 +6,9 @@ microseconds, and a connection has one user at a time: they run in the event loo
 a lock or for the disk to be written runs in the thread.
 """
 
+import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -16,9 +18,11 @@ import aiosqlite
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 BUSY_TIMEOUT = timedelta(seconds=10)
 READERS = 4
+_BETWEEN_TRIES = timedelta(milliseconds=10)
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
 
@@ -78,6 +82,23 @@ def reader(url: URL) -> AsyncEngine:
     return _prepared(engine, begin="BEGIN")
 
 
+def _insist(cursor: Any, statement: str) -> None:
+    """Executes it, again and again while the database is locked.
+
+    SQLite waits for locks itself, but for that which turns a new database's journal into a write-ahead log.
+    """
+    patience = time.monotonic() + BUSY_TIMEOUT.total_seconds()
+    while True:
+        try:
+            cursor.execute(statement)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                raise
+            await_only(asyncio.sleep(_BETWEEN_TRIES.total_seconds()))
+        else:
+            return
+
+
 def _prepared(engine: AsyncEngine, *, begin: str) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
@@ -85,7 +106,7 @@ def _prepared(engine: AsyncEngine, *, begin: str) -> AsyncEngine:
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in _PRAGMAS:
-            cursor.execute(f"PRAGMA {pragma}")
+            _insist(cursor, f"PRAGMA {pragma}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")

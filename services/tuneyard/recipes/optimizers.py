@@ -67,7 +67,7 @@ def restore_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     As `load_state_dict`, but in place: on a device the state is never there twice, and paged state stays
     paged. Raises KeyError, and ValueError where other weights or another optimizer were saved.
     """
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         # Pages are written from here, and the device may still be at filling them.
         torch.cuda.synchronize()
     for group, told in zip(optimizer.param_groups, saved["param_groups"], strict=True):
