@@ -1,11 +1,13 @@
 """What adapted models keep for the backward pass: less than with peft alone, for the same gradients."""
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.nn.modules import Linear8bitLt
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
@@ -140,3 +142,25 @@ def test_a_module_with_the_same_parts_and_another_product_is_left_alone() -> Non
     before = module(given)
     kept.keep_little(module)
     assert torch.equal(module(given), before)
+
+
+def test_an_8_bit_layer_keeps_no_input_and_gives_the_same_gradients(tmp_path: Path, both: Build) -> None:
+    settings: dict[str, Any] = {"bits": Quantization(bits=8), "target_modules": ("q_proj",)}
+    ours, theirs = both(tiny_model(tmp_path / "model", "llama"), **settings)
+    alive, found = {}, {}
+    for whose, model in (("ours", ours), ("theirs", theirs)):
+        inputs: list[weakref.ref[Tensor]] = []
+
+        def note(_: nn.Module, given: Any, inputs: list[weakref.ref[Tensor]] = inputs) -> None:
+            inputs.append(weakref.ref(given[0]))
+
+        for name, layer in model.named_modules():
+            if isinstance(layer, Linear8bitLt) and name.endswith("down_proj"):
+                layer.register_forward_pre_hook(note)
+        logits = model(input_ids=IDS, use_cache=False).logits
+        alive[whose] = [each() is not None for each in inputs]
+        functional.cross_entropy(logits.float().flatten(0, 1), IDS.flatten()).backward()
+        found[whose] = [parameter.grad for parameter in trained_parameters(model)]
+    assert (any(alive["ours"]), all(alive["theirs"])) == (False, True)
+    for one, other in zip(found["ours"], found["theirs"], strict=True):
+        assert one is not None and other is not None and torch.equal(one, other)

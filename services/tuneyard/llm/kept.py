@@ -2,7 +2,8 @@
 
 A norm keeps its input in the model's format, and not the fp32 copy that it computes with; a gated MLP keeps
 the two factors of its product, and not what the activation made of the first; an adapter keeps its layer's
-input as the layer got it, once for all adapters on it, and of dropout one byte. The rest is computed again.
+input as the layer got it, once for all adapters on it, and of dropout one byte; an 8-bit layer keeps nothing.
+The rest is computed again.
 """
 
 import inspect
@@ -11,6 +12,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+from bitsandbytes.nn.modules import Linear8bitLt
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,6 +31,8 @@ def keep_little(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, LoraLayer):
             _keep_input(module)
+        elif isinstance(module, Linear8bitLt):
+            _replace(module, partial(_frozen_8bit, module, module.forward))
         elif _is_norm(module):
             _replace(module, partial(_recomputed, module.forward))
         elif all(isinstance(getattr(module, name, None), nn.Module) for name in _GATED):
@@ -84,6 +88,30 @@ def _pulled_back(
         output = compute(leaf)
     (gradient,) = torch.autograd.grad(output, leaf, factor)
     return output.detach(), gradient
+
+
+def _frozen_8bit(layer: Any, compute: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
+    if not (torch.is_grad_enabled() and given.requires_grad):
+        return compute(given)
+    return cast(Tensor, _Frozen8bit.apply(compute, layer.state, given))
+
+
+class _Frozen8bit(torch.autograd.Function):
+    """An 8-bit layer whose weights are not trained, so that its input is not needed again.
+
+    bitsandbytes keeps the input all the same, and out of the reach of checkpointing.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, compute: Callable[[Tensor], Tensor], state: Any, given: Tensor) -> Tensor:
+        ctx.state, ctx.dtype = state, given.dtype
+        return compute(given.detach())
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        scales = ctx.state.SCB.unsqueeze(1).mul(1.0 / 127.0)
+        weight = ctx.state.CB.to(ctx.dtype, copy=True).mul_(scales)
+        return None, None, grad_outputs[0].to(ctx.dtype) @ weight
 
 
 def _gated_mlp(module: Any, given: Tensor) -> Tensor:
