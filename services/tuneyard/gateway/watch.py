@@ -66,12 +66,17 @@ class JobLog(Protocol):
 class Tail:
     """The newest events of one watched job, held for all of its subscribers."""
 
-    def __init__(self, *, window: int) -> None:
+    def __init__(self, *, window: int, keepalive_seconds: float) -> None:
         self.last: int | None = None
         self.terminal = False
         self.subscribers = 0
         self._chunks: deque[bytes] = deque(maxlen=window)
         self._changed = asyncio.Event()
+        self._keepalive = keepalive_seconds
+        self._loop = asyncio.get_running_loop()
+        self._woken = self._loop.time()
+        # One timer for all subscribers: a time-out of each for each event costs more than the event.
+        self._timer = self._loop.call_later(keepalive_seconds, self._wake_idle)
         self._joined: dict[int, Message] = {}
         self.refill_lock = asyncio.Lock()
 
@@ -91,8 +96,12 @@ class Tail:
 
     def wake(self) -> None:
         self._joined.clear()
+        self._woken = self._loop.time()
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def close(self) -> None:
+        self._timer.cancel()
 
     def take(self, cursor: int) -> Message | None:
         """Returns the events after `cursor` as one message; None if the window does not reach back so far."""
@@ -107,14 +116,18 @@ class Tail:
             self._joined[cursor] = joined(enumerate(later, start=cursor + 1))
         return self._joined[cursor]
 
-    async def changed(self, within: float) -> bool:
-        """Waits for new events; False if none came in time."""
-        try:
-            async with asyncio.timeout(within):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
+    async def changed(self) -> bool:
+        """Waits for new events; False if none came for as long as a stream may be silent."""
+        last = self.last
+        await self._changed.wait()
+        return self.terminal or self.last != last
+
+    def _wake_idle(self) -> None:
+        silent = self._loop.time() - self._woken
+        if silent >= self._keepalive:
+            self.wake()
+            silent = 0.0
+        self._timer = self._loop.call_later(self._keepalive - silent, self._wake_idle)
 
 
 class JobsFeed:
@@ -232,7 +245,7 @@ class WatchHub:
                 cursor = message[1]
             elif tail.terminal:
                 return
-            elif not await tail.changed(self._keepalive):
+            elif not await tail.changed():
                 yield b""
 
     async def watch_jobs(
@@ -312,7 +325,10 @@ class WatchHub:
 
     @contextlib.contextmanager
     def _joined(self, name: str) -> Iterator[Tail]:
-        tail = self._tails.setdefault(name, Tail(window=self._window))
+        tail = self._tails.get(name)
+        if tail is None:
+            tail = Tail(window=self._window, keepalive_seconds=self._keepalive)
+            self._tails[name] = tail
         tail.subscribers += 1
         try:
             yield tail
@@ -320,6 +336,7 @@ class WatchHub:
             tail.subscribers -= 1
             if not tail.subscribers:
                 self._tails.pop(name, None)
+                tail.close()
 
     async def _refill(self, name: str, tail: Tail) -> None:
         async with tail.refill_lock:

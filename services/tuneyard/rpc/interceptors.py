@@ -124,8 +124,9 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
             async with aclosing(behavior(request, context)) as responses:
+                waiting = _Waiting(self._tasks, self._closing, context)
                 while True:
-                    async with self._registered(context):
+                    with waiting:
                         response = await anext(responses, None)
                     if response is None:
                         return
@@ -141,21 +142,32 @@ class StreamInterceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _registered(self, context: Context) -> AsyncIterator[None]:
-        stopping = TuneyardError("SHUTTING_DOWN", "the server is stopping; watch again in a moment")
-        if self._closing.is_set():
-            raise stopping
+        with _Waiting(self._tasks, self._closing, context):
+            yield
+
+
+class _Waiting:
+    """While entered, a call can be ended with SHUTTING_DOWN. Entered for each response, so it is plain."""
+
+    def __init__(self, tasks: "set[asyncio.Task[Any]]", closing: asyncio.Event, context: Context) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self._closing.is_set() or context.cancelled():
-                raise
-            task.uncancel()
-            raise stopping from None
-        finally:
-            self._tasks.discard(task)
+        self._task, self._tasks, self._closing, self._context = task, tasks, closing, context
+
+    def __enter__(self) -> None:
+        if self._closing.is_set():
+            raise _stopping()
+        self._tasks.add(self._task)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._tasks.discard(self._task)
+        if kind is asyncio.CancelledError and self._closing.is_set() and not self._context.cancelled():
+            self._task.uncancel()
+            raise _stopping() from None
+
+
+def _stopping() -> TuneyardError:
+    return TuneyardError("SHUTTING_DOWN", "the server is stopping; watch again in a moment")
 
 
 async def abort(context: Context, error: TuneyardError) -> NoReturn:
