@@ -160,3 +160,28 @@ def test_checkpointed_gradients_are_the_same(tiny_pipelines: TinyPipelines, fami
         gradients.append([each.grad for each in adapted.parameters() if each.grad is not None])
     assert len(gradients[0]) > 10
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_no_input_of_a_half_precision_network_is_kept_in_fp32(tiny_pipelines: TinyPipelines) -> None:
+    part, network = network_of(tiny_pipelines("sd"), dtype=torch.bfloat16)
+    adapted = add_loras(part, network, {}, Lora(r=2))
+    spoil(adapted)
+    kept: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    noisy, hidden = torch.randn(1, 4, 8, 8), torch.randn(1, 77, 32)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        found = network(noisy.bfloat16(), torch.tensor([500]), encoder_hidden_states=hidden.bfloat16()).sample
+    found.float().square().mean().backward()
+    trained = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
+    assert {weight.dtype for weight in trained.values()} == {torch.float32}
+    # So tiny a network attends evenly: its queries and keys have no gradient in bf16.
+    values = [weight for name, weight in trained.items() if "to_v" in name or "to_out" in name]
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in values)
+    # A text's keys and values are (tokens, width) inputs of adapters; statistics of norms are smaller.
+    assert not [
+        tensor.shape for tensor in kept if tensor.dtype is torch.float32 and tensor.numel() >= 64 * 16
+    ]

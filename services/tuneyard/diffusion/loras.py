@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig
-from torch import nn
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from torch.nn import functional
 
 from tuneyard.diffusion.config import Lora
 from tuneyard.trainer.safe_json import refused
@@ -86,6 +88,29 @@ def checkpoint_gradients(adapted: nn.ModuleDict) -> None:
             turned.enable_gradient_checkpointing()
 
 
+def use_in_input_format(module: nn.Module) -> None:
+    """Lets a module's adapters compute in the format of their layers' inputs. peft would make, and keep for
+    the backward pass, a copy of each input in the format of the adapters, fp32.
+    """
+    for layer in module.modules():
+        if not isinstance(layer, LoraLayer):
+            continue
+        layer.cast_input_dtype_enabled = False
+        for factors in (layer.lora_A, layer.lora_B):
+            for name, each in factors.items():
+                plain = cast(nn.Linear, each)
+                factor = _Factor(plain.in_features, plain.out_features, bias=False, device="meta")
+                factor.weight = plain.weight
+                factors[name] = factor
+
+
+class _Factor(nn.Linear):
+    """A matrix of an adapter: held in its own format, and used in that of what it is given."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        return functional.linear(given, self.weight.to(given.dtype))
+
+
 def _add(module: nn.Module, layers: list[str], lora: Lora) -> None:
     settings = LoraConfig(
         r=lora.r,
@@ -101,6 +126,8 @@ def _add(module: nn.Module, layers: list[str], lora: Lora) -> None:
     for parameter in module.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
+    if not lora.use_dora:
+        use_in_input_format(module)
     module.train()
 
 

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, CLIPTextConfig, CLIPTextModel
 
+from tuneyard.diffusion.loras import use_in_input_format
 from tuneyard.diffusion.pipeline_facts import Activations, Linears, PipelineFacts
 from tuneyard.diffusion.safe_pipeline import INDEX, Kind, check_index
 
@@ -163,6 +164,7 @@ def _adapted(model: Any, dtype: torch.dtype) -> Any:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    use_in_input_format(model)
     return model.train()
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from tuneyard.diffusion.attention import hasten_few_keys
 from tuneyard.diffusion.denoiser import Denoiser, TextEncoders
 from tuneyard.diffusion.denoiser_sd import SdDenoiser, SdText
 from tuneyard.diffusion.denoiser_sd3 import Sd3Denoiser, Sd3Text
@@ -39,7 +40,10 @@ def load_denoiser(
     `noise_process`.
     """
     process = noise_process(pipeline, prediction=prediction, min_snr_gamma=min_snr_gamma)
-    return make_denoiser(pipeline, pipeline.load_network(dtype=dtype, device=device), process)
+    network = pipeline.load_network(dtype=dtype, device=device)
+    if device.type == "cpu":
+        hasten_few_keys(network)
+    return make_denoiser(pipeline, network, process)
 
 
 def make_denoiser(pipeline: Pipeline, network: nn.Module, process: NoiseProcess) -> Denoiser:
