@@ -87,4 +87,4 @@ async def test_a_parent_deleted_while_a_version_of_it_is_made_leaves_its_bytes(d
     due = await GarbageRepository(db).due(utc_now() + timedelta(days=1))
     assert due == []
     await datasets.delete("datasets/version")
-    assert await GarbageRepository(db).due(utc_now() + timedelta(days=1)) == [KEY]
+    assert KEY in await GarbageRepository(db).due(utc_now() + timedelta(days=1))

@@ -166,13 +166,21 @@ async def test_an_upload_that_nobody_works_at_is_deleted_with_its_parts_after_a_
 @pytest.mark.parametrize("work", ["sign", "receive"])
 async def test_an_upload_that_somebody_works_at_is_kept(yard: Yard, work: str) -> None:
     await yard.begin_upload("datasets/busy")
-    for _ in range(3):
+    for turn in range(3):
         if work == "sign":
             await yard.uploads.sign("datasets/busy", [1])
         else:
-            await yard.uploads.receive("datasets/busy", offset=0, chunks=arriving(b"12"))
+            await yard.uploads.receive("datasets/busy", offset=turn, chunks=arriving(b"1"))
         await yard.sweep_after(timedelta(days=6))
     assert (await yard.datasets.get("datasets/busy")).state == dataset_pb2.DATASET_STATE_UPLOADING
+
+
+async def test_the_beginning_of_a_part_goes_with_its_upload(yard: Yard) -> None:
+    await yard.begin_upload("datasets/begun")
+    await yard.uploads.receive("datasets/begun", offset=0, chunks=arriving(b"12"))
+    assert len(list(yard.store.list("datasets/begun/"))) == 1
+    await yard.datasets.delete("datasets/begun")
+    assert await yard.sweep_after(timedelta(minutes=2)) == []
 
 
 async def test_activity_is_written_once_a_minute(yard: Yard) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tuneyard.gateway import garbage, paging
 from tuneyard.gateway.clock import to_micros, utc_now
 from tuneyard.gateway.db import Database
+from tuneyard.gateway.part_rests import rests_prefix
 from tuneyard.gateway.queries import in_use, jobs_using_dataset
 from tuneyard.gateway.requests import RequestKey, find_resource, made_before, remember
 from tuneyard.gateway.schema import datasets
@@ -240,7 +241,7 @@ class DatasetRepository:
             # Counted now: a version that was made while this call waited for the locks is not among them.
             sharing = select(func.count()).select_from(datasets).where(datasets.c.key == record.key)
             if not (await connection.execute(sharing)).scalar_one():
-                await garbage.discard(connection, [record.key], self._clock())
+                await garbage.discard(connection, [record.key, rests_prefix(record.key)], self._clock())
             return True
 
     async def _lock_sharing(self, connection: AsyncConnection, key: str) -> None:

@@ -37,7 +37,7 @@ class PartWriter:
             key, upload_id, number, data
         )
         self._part_size = part_size
-        self._number = first_part
+        self.first_part = self._number = first_part
         self._room = room_bytes
         self._buffer = bytearray(min(part_size, room_bytes))
         self._filled = 0
@@ -63,15 +63,26 @@ class PartWriter:
             if self._filled == len(self._buffer):
                 await self._store(next_size=min(self._part_size, self._room + len(view)))
 
+    @property
+    def begun(self) -> tuple[int, memoryview]:
+        """The number of the part that is being filled, and what there is of it."""
+        return self._number, memoryview(self._buffer)[: self._filled]
+
     async def flush(self) -> None:
-        """Wait until every whole part is stored. A part that was begun and not filled is dropped."""
+        """Store every whole part, and wait until it is."""
+        if self._filled and self._filled == len(self._buffer):
+            # A writer that was cancelled filled it, and did not come to store it.
+            await self._store(next_size=0)
+        await self._wait()
+
+    async def _wait(self) -> None:
         if self._storing is not None:
             # The thread cannot be stopped: a caller that leaves earlier would let two writers meet.
             await _finished(self._storing)
             self._storing = None
 
     async def _store(self, *, next_size: int) -> None:
-        await self.flush()
+        await self._wait()
         full, spare = self._buffer, self._stored_buffer
         data = memoryview(full)
         self._storing = asyncio.create_task(in_store(self._put, self._number, data))

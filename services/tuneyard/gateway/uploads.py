@@ -1,4 +1,4 @@
-"""Receives the bytes of datasets: durable parts, resumable after any interruption at either end."""
+"""Receives the bytes of datasets: durable at any size, resumable after any interruption at either end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,6 +11,7 @@ import structlog
 
 from tuneyard.gateway.clock import utc_now
 from tuneyard.gateway.datasets import DatasetRecord, DatasetRepository
+from tuneyard.gateway.part_rests import PartRests
 from tuneyard.gateway.part_writer import PartWriter, part_size_for
 from tuneyard.gateway.requests import RequestKey
 from tuneyard.gateway.store_calls import in_store, looked_up
@@ -20,6 +21,7 @@ from tuneyard.storage import (
     ObjectInfo,
     ObjectNotFound,
     ObjectStore,
+    StorageError,
     UploadNotFound,
     UploadPart,
 )
@@ -100,14 +102,17 @@ class DatasetUploads:
                 return record.dataset
             size, part_size = record.dataset.size_bytes, record.dataset.upload.part_size_bytes
             if received < size:
+                first, begun = received // part_size + 1, received % part_size
                 writer = PartWriter(
                     self._store,
                     record.key,
                     record.upload_id,
                     part_size=part_size,
-                    first_part=received // part_size + 1,
-                    room_bytes=size - received,
+                    first_part=first,
+                    room_bytes=size - received + begun,
                 )
+                if begun:
+                    await writer.write(await in_store(self._rests(record).read, first))
                 record = await self._write_all(record, writer, chunks)
                 if writer.room_bytes:
                     return await self.described(record.dataset)
@@ -181,8 +186,21 @@ class DatasetUploads:
                 await writer.write(chunk)
                 record = await self._repository.upload_active(record)
         finally:
-            await writer.flush()
+            await self._keep(record, writer)
         return record
+
+    async def _keep(self, record: DatasetRecord, writer: PartWriter) -> None:
+        """Sees to it that all that has arrived is in the store, as whole parts and the beginning of one."""
+        await writer.flush()
+        number, begun = writer.begun
+        rests = self._rests(record)
+        if begun:
+            await in_store(rests.keep, number, begun)
+        if number != writer.first_part:
+            await in_store(rests.drop, writer.first_part)
+
+    def _rests(self, record: DatasetRecord) -> PartRests:
+        return PartRests(self._store, record.key, record.upload_id)
 
     def _received(self, record: DatasetRecord) -> int | None:
         """How many bytes are stored without a gap; None where the store has neither upload nor object."""
@@ -194,7 +212,9 @@ class DatasetUploads:
         except UploadNotFound:
             # The bytes became the object, and the gateway died before it could say so.
             return size if self._find(record) is not None else None
-        return _without_gap(parts, size=size, part_size=record.dataset.upload.part_size_bytes)
+        part_size = record.dataset.upload.part_size_bytes
+        whole = _without_gap(parts, size=size, part_size=part_size)
+        return whole if whole == size else whole + self._rests(record).size(whole // part_size + 1)
 
     def _find(self, record: DatasetRecord) -> ObjectInfo | None:
         try:
@@ -219,6 +239,9 @@ class DatasetUploads:
             raise _offset_mismatch(name, 0) from None
         dataset = await self._repository.bytes_arrived(name, size_bytes=info.size_bytes, sha256=info.sha256)
         self._on_arrival()
+        with suppress(StorageError):
+            # Else they go with the dataset.
+            await in_store(self._rests(record).drop_all)
         return dataset
 
     def _make_object(self, record: DatasetRecord) -> ObjectInfo:

@@ -25,6 +25,11 @@ def big_content(parts: float) -> bytes:
     return b"0123456789abcdef" * int(parts * PART / 16)
 
 
+async def received(edge: Edge, name: str) -> int:
+    found = await edge.datasets.GetDataset(pb.GetDatasetRequest(name=name))
+    return int(found.dataset.upload.received_bytes)
+
+
 async def test_an_uploaded_image_folder_becomes_ready_with_its_report(edge: Edge) -> None:
     content = image_folder()
     created = await edge.create_dataset(content, dataset_id="shapes", sha256=sha256_of(content))
@@ -41,10 +46,47 @@ async def test_an_upload_resumes_from_the_parts_that_were_stored(edge: Edge) -> 
     content = big_content(2.5)
     created = await edge.create_dataset(content, sha256=sha256_of(content))
     cut = await edge.upload(created.name, content[: int(1.7 * PART)])
-    assert (cut.state, cut.upload.received_bytes) == (dataset_pb2.DATASET_STATE_UPLOADING, PART)
-    done = await edge.upload(created.name, content, offset=PART, chunk_bytes=300_000)
+    assert cut.state == dataset_pb2.DATASET_STATE_UPLOADING
+    assert cut.upload.received_bytes == int(1.7 * PART)
+    done = await edge.upload(created.name, content, offset=cut.upload.received_bytes, chunk_bytes=300_000)
     assert done.state == dataset_pb2.DATASET_STATE_VALIDATING
     assert done.sha256 == sha256_of(content)
+
+
+@pytest.mark.parametrize("piece_bytes", [7, 100, 1000])
+async def test_an_upload_may_come_in_pieces_of_any_size(edge: Edge, piece_bytes: int) -> None:
+    content = image_folder()
+    created = await edge.create_dataset(content, sha256=sha256_of(content))
+    for start in range(0, 3 * piece_bytes, piece_bytes):
+        piece = await edge.upload(created.name, content[: start + piece_bytes], offset=start)
+        assert piece.upload.received_bytes == start + piece_bytes
+    await edge.upload(created.name, content, offset=3 * piece_bytes)
+    assert (await edge.settled(created.name)).sha256 == sha256_of(content)
+    assert [each.key.rpartition("/")[2] for each in edge.store.list(f"{created.name}/")] == ["data"]
+
+
+async def test_pieces_may_end_in_any_part(edge: Edge) -> None:
+    content = big_content(3.25)
+    created = await edge.create_dataset(content, sha256=sha256_of(content))
+    start = 0
+    for end in (5, PART - 1, PART + 3, 2 * PART, 3 * PART + 1):
+        piece = await edge.upload(created.name, content[:end], offset=start)
+        assert piece.upload.received_bytes == end
+        assert len(list(edge.store.list(f"{created.name}/"))) == (0 if end % PART == 0 else 1)
+        start = end
+    assert (await edge.upload(created.name, content, offset=start)).sha256 == sha256_of(content)
+
+
+async def test_signed_parts_go_before_a_piece_of_the_same_part(edge: Edge) -> None:
+    content = big_content(1.25)
+    created = await edge.create_dataset(content, sha256=sha256_of(content))
+    await edge.upload(created.name, content[:100])
+    request = pb.SignDatasetUploadRequest(name=created.name, part_numbers=[1])
+    signed = (await edge.datasets.SignDatasetUpload(request)).parts
+    async with httpx.AsyncClient() as client:
+        assert (await client.put(signed[0].url, content=content[:PART])).status_code == 200
+    assert await received(edge, created.name) == PART
+    assert (await edge.upload(created.name, content, offset=PART)).sha256 == sha256_of(content)
 
 
 async def test_an_upload_resumes_after_the_gateway_was_restarted(tmp_path: Path) -> None:
@@ -53,9 +95,8 @@ async def test_an_upload_resumes_after_the_gateway_was_restarted(tmp_path: Path)
         created = await edge.create_dataset(content)
         await edge.upload(created.name, content[: PART + 5])
     async with running_edge(tmp_path) as edge:
-        found = (await edge.datasets.GetDataset(pb.GetDatasetRequest(name=created.name))).dataset
-        assert found.upload.received_bytes == PART
-        done = await edge.upload(created.name, content, offset=PART)
+        assert await received(edge, created.name) == PART + 5
+        done = await edge.upload(created.name, content, offset=PART + 5)
     assert done.sha256 == sha256_of(content)
 
 
