@@ -36,6 +36,9 @@ _OF_CLASS: Final[tuple[tuple[type[errors.TuneyardError], int], ...]] = (
     (errors.MessageTooLarge, 413),
     (errors.InvalidRequest, 400),
     (errors.NotFound, 404),
+    # Of jobs that a call has waited for: nothing is wrong with the server.
+    (errors.JobFailed, 422),
+    (errors.JobCancelled, 409),
 )
 _TITLES: Final = {499: "Client Closed Request"}
 
@@ -88,12 +91,17 @@ def answer(problem: dict[str, Any], *, headers: dict[str, str] | None = None) ->
 
 def answer_error(error: errors.TuneyardError) -> Response:
     """The HTTP answer to what a call ended with."""
+    return answer(of_error(error), headers=headers_of(error))
+
+
+def headers_of(error: errors.TuneyardError) -> dict[str, str]:
+    """What the answer to what a call ended with says beside its problem."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after.total_seconds())))
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    return answer(of_error(error), headers=headers)
+    return headers
 
 
 def _problem(status: int, detail: str) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -7,7 +8,14 @@ from starlette.websockets import WebSocketDisconnect
 
 from tests.support.fake_gateway import FakeGateway
 from tuneyard.rpc.errors import TuneyardError, Violation
-from tuneyard.v1 import artifact_service_pb2, dataset_pb2, dataset_service_pb2, job_pb2, training_service_pb2
+from tuneyard.v1 import (
+    artifact_service_pb2,
+    dataset_pb2,
+    dataset_service_pb2,
+    errors_pb2,
+    job_pb2,
+    training_service_pb2,
+)
 from tuneyard.web.app import make_app
 from tuneyard.web.config import WebConfig
 
@@ -156,6 +164,111 @@ async def test_violations_come_back_in_flat_names(http: httpx.AsyncClient, ready
 
 
 @pytest.mark.parametrize(
+    ("method", "call", "body", "of_server", "field", "own"),
+    [
+        ("GET", "training/status/1", None, "GetJob", "name", "task_id"),
+        ("POST", "training/stop/1", None, "CancelJob", "name", "task_id"),
+        ("GET", "training/checkpoints/1", None, "ListCheckpoints", "parent", "task_id"),
+        ("GET", "llm-finetuning/export/1", None, "DownloadArtifact", "name", "task_id"),
+        ("DELETE", "training/datasets/1", None, "DeleteDataset", "name", "dataset_id"),
+        ("POST", "llm-finetuning/test", {"task_id": "1", "prompt": "?"}, "GenerateText", "job", "task_id"),
+        (
+            "POST",
+            "llm-finetuning/test",
+            {"task_id": "1", "prompt": "?"},
+            "GenerateText",
+            "messages[0].content",
+            "prompt",
+        ),
+        ("POST", "llm-finetuning/merge", {"task_id": "1"}, "Merge", "spec.source_job", "task_id"),
+        ("POST", "llm-finetuning/merge/1", None, "Merge", "spec.source_job", "task_id"),
+        (
+            "POST",
+            "llm-finetuning/merge",
+            {"task_id": "1", "output_path": "x"},
+            "Merge",
+            "spec.output_path",
+            "output_path",
+        ),
+        (
+            "POST",
+            "training/start",
+            {"model_type": "llm", "base_model": "m", "dataset_path": "d", "output_dir": "o"},
+            "Train",
+            'labels["output_dir"]',
+            "output_dir",
+        ),
+        (
+            "POST",
+            "training/start",
+            {"model_type": "llm", "base_model": "m", "dataset_path": "d"},
+            "Train",
+            "spec.dataset",
+            "dataset_path",
+        ),
+        (
+            "POST",
+            "training/estimate",
+            {"model_type": "text_to_image", "base_model": "m", "dataset_path": "d", "image_size": 8},
+            "Estimate",
+            "spec.text_to_image_lora.resolution",
+            "image_size",
+        ),
+    ],
+)
+async def test_violations_name_what_the_caller_wrote(
+    http: httpx.AsyncClient,
+    ready: FakeGateway,
+    method: str,
+    call: str,
+    body: dict[str, object] | None,
+    of_server: str,
+    field: str,
+    own: str,
+) -> None:
+    ready.fail(of_server, TuneyardError("INVALID_FIELD", "no", violations=[Violation(field, "is wrong")]))
+    answer = await http.request(method, f"/api/{call}", json=body)
+    assert (answer.status_code, answer.json()["detail"]) == (422, f"{own}: is wrong")
+    assert answer.json()["violations"] == [{"field": own, "description": "is wrong"}]
+
+
+async def test_an_upload_is_told_its_own_names(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    wrong = [Violation("display_name", "is too long"), Violation("size_bytes", "is too large")]
+    for form, name in (({"name": "n n"}, "name"), ({}, "file")):
+        ready.fail("CreateDataset", TuneyardError("INVALID_FIELD", "no", violations=wrong))
+        answer = await http.post(
+            "/api/training/datasets/upload", data={"type": "llm", **form}, files={"file": ("a", b"x")}
+        )
+        assert [each["field"] for each in answer.json()["violations"]] == [name, "file"]
+
+
+async def test_a_form_is_told_its_own_names(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    wrong = [Violation("spec.dataset", "is wrong"), Violation("spec.image_classifier.image_size", "no")]
+    ready.fail("Train", TuneyardError("INVALID_FIELD", "no", violations=wrong))
+    files = {"dataset": ("pets.zip", b"x")}
+    form = {"base_model": "resnet18", "image_size": "3"}
+    answer = await http.post("/api/training/image-classifier", data=form, files=files)
+    assert [each["field"] for each in answer.json()["violations"]] == ["dataset", "image_size"]
+
+
+async def test_an_estimate_speaks_in_the_callers_names(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    estimate = job_pb2.Estimate(
+        given_fields=["hyperparameters.epochs", "text_to_image_lora.resolution"],
+        violations=[{"field": "spec.text_to_image_lora.resolution", "description": "is wrong"}],
+        warnings=[{"field": "spec.hyperparameters.epochs", "description": "is unusual"}],
+        alternatives=[job_pb2.Alternative(changes={"hyperparameters.batch_size": "1"})],
+    )
+    ready.answer("Estimate", training_service_pb2.EstimateResponse(estimate=estimate))
+    settings = {"image_size": 8, "hyperparameters": {"epochs": 900}}
+    body = {"model_type": "text_to_image", "base_model": "m", "dataset_path": "pets"}
+    told = (await http.post("/api/training/estimate", json=body | settings)).json()
+    assert told["given_fields"] == ["hyperparameters.epochs", "image_size"]
+    assert told["violations"] == [{"field": "image_size", "description": "is wrong"}]
+    assert told["warnings"][0]["field"] == "hyperparameters.epochs"
+    assert told["alternatives"][0]["changes"] == {"hyperparameters.batch_size": "1"}
+
+
+@pytest.mark.parametrize(
     "body",
     [{}, {"model_type": "image_classifier"}, {"base_model": 3, "dataset_path": "x", "model_type": "llm"}],
 )
@@ -293,6 +406,51 @@ async def test_a_merge_is_waited_for_unless_the_client_asks_otherwise(
     for path, json in (("merge", body), ("merge/1", None)):
         early = await http.post(f"/api/llm-finetuning/{path}", json=json, headers={"Prefer": "respond-async"})
         assert (early.status_code, early.json()) == (202, {"task_id": "2"})
+
+
+@pytest.mark.parametrize(("path", "json"), [("merge", {"task_id": "1"}), ("merge/1", None)])
+async def test_a_task_without_an_adapter_is_told_so_at_its_field(
+    http: httpx.AsyncClient, ready: FakeGateway, path: str, json: dict[str, str] | None
+) -> None:
+    why = "Only adapters are merged, and this job trained all weights: its model is whole; export it."
+    wrong = Violation("spec.source_job", why)
+    ready.fail("Merge", TuneyardError("NOT_SUPPORTED", f"spec.source_job: {why}", violations=[wrong]))
+    answer = await http.post(f"/api/llm-finetuning/{path}", json=json)
+    assert (answer.status_code, answer.json()["reason"]) == (422, "NOT_SUPPORTED")
+    assert answer.json()["violations"] == [{"field": "task_id", "description": why}]
+
+
+@pytest.mark.parametrize("path", ["merge", "merge/1"])
+async def test_a_merge_that_fails_says_why_and_which_task_it_was(
+    http: httpx.AsyncClient, ready: FakeGateway, path: str
+) -> None:
+    error = errors_pb2.JobError(
+        reason=errors_pb2.ERROR_REASON_OUT_OF_MEMORY, message="No room.", remedies=["Free some."]
+    )
+    job = job_pb2.Job(name="jobs/2", state=job_pb2.JOB_STATE_FAILED, error=error)
+    ready.answer("Merge", training_service_pb2.MergeResponse(job=job))
+    ready.answer("GetJob", training_service_pb2.GetJobResponse(job=job))
+    answer = await http.post(f"/api/llm-finetuning/{path}", json={"task_id": "1"})
+    problem = answer.json()
+    assert (answer.status_code, problem["status"], problem["reason"]) == (422, 422, "OUT_OF_MEMORY")
+    assert (problem["detail"], problem["task_id"]) == ("No room. Free some.", "2")
+
+
+async def test_a_merge_that_is_cancelled_meanwhile_is_a_conflict(
+    http: httpx.AsyncClient, ready: FakeGateway
+) -> None:
+    job = job_pb2.Job(name="jobs/2", state=job_pb2.JOB_STATE_CANCELLED)
+    ready.answer("Merge", training_service_pb2.MergeResponse(job=job))
+    ready.answer("GetJob", training_service_pb2.GetJobResponse(job=job))
+    answer = await http.post("/api/llm-finetuning/merge", json={"task_id": "1"})
+    assert (answer.status_code, answer.json()["task_id"]) == (409, "2")
+
+
+async def test_what_is_busy_says_when_to_come_again(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    busy = TuneyardError("NO_FREE_SLOT", "no device is free", retry_after=timedelta(seconds=5))
+    ready.fail("GenerateText", busy)
+    answer = await http.post("/api/llm-finetuning/test", json={"task_id": "1", "prompt": "?"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
 
 
 async def test_a_task_that_is_not_done_has_no_model_to_download(

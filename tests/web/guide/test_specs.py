@@ -2,7 +2,7 @@ import pytest
 
 from tuneyard.client.errors import InvalidField
 from tuneyard.v1 import training_pb2
-from tuneyard.web.guide.specs import flat_name, training_spec
+from tuneyard.web.guide.specs import spec_naming, training_spec
 
 
 def spec(model_type: str, **settings: object) -> training_pb2.TrainingSpec:
@@ -94,6 +94,8 @@ def test_words_and_forms_texts_become_values() -> None:
         ("image_classifier", {"seed": 2**70}, "seed"),
         ("image_classifier", {"learning_rate": float("nan")}, "learning_rate"),
         ("image_classifier", {"hyperparameters": 5}, "hyperparameters"),
+        ("image_classifier", {"hyperparameters": {"epochs": "many"}}, "hyperparameters.epochs"),
+        ("text_to_image", {"image_size": "large"}, "image_size"),
         ("llm", {"target_modules": [3]}, "target_modules"),
     ],
 )
@@ -103,6 +105,26 @@ def test_what_cannot_be_is_named(model_type: str, settings: dict[str, object], f
     assert caught.value.violations[0].field == field
 
 
-def test_paths_become_flat_names() -> None:
-    assert flat_name("spec.language_model.lora.lora_r") == "lora_r"
-    assert flat_name("dataset_path") == "dataset_path"
+@pytest.mark.parametrize(
+    ("model_type", "given", "path", "own"),
+    [
+        ("llm", (), "spec.language_model.lora.lora_r", "lora_r"),
+        ("llm", ("lora_r",), "spec.language_model.lora", "lora_r"),
+        ("llm", ("use_8bit",), "spec.language_model.quantization.use_8bit", "use_8bit"),
+        ("llm", ("max_seq_length",), "spec.language_model.max_length", "max_seq_length"),
+        ("llm", (), "spec.language_model.max_length", "max_length"),
+        ("llm", ("target_modules",), "spec.language_model.lora.target_modules[1]", "target_modules[1]"),
+        ("text_to_image", ("image_size",), "spec.text_to_image_lora.resolution", "image_size"),
+        ("text_to_image", ("resolution",), "spec.text_to_image_lora.resolution", "resolution"),
+        ("image_classifier", ("hyperparameters",), "spec.hyperparameters.epochs", "hyperparameters.epochs"),
+        ("image_classifier", ("epochs", "hyperparameters"), "spec.hyperparameters.epochs", "epochs"),
+        ("image_classifier", (), 'spec.image_classifier.class_weights["a.b"]', 'class_weights["a.b"]'),
+        ("image_classifier", (), "spec.dataset", "dataset_path"),
+        ("image_classifier", (), "spec.base_model", "base_model"),
+        ("image_classifier", (), "dataset_path", "dataset_path"),
+    ],
+)
+def test_a_path_has_the_name_that_its_setting_was_given_by(
+    model_type: str, given: tuple[str, ...], path: str, own: str
+) -> None:
+    assert spec_naming(model_type, dict.fromkeys(given, 1))(path) == own

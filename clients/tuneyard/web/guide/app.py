@@ -10,7 +10,7 @@ from tuneyard.client import AsyncClient, errors
 from tuneyard.web import problems
 from tuneyard.web.guide import finetuning, training
 from tuneyard.web.guide.body_limit import BodyLimit
-from tuneyard.web.guide.specs import flat_name
+from tuneyard.web.guide.own_names import in_path
 
 _WRONG = 422
 
@@ -28,20 +28,27 @@ def make_guide_app(client: AsyncClient) -> FastAPI:
     return app
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.TuneyardError)
     told = problems.of_error(error)
-    if told["status"] == 400:
+    # What is wrong with a field is the caller's to mend, also where it asks for what no trainer does.
+    if told["status"] == 400 or error.violations:
         told |= {"status": _WRONG, "title": "Unprocessable Content"}
     if error.violations:
+        fields = [in_path(each.field, request.path_params) for each in error.violations]
         told["violations"] = [
-            {"field": flat_name(each.field), "description": each.description} for each in error.violations
+            {"field": field, "description": each.description}
+            for field, each in zip(fields, error.violations, strict=True)
         ]
         told["detail"] = "; ".join(
-            f"{flat_name(each.field)}: {each.description}" if each.field else each.description
-            for each in error.violations
+            f"{each['field']}: {each['description']}".removeprefix(": ") for each in told["violations"]
         )
-    return problems.answer(told)
+    if isinstance(error, errors.JobFailed):
+        told["detail"] = " ".join((error.message, *error.remedies))
+    if isinstance(error, errors.JobFailed | errors.JobCancelled) and error.resource:
+        # Of a task that this call made and waited for: its page and log tell more.
+        told["task_id"] = error.resource.removeprefix("jobs/")
+    return problems.answer(told, headers=problems.headers_of(error))
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

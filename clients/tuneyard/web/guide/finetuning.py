@@ -13,6 +13,7 @@ from tuneyard.v1 import job_pb2, training_pb2, training_service_pb2
 from tuneyard.v1.inference_service_pb2 import ChatTurn, GenerateTextRequest
 from tuneyard.web.guide import sources, training
 from tuneyard.web.guide.bodies import Merge, StartFinetuning, Test
+from tuneyard.web.guide.own_names import naming, told_as
 from tuneyard.web.guide.starting import invalid, request_id, start
 from tuneyard.web.guide.tasks import ENDED, PENDING, RUNNING, task, task_id
 from tuneyard.web.guide.training import Client
@@ -22,6 +23,10 @@ router = APIRouter(prefix="/llm-finetuning", tags=["llm-finetuning"])
 ADAPTER_FOLDER = "adapter/"
 _ADAPTER_CONFIG = "adapter/adapter_config.json"
 _MERGE_WITHIN = timedelta(hours=12)
+_OF_MERGE = naming({"spec.source_job": "task_id", "spec.output_path": "output_path"})
+_OF_TEST = naming(
+    {"job": "task_id", "messages[0].content": "prompt", "messages": "prompt", "max_new_tokens": "max_tokens"}
+)
 
 
 @router.post("/lora/start")
@@ -113,8 +118,9 @@ async def test(body: Test, client: Client) -> dict[str, str]:
         messages=[ChatTurn(role="user", content=body.prompt)],
         max_new_tokens=body.max_tokens,
     )
-    async with aclosing(client.inference.generate_text(question)) as pieces:
-        return {"response": "".join([piece.text async for piece in pieces if not piece.from_base])}
+    with told_as(_OF_TEST):
+        async with aclosing(client.inference.generate_text(question)) as pieces:
+            return {"response": "".join([piece.text async for piece in pieces if not piece.from_base])}
 
 
 @router.get("/export/{task_id}")
@@ -158,7 +164,8 @@ async def _merge(
     name = f"jobs/{source.removeprefix('jobs/')}"
     key = sources.store_key(output_path, field="output_path") if output_path else ""
     spec = job_pb2.MergeSpec(source_job=name, output_path=key)
-    job = await client.merge(spec, request_id=request_id(request))
+    with told_as(_OF_MERGE):
+        job = await client.merge(spec, request_id=request_id(request))
     if "respond-async" in request.headers.get("prefer", ""):
         return None, job.snapshot
     ended = await job.wait(timeout=_MERGE_WITHIN, check=True)

@@ -12,6 +12,7 @@ from tuneyard.client import AsyncClient, errors, names
 from tuneyard.client.errors import InvalidField, Violation
 from tuneyard.client.words import DATASET_FORMATS
 from tuneyard.v1 import dataset_pb2, dataset_service_pb2
+from tuneyard.web.guide.own_names import naming, told_as
 from tuneyard.web.guide.specs import FORMATS
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -52,9 +53,10 @@ async def import_folder(client: AsyncClient, path: str, *, format: str, request_
     """The dataset that a folder of the server becomes."""
     title = PurePosixPath(path).name
     try:
-        imported = await client.datasets.import_(
-            path, format=format, display_name=title, request_id=request_id
-        )
+        with told_as(naming({"source": "dataset_path", "display_name": "dataset_path"})):
+            imported = await client.datasets.import_(
+                path, format=format, display_name=title, request_id=request_id
+            )
     except errors.SourceNotAllowed as error:
         raise _invalid(
             "dataset_path", f"no dataset of the store is called so, and {error.message}"
@@ -86,8 +88,11 @@ async def upload(
         request_id=request_id or names.new_request_id(),
         file_name=(file.filename or "")[:1000],
     )
+    # A form without a name has that of its file.
+    own = naming({"dataset_id": "name", "display_name": "name" if name else field, "size_bytes": field})
     try:
-        dataset = await client.datasets.create(request)
+        with told_as(own):
+            dataset = await client.datasets.create(request)
     except errors.AlreadyExists:
         if (await client.datasets.get(name)).state != dataset_pb2.DATASET_STATE_INVALID:
             raise

@@ -6,7 +6,7 @@ The names are the spec's own, found by its descriptors, so that every field is t
 import difflib
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any, Final
@@ -17,6 +17,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from tuneyard.client.errors import InvalidField, Violation
 from tuneyard.v1 import training_pb2
 from tuneyard.v1.training_pb2 import TrainingSpec
+from tuneyard.web.guide.own_names import Naming, below
 from tuneyard.web.json_faults import fault
 
 TASKS: Final[Mapping[str, str]] = {
@@ -79,7 +80,7 @@ def training_spec(
         return ParseDict(values, TrainingSpec())
     except ParseError as error:
         path, words = fault(error, values)
-        raise _invalid(path.rpartition(".")[2], words) from error
+        raise _invalid(spec_naming(model_type, settings)(f"spec.{path}") if path else "", words) from error
 
 
 def _choose_method(given: dict[str, Any]) -> None:
@@ -182,9 +183,34 @@ def _invalid(field: str, description: str) -> InvalidField:
     )
 
 
-def flat_name(path: str) -> str:
-    """A violation's path in the guide's names: "spec.language_model.lora.lora_r" is "lora_r"."""
-    return path.rpartition(".")[2] if path.startswith("spec.") else path
+def spec_naming(model_type: str, settings: Mapping[str, Any], *, dataset: str = "dataset_path") -> Naming:
+    """The caller's names for paths of a request with a spec that was made of these settings.
+
+    "spec.language_model.lora.lora_r" is "lora_r", but what was given under another name, or in a group, is
+    called so; a group that was not given is called by the first of its settings that was.
+    """
+    known, given = _fields(TASKS[model_type]), [name for name, value in settings.items() if value is not None]
+
+    def named(path: str) -> str:
+        inner = path.removeprefix("spec.")
+        return path if inner == path else below(inner, "dataset", dataset) or _setting(inner, given, known)
+
+    return named
+
+
+def _setting(path: str, given: Sequence[str], known: Mapping[str, tuple[str, object]]) -> str:
+    flat = [(name, known[name][0]) for name in given if name in known]
+    if own := _first(path, flat):
+        return own
+    if path.partition(".")[0] in given:
+        return path
+    within = (name for name, place in flat if place.startswith(f"{path}."))
+    unset = _first(path, ((name, place) for name, (place, _) in known.items()))
+    return next(within, unset or path.rpartition(".")[2])
+
+
+def _first(path: str, names: Iterable[tuple[str, str]]) -> str | None:
+    return next((own for name, place in names if (own := below(path, place, name)) is not None), None)
 
 
 def family_of(model_type: str) -> "training_pb2.TaskKind.ValueType":

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from tuneyard.client import AsyncClient
 from tuneyard.client.errors import InvalidField, Violation
 from tuneyard.web.guide.bodies import Start
+from tuneyard.web.guide.own_names import Naming, told_as
 from tuneyard.web.guide.sources import dataset_name, store_key, upload
-from tuneyard.web.guide.specs import FORMATS, training_spec
+from tuneyard.web.guide.specs import FORMATS, spec_naming, training_spec
 from tuneyard.web.guide.tasks import task_id
 
 _OUTPUT_LABEL: Final = "output_dir"
@@ -34,7 +35,8 @@ async def start(
     dataset = await dataset_name(client, body.dataset_path, format=FORMATS[model_type], request_id=of_dataset)
     spec = training_spec(model_type, body.base_model, dataset, settings)
     labels = {_OUTPUT_LABEL: store_key(body.output_dir, field="output_dir")} if body.output_dir else None
-    job = await client.train(spec, request_id=request_id(request), labels=labels)
+    with told_as(_naming(spec_naming(model_type, settings))):
+        job = await client.train(spec, request_id=request_id(request), labels=labels)
     return task_id(job.snapshot)
 
 
@@ -63,8 +65,14 @@ async def start_form(
     if labels is not None and str(classes) != str(labels).strip():
         raise invalid("num_labels", f"is {labels}, and the dataset has {classes} classes")
     spec = training_spec(model_type, base_model, dataset.name, settings)
-    job = await client.train(spec, request_id=request_id(request))
+    with told_as(spec_naming(model_type, settings, dataset="dataset")):
+        job = await client.train(spec, request_id=request_id(request))
     return task_id(job.snapshot)
+
+
+def _naming(of_spec: Naming) -> Naming:
+    """Also of what goes beside the spec."""
+    return lambda path: _OUTPUT_LABEL if path.startswith("labels[") else of_spec(path)
 
 
 def _settings(form: FormData) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from tuneyard.client.words import FAMILIES
 from tuneyard.v1 import job_pb2, training_pb2, training_service_pb2
 from tuneyard.web.guide import sources
 from tuneyard.web.guide.bodies import StartTraining
-from tuneyard.web.guide.specs import FORMATS, TASKS, family_of, training_spec
+from tuneyard.web.guide.own_names import Naming, told_as
+from tuneyard.web.guide.specs import FORMATS, TASKS, family_of, spec_naming, training_spec
 from tuneyard.web.guide.starting import invalid, start, start_form
 from tuneyard.web.guide.tasks import ENDED, PENDING, RUNNING, task
 
@@ -76,7 +77,10 @@ async def estimate(body: StartTraining, client: Client) -> dict[str, Any]:
     try:
         if not stored:
             await sources.checked(client, spec.dataset, field="dataset_path")
-        return MessageToDict(await client.estimate(spec), preserving_proto_field_name=True)
+        own = spec_naming(body.model_type, body.settings())
+        with told_as(own):
+            found = await client.estimate(spec)
+        return MessageToDict(_in_own_names(found, own), preserving_proto_field_name=True)
     finally:
         # A folder is looked at, not kept.
         if not stored:
@@ -155,6 +159,17 @@ async def image_classifier(request: Request, client: Client) -> dict[str, Any]:
 async def object_detection(request: Request, client: Client) -> dict[str, Any]:
     """A form: train a detector on the ZIP in `dataset`."""
     return await started_by_form(client, "object_detector", request)
+
+
+def _in_own_names(estimate: job_pb2.Estimate, own: Naming) -> job_pb2.Estimate:
+    for each in (*estimate.violations, *estimate.warnings):
+        each.field = own(each.field)
+    estimate.given_fields[:] = [own(f"spec.{path}") for path in estimate.given_fields]
+    for offer in estimate.alternatives:
+        changes = {own(f"spec.{path}"): value for path, value in offer.changes.items()}
+        offer.changes.clear()
+        offer.changes.update(changes)
+    return estimate
 
 
 async def started_by_form(
