@@ -383,6 +383,23 @@ async def test_an_upload_answers_with_its_samples(http: httpx.AsyncClient, ready
     assert ready.requests["CreateDataset"][0].dataset_id == "pets"
 
 
+async def test_the_list_says_which_datasets_can_be_used(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    usable = dataset_pb2.Dataset(name="datasets/cats", state=dataset_pb2.DATASET_STATE_READY)
+    checking = dataset_pb2.Dataset(name="datasets/new", state=dataset_pb2.DATASET_STATE_VALIDATING)
+    bad, begun = refused(), waiting(4)
+    bad.report.counts["NOT_A_ZIP"], begun.size_bytes = 1, 9
+    listed = dataset_service_pb2.ListDatasetsResponse(datasets=[usable, checking, bad, begun])
+    ready.answer("ListDatasets", listed)
+    told = (await http.get("/api/training/datasets")).json()
+    assert [each["status"] for each in told] == ["ready", "validating", "invalid", "uploading"]
+    assert [each["message"] for each in told] == [
+        "",
+        "it is being checked",
+        "it was refused: NOT_A_ZIP; see /v1/datasets/pets, and delete it",
+        "4 of 9 bytes have arrived: go on with its upload, or delete it",
+    ]
+
+
 async def test_the_adapter_comes_as_a_zip(http: httpx.AsyncClient, ready: FakeGateway) -> None:
     def download(request, context):
         yield artifact_service_pb2.DownloadArtifactResponse(chunk=b"PK")

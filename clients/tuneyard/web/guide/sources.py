@@ -18,6 +18,12 @@ from tuneyard.web.guide.specs import FORMATS
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _CHUNK_BYTES: Final = 1 << 20
 _LISTED: Final = 5
+_STATUS: Final = {
+    dataset_pb2.DATASET_STATE_UPLOADING: "uploading",
+    dataset_pb2.DATASET_STATE_VALIDATING: "validating",
+    dataset_pb2.DATASET_STATE_READY: "ready",
+    dataset_pb2.DATASET_STATE_INVALID: "invalid",
+}
 
 
 async def dataset_name(client: AsyncClient, path: str, *, format: str, request_id: str = "") -> str:
@@ -168,7 +174,23 @@ def dataset_answer(dataset: dataset_pb2.Dataset) -> dict[str, object]:
         "size": dataset.size_bytes,
         "samples": dataset.report.samples,
         "created_at": dataset.create_time.ToJsonString(),
+        "status": _STATUS.get(dataset.state, ""),
+        "message": _message(dataset),
     }
+
+
+def _message(dataset: dataset_pb2.Dataset) -> str:
+    """Why it cannot be trained on; "" where it can."""
+    match dataset.state:
+        case dataset_pb2.DATASET_STATE_UPLOADING:
+            received, size = dataset.upload.received_bytes, dataset.size_bytes
+            return f"{received} of {size} bytes have arrived: go on with its upload, or delete it"
+        case dataset_pb2.DATASET_STATE_VALIDATING:
+            return "it is being checked"
+        case dataset_pb2.DATASET_STATE_INVALID:
+            found = ", ".join(dataset.report.counts) or "its report tells why"
+            return f"it was refused: {found}; see /v1/{dataset.name}, and delete it"
+    return ""
 
 
 def _invalid(field: str, description: str) -> InvalidField:
