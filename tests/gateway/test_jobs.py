@@ -129,6 +129,21 @@ async def test_pages_are_newest_first_and_stable_while_jobs_are_created(ledger: 
     assert (token, total) == ("", 5)
 
 
+async def test_a_page_has_no_more_bytes_than_its_readers_take(ledger: LedgerDriver) -> None:
+    names = []
+    for size_bytes in (9, 700_000, 9, 700_000, 1_900_000, 9):
+        spec = training_pb2.TrainingSpec(base_model_revision="r" * size_bytes)
+        job = job_pb2.Job(spec=job_pb2.JobSpec(training=spec))
+        names.append((await ledger.jobs.create(job)).name)
+    pages, token = [], ""
+    while not pages or token:
+        page, token, total = await _page(ledger, token, size=50)
+        pages.append(page)
+        assert total == 6
+    assert [len(page) for page in pages] == [1, 1, 2, 2]
+    assert [name for page in pages for name in page] == names[::-1]
+
+
 async def test_jobs_of_one_moment_are_listed_once_each(db: Database) -> None:
     driver = LedgerDriver(db)
     moment = driver.clock()

@@ -175,6 +175,20 @@ async def test_an_upload_that_somebody_works_at_is_kept(yard: Yard, work: str) -
     assert (await yard.datasets.get("datasets/busy")).state == dataset_pb2.DATASET_STATE_UPLOADING
 
 
+@pytest.mark.parametrize("arrival", ["import", "upload"])
+async def test_bytes_that_arrive_after_their_dataset_was_deleted_go_too(yard: Yard, arrival: str) -> None:
+    name, key = "datasets/late", "datasets/late/data"
+    if arrival == "import":
+        dataset = dataset_pb2.Dataset(name=name, state=dataset_pb2.DATASET_STATE_VALIDATING)
+        await yard.datasets.create(dataset, key=key, source="/imports/large")
+    else:
+        await yard.begin_upload(name)
+    await yard.datasets.delete(name)
+    await yard.sweep_after(timedelta(minutes=5))
+    yard.store.put(key, b"what a thread went on to write")
+    assert await yard.sweep_after(timedelta(days=1)) == []
+
+
 async def test_the_beginning_of_a_part_goes_with_its_upload(yard: Yard) -> None:
     await yard.begin_upload("datasets/begun")
     await yard.uploads.receive("datasets/begun", offset=0, chunks=arriving(b"12"))

@@ -8,9 +8,9 @@ from typing import TypeVar
 import pytest
 
 from tests.support.ledger import LedgerDriver
-from tuneyard.gateway.watch import WatchHub
+from tuneyard.gateway.watch import MESSAGE_BYTES, WatchHub
 from tuneyard.rpc.errors import TuneyardError
-from tuneyard.v1 import event_pb2, job_pb2, training_service_pb2
+from tuneyard.v1 import event_pb2, job_pb2, training_pb2, training_service_pb2
 
 T = TypeVar("T")
 
@@ -123,6 +123,27 @@ async def test_whole_jobs_come_first_as_they_are_and_then_as_they_change(
         while second not in seen or seen[first].state != job_pb2.JOB_STATE_RUNNING:
             seen |= {job.name: job for job in (await soon(anext(stream))).jobs}
         assert seen[second].queue_position == 1
+
+
+async def test_messages_of_large_jobs_are_as_large_as_readers_take(
+    ledger: LedgerDriver, hub: WatchHub
+) -> None:
+    spec = job_pb2.JobSpec(training=training_pb2.TrainingSpec(base_model_revision="r" * 600_000))
+    names = {(await ledger.jobs.create(job_pb2.Job(spec=spec))).name for _ in range(3)}
+    seen: set[str] = set()
+    async with aclosing(hub.watch_jobs(training_service_pb2.JobFilter())) as stream:  # type: ignore[type-var]
+        while seen != names:
+            snapshot = await soon(anext(stream))
+            seen |= {job.name for job in snapshot.jobs}
+            assert snapshot.ByteSize() < MESSAGE_BYTES
+            assert snapshot.snapshot_complete == (seen == names)
+        for name in names:
+            await ledger.jobs.request_cancel(name)
+        told: set[str] = set()
+        while told != names:
+            changes = await soon(anext(stream))
+            told |= {job.name for job in changes.jobs if job.state == job_pb2.JOB_STATE_CANCELLED}
+            assert changes.ByteSize() < MESSAGE_BYTES
 
 
 async def test_a_new_evaluation_is_told_to_those_who_watch_its_dataset(

@@ -152,7 +152,8 @@ class DatasetRepository:
         records = [_to_record(row) for row in rows[:size]]
         for record in records:
             _clear_lists(record.dataset)
-        last = rows[size - 1] if len(rows) > size else None
+        records = records[: paging.fitting(record.dataset.ByteSize() for record in records)]
+        last = rows[len(records) - 1] if len(rows) > len(records) else None
         token = paging.encode_token(paging.Place(last.create_time, last.id), digest) if last else ""
         return records, token, total
 
@@ -241,8 +242,15 @@ class DatasetRepository:
             # Counted now: a version that was made while this call waited for the locks is not among them.
             sharing = select(func.count()).select_from(datasets).where(datasets.c.key == record.key)
             if not (await connection.execute(sharing)).scalar_one():
-                await garbage.discard(connection, [record.key, rests_prefix(record.key)], self._clock())
+                await self._discard(connection, record)
             return True
+
+    async def _discard(self, connection: AsyncConnection, record: DatasetRecord) -> None:
+        now = self._clock()
+        await garbage.discard(connection, [rests_prefix(record.key)], now)
+        is_arriving = record.source or record.upload_id
+        keep_for = garbage.ARRIVAL_GRACE if is_arriving else garbage.GRACE
+        await garbage.discard(connection, [record.key], now, keep_for=keep_for)
 
     async def _lock_sharing(self, connection: AsyncConnection, key: str) -> None:
         """Keep others from deleting datasets that have these bytes, and from making versions of them."""

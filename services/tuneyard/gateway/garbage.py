@@ -12,6 +12,8 @@ from tuneyard.gateway.schema import garbage
 
 # A download that began before may still be reading.
 GRACE = timedelta(minutes=1)
+# What a thread that cannot be stopped may still be writing: large objects take their time.
+ARRIVAL_GRACE = timedelta(days=1)
 # What an attempt stored and never recorded, and what was found damaged: time for people to look at it.
 ATTEMPT_GRACE = timedelta(days=1)
 

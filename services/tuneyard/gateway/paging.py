@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from tuneyard.rpc.errors import TuneyardError
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
+PAGE_BYTES = 1 << 20
+"""The size of a page, but for one with a single row: clients take messages of 4 MiB by default."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,17 @@ class Place:
 def page_size(asked: int) -> int:
     """The rows of a page: 0 means the default."""
     return min(asked, MAX_PAGE_SIZE) if asked > 0 else DEFAULT_PAGE_SIZE
+
+
+def fitting(sizes_bytes: Iterable[int]) -> int:
+    """How many rows of these sizes a page may hold, from the first on: at least one."""
+    count = total = 0
+    for size_bytes in sizes_bytes:
+        total += size_bytes
+        if count and total > PAGE_BYTES:
+            break
+        count += 1
+    return count
 
 
 def filter_digest(method: str, *conditions: Any) -> str:

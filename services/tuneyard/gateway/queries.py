@@ -77,7 +77,9 @@ class JobQueries(Ledger):
         place = paging.decode_token(page_token, digest)
         size = paging.page_size(page_size)
         conditions = list(_conditions(job_filter))
-        query = select(jobs.c.id, jobs.c.create_time, jobs.c.blob).where(*conditions)
+        # Sizes first: of jobs that no page could hold none is read.
+        size_bytes = func.length(jobs.c.blob).label("size_bytes")
+        query = select(jobs.c.id, jobs.c.create_time, size_bytes).where(*conditions)
         if place is not None:
             query = query.where(paging.beyond(jobs, place))
         query = query.order_by(jobs.c.create_time.desc(), jobs.c.id.desc()).limit(size + 1)
@@ -85,10 +87,12 @@ class JobQueries(Ledger):
             rows = (await connection.execute(query)).all()
             counted = select(func.count()).select_from(jobs).where(*conditions)
             total = (await connection.execute(counted)).scalar_one()
-            page = [job_pb2.Job.FromString(row.blob) for row in rows[:size]]
-            found = await with_places(connection, page)
-        more = len(rows) > size
-        last = paging.Place(rows[size - 1].create_time, rows[size - 1].id) if more else None
+            page = rows[: paging.fitting(row.size_bytes for row in rows[:size])]
+            read = select(jobs.c.id, jobs.c.blob).where(jobs.c.id.in_([row.id for row in page]))
+            blobs = {row.id: row.blob for row in await connection.execute(read)}
+            found = await with_places(connection, [job_pb2.Job.FromString(blobs[row.id]) for row in page])
+        more = len(rows) > len(page)
+        last = paging.Place(page[-1].create_time, page[-1].id) if more else None
         return found, paging.encode_token(last, digest) if last else "", total
 
     async def queue(self, family: "training_pb2.Family.ValueType") -> builtins.list[QueuedJob]:

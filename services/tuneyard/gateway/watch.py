@@ -286,18 +286,19 @@ class WatchHub:
         names, reads_queue = feed.drain()
         queue = {job.name: job async for job in self._queued(job_filter)} if reads_queue else {}
         moved = [name for name, job in queue.items() if shown.get(name) != job.queue_position]
-        response = training_service_pb2.WatchJobsResponse()
+        response, size_bytes = training_service_pb2.WatchJobsResponse(), 0
         for name in dict.fromkeys((*names, *moved)):
             job = queue.get(name) or await self._found(name)
             if job is None:
                 if shown.pop(name, None) is not None:
                     response.deleted.append(name)
             elif name in shown or matches(job, job_filter):
+                size_bytes += job.ByteSize()
+                if response.jobs and (len(response.jobs) >= JOBS_IN_MESSAGE or size_bytes > MESSAGE_BYTES):
+                    yield response
+                    response, size_bytes = training_service_pb2.WatchJobsResponse(), job.ByteSize()
                 shown[name] = job.queue_position
                 response.jobs.append(job)
-            if len(response.jobs) >= JOBS_IN_MESSAGE:
-                yield response
-                response = training_service_pb2.WatchJobsResponse()
         if response.jobs or response.deleted:
             yield response
 
