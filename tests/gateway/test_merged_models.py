@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,23 +17,44 @@ from tuneyard.gateway.models import ModelRepository
 from tuneyard.gateway.sources import ImportSources
 from tuneyard.gateway.trainers import TrainerLink
 from tuneyard.rpc.errors import TuneyardError
-from tuneyard.storage import FolderStore
+from tuneyard.storage import FolderStore, ObjectInfo
 from tuneyard.v1 import job_pb2, model_service_pb2, training_pb2, training_service_pb2
 
 CONTENT = b"weights"
 
 
+class CountingStore(FolderStore):
+    """A folder store that counts how often a file is fetched, and may be made to wait with that."""
+
+    fetched = 0
+    waits, may_fetch = threading.Event(), threading.Event()
+
+    def get_file(self, key: str, path: Path) -> ObjectInfo:
+        type(self).fetched += 1
+        self.waits.set()
+        assert self.may_fetch.wait(60)
+        return super().get_file(key, path)
+
+
 class Place:
     """A gateway's part for merged models, on a folder store."""
+
+    leads = True
 
     def __init__(self, ledger: LedgerDriver, root: Path) -> None:
         self.ledger = ledger
         self.models = ModelRepository(ledger.db)
-        self.store = FolderStore(root / "store", public_url="")
+        self.store = CountingStore(root / "store", public_url="")
         self.allowed = root / "allowed"
         self.allowed.mkdir(exist_ok=True)
         sources = ImportSources(self.store, store_url=str(root / "store"), roots=[self.allowed])
-        self.merged = MergedModels(jobs=ledger.jobs, models=self.models, store=self.store, sources=sources)
+        self.merged = MergedModels(
+            jobs=ledger.jobs,
+            models=self.models,
+            store=self.store,
+            sources=sources,
+            is_leader=lambda: self.leads,
+        )
 
     async def accepted(self, path: str) -> job_pb2.Job:
         spec = job_pb2.MergeSpec(source_job="jobs/1", output_path=path)
@@ -61,6 +83,9 @@ class Place:
 
 @pytest.fixture
 def place(ledger: LedgerDriver, tmp_path: Path) -> Place:
+    CountingStore.fetched = 0
+    CountingStore.waits.clear()
+    CountingStore.may_fetch.set()
     return Place(ledger, tmp_path)
 
 
@@ -178,6 +203,41 @@ async def test_a_folder_is_filled_after_a_restart(place: Place, tmp_path: Path) 
     async with again.working():
         await gone(folder / MARK)
     assert (folder / "model.safetensors").read_bytes() == CONTENT
+
+
+async def test_of_two_gateways_of_a_machine_one_fills_a_folder(place: Place, tmp_path: Path) -> None:
+    folder = place.allowed / "merged"
+    job = await place.accepted(str(folder))
+    await place.succeed(job.name)
+    CountingStore.may_fetch.clear()
+    other = Place(place.ledger, tmp_path)
+    async with asyncio.timeout(60), place.working():
+        await asyncio.to_thread(CountingStore.waits.wait, 60)
+        async with other.working():
+            while job.name not in other.merged.pending:
+                await asyncio.sleep(0.02)
+            CountingStore.may_fetch.set()
+            while place.merged.pending or other.merged.pending:
+                await asyncio.sleep(0.02)
+    assert CountingStore.fetched == 1
+    assert [path.name for path in folder.iterdir()] == ["model.safetensors"]
+
+
+async def test_a_gateway_that_does_not_lead_makes_no_folder_for_another(place: Place, tmp_path: Path) -> None:
+    folder = place.allowed / "merged"
+    spec = job_pb2.MergeSpec(source_job="jobs/1", output_path=str(folder))
+    await place.ledger.jobs.create(job_pb2.Job(spec=job_pb2.JobSpec(merge=spec)))
+    other = Place(place.ledger, tmp_path)
+    other.leads = place.leads = False
+    marked = place.allowed / "marked"
+    job = await place.accepted(str(marked))
+    async with asyncio.timeout(60), other.working():
+        while job.name not in other.merged.pending:
+            await asyncio.sleep(0.02)
+        assert not folder.exists()
+        other.leads = True
+        while not (folder / MARK).exists():
+            await asyncio.sleep(0.02)
 
 
 async def test_a_reserved_folder_goes_when_the_job_made_nothing(place: Place) -> None:

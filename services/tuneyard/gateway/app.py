@@ -197,7 +197,7 @@ class Gateway:
             new_id=new_id,
         )
         dataset_files = DatasetFiles(repository=datasets, store=store)
-        merged = MergedModels(jobs=jobs, models=models, store=store, sources=sources)
+        merged = MergedModels(jobs=jobs, models=models, store=store, sources=sources, is_leader=is_leader)
         imports = ModelImports(
             repository=models,
             store=store,

@@ -6,8 +6,10 @@ mark: so both are refused to others from the beginning, and whoever restarts fin
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -59,13 +61,25 @@ class MergedModels:
     """Reserves the places of merged models, and fills them."""
 
     def __init__(
-        self, *, jobs: JobRepository, models: ModelRepository, store: ObjectStore, sources: ImportSources
+        self,
+        *,
+        jobs: JobRepository,
+        models: ModelRepository,
+        store: ObjectStore,
+        sources: ImportSources,
+        is_leader: Callable[[], bool],
     ) -> None:
+        self._is_leader = is_leader
         self._jobs = jobs
         self._models = models
         self._store = store
         self._sources = sources
         self._folders: dict[str, Path] = {}
+
+    @property
+    def pending(self) -> frozenset[str]:
+        """The jobs whose folders this gateway has yet to fill."""
+        return frozenset(self._folders)
 
     async def check(self, spec: job_pb2.MergeSpec) -> None:
         """Refuses a place that is taken or not allowed. ALREADY_EXISTS, SOURCE_NOT_ALLOWED, INVALID_FIELD."""
@@ -123,20 +137,31 @@ class MergedModels:
 
     async def run(self) -> None:
         """Fills reserved folders of this machine until cancelled, those of earlier runs too."""
-        for job in await self._jobs.merges():
-            if job.state not in TERMINAL:
-                # A gateway that died right after it had accepted the job reserved nothing.
-                with contextlib.suppress(TuneyardError):
-                    await self.reserve(job)
-            elif folder := await asyncio.to_thread(_marked_folder, job):
-                self._folders[job.name] = folder
+        await self._take_up(reserves=False)
+        led = False
         while True:
+            if self._is_leader() and not led:
+                await self._take_up(reserves=True)
+            led = self._is_leader()
             for name, folder in list(self._folders.items()):
                 try:
                     await self._advance(name, folder)
                 except (TuneyardError, StorageError, OSError) as error:
                     log.warning("merged model not handed over yet", job=name, error=type(error).__name__)
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _take_up(self, *, reserves: bool) -> None:
+        """Goes on with what other gateways of this machine, or earlier runs, have not come to the end of.
+
+        A gateway that died right after it had accepted a job reserved nothing: one alone does that for it, or
+        each would make a folder on its own machine.
+        """
+        for job in await self._jobs.merges():
+            if folder := await asyncio.to_thread(_marked_folder, job):
+                self._folders[job.name] = folder
+            elif reserves and job.state not in TERMINAL:
+                with contextlib.suppress(TuneyardError):
+                    await self.reserve(job)
 
     async def _advance(self, name: str, folder: Path) -> None:
         try:
@@ -147,11 +172,9 @@ class MergedModels:
             job = job_pb2.Job(name=name, state=job_pb2.JOB_STATE_FAILED)
         if job.state not in TERMINAL:
             return
-        if job.state == job_pb2.JOB_STATE_SUCCEEDED:
-            files = await self._model_files(name)
-            await in_store(_copy, self._store, files, folder)
+        files = await self._model_files(name) if job.state == job_pb2.JOB_STATE_SUCCEEDED else []
+        if await in_store(_hand_over, self._store, files, folder, name):
             log.info("merged model handed over", job=name, files=len(files))
-        await asyncio.to_thread(_unmark, folder)
         del self._folders[name]
 
     async def _model_files(self, name: str) -> list[event_pb2.StoredFile]:
@@ -202,6 +225,20 @@ def _marked(folder: Path, job: str) -> Path | None:
         return folder if (folder / MARK).read_text(encoding="utf-8") == job else None
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def _hand_over(store: ObjectStore, files: list[event_pb2.StoredFile], folder: Path, job: str) -> bool:
+    """Fills a reserved folder; False if another gateway has. BlockingIOError while another one does."""
+    if _marked(folder, job) is None:
+        return False
+    with contextlib.suppress(FileNotFoundError), (folder / MARK).open("rb") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had the lock before may have taken the mark off.
+        if os.fstat(mark.fileno()).st_nlink:
+            _copy(store, files, folder)
+            _unmark(folder)
+            return True
+    return False
 
 
 def _copy(store: ObjectStore, files: list[event_pb2.StoredFile], folder: Path) -> None:
