@@ -1,6 +1,7 @@
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,6 +56,20 @@ def test_the_read_speed_of_the_disk_is_told(tmp_path: Path) -> None:
     check = checks.check_disk(tmp_path)
     assert check.state in ("ok", "warning")
     assert "/s" in check.detail
+
+
+def test_the_shared_memory_of_a_container_is_little(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    blocks = {"f_frsize": 4096, "f_blocks": (64 << 20) // 4096, "f_bavail": (60 << 20) // 4096}
+    monkeypatch.setattr(checks.os, "statvfs", lambda folder: SimpleNamespace(**blocks))
+    check = checks.check_shared_memory()
+    assert check.state == "warning"
+    assert "--shm-size" in check.remedy
+    blocks["f_blocks"] = (2 << 30) // 4096
+    assert checks.check_shared_memory().state == "ok"
+
+
+def test_no_shared_memory_is_a_warning(tmp_path: Path) -> None:
+    assert checks.check_shared_memory(tmp_path / "none").state == "warning"
 
 
 def test_a_store_or_database_that_answers_is_ok(listener: int) -> None:

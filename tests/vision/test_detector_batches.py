@@ -90,6 +90,20 @@ def test_a_step_that_processes_prepared_takes_few_file_descriptors(prepared) -> 
     assert len(shared_descriptors()) < 10
 
 
+def test_a_step_that_shared_memory_has_no_room_for_is_told_and_not_waited_for(
+    prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensor: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    samples = prepared()
+    order = SampleOrder(len(samples), step_size=5, seed=1, rectangular=False)
+    steps = StepSamples(samples, order, first_step=0, total_steps=4, close_mosaic_steps=0, workers=1)
+    with pytest.raises(RuntimeError, match="unable to allocate shared memory"):
+        next(steps)
+
+
 def test_each_epoch_takes_every_image_once_in_an_order_of_its_own() -> None:
     order = SampleOrder(11, step_size=4, seed=1, rectangular=False)
     epochs = [[order.positions(step) for step in range(start, start + 3)] for start in (0, 3)]

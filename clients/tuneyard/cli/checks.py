@@ -23,6 +23,9 @@ from tuneyard.datasets.words import counted
 
 _LEAST_FREE_BYTES: Final = 2 * 1024**3
 _FEW_FREE_BYTES: Final = 20 * 1024**3
+_SHARED_MEMORY: Final = Path("/dev/shm")
+# A batch of 16 images of 640 px has 19 MiB, and each process has two ready. A container's default is 64 MiB.
+_LITTLE_SHARED_BYTES: Final = 512 * 1024**2
 _SAMPLE_BYTES: Final = 64 * 1024 * 1024
 _SLOW_BYTES_PER_SECOND: Final = 50 * 1024 * 1024
 _DEVICES_SECONDS: Final = 120.0
@@ -124,6 +127,21 @@ def check_disk(data: Path) -> Check:
     if free < _FEW_FREE_BYTES:
         return Check("disk", "warning", detail, "large models and their checkpoints need more")
     return Check("disk", "ok", detail)
+
+
+def check_shared_memory(folder: Path = _SHARED_MEMORY) -> Check:
+    """Room for what processes that prepare batches pass on: containers have little."""
+    try:
+        found = os.statvfs(folder)
+    except OSError as error:
+        detail = f"{folder}: {error.strerror}"
+        return Check("shared memory", "warning", detail, "detectors prepare batches in one process")
+    detail = f"{size(found.f_bavail * found.f_frsize)} free at {folder}"
+    if found.f_blocks * found.f_frsize < _LITTLE_SHARED_BYTES:
+        remedy = "give the container more: docker run --shm-size=2g, or --ipc=host"
+        detail += ": detectors prepare batches in fewer processes"
+        return Check("shared memory", "warning", detail, remedy)
+    return Check("shared memory", "ok", detail)
 
 
 def check_ports(server: str) -> Check:

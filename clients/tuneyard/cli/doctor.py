@@ -34,7 +34,7 @@ def doctor(
         str, typer.Option(help="As for `tuneyard up`.", metavar="URL", show_default=False)
     ] = "",
 ) -> int:
-    """Check Python, extras, devices, disk, ports, store, database and server. Exit 1 when a check fails."""
+    """Check Python, extras, devices, disk, memory, ports, store, database, server. Exit 1 when one fails."""
     found = []
     for check in _checks(session, data_folder(data_dir), store=store, database=database):
         found.append(check)
@@ -53,6 +53,7 @@ def _checks(session: Session, data: Path, *, store: str, database: str) -> Itera
     yield from checks.check_extras()
     yield checks.check_devices(service_environment())
     yield checks.check_disk(data)
+    yield checks.check_shared_memory()
     yield checks.check_ports(session.server)
     yield checks.check_store(store_url(store, data), s3_endpoint())
     yield checks.check_database(database_url(database, data))

@@ -41,6 +41,7 @@ from tuneyard.vision.detector_training import (
     detector_schedule,
 )
 from tuneyard.vision.detector_weights import initial_detector
+from tuneyard.vision.loader_processes import affordable, failures_told, free_shared_memory_bytes
 from tuneyard.vision.pixels import decode_workers
 
 _MAX_WORKERS = 8
@@ -74,7 +75,8 @@ def train(config: DetectorConfig, run: Run) -> Result:
             describe(config, training.learner, data, device=device, run=run)
         return training
 
-    training = train_to_end(begin_at)
+    with failures_told():
+        training = train_to_end(begin_at)
     run.finalizing()
     return finish(config, training, data, run)
 
@@ -113,7 +115,7 @@ def begin(
         last_good=last_good,
         device=device,
         run=run,
-        workers=loader_workers(config, device),
+        workers=loader_workers(config, device, run),
     )
 
 
@@ -202,11 +204,13 @@ def make_loss(
     )
 
 
-def loader_workers(config: DetectorConfig, device: torch.device) -> int:
+def loader_workers(config: DetectorConfig, device: torch.device, run: Run) -> int:
     """Processes that prepare batches: on the processor they would only take cores from the training."""
-    if config.data_loader_workers is not None:
-        return config.data_loader_workers
-    return 0 if device.type == "cpu" else min(_MAX_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+    wanted = config.data_loader_workers
+    if wanted is None:
+        wanted = 0 if device.type == "cpu" else min(_MAX_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+    batch_bytes = config.effective_batch_size * 3 * config.image_size**2
+    return affordable(wanted, batch_bytes=batch_bytes, free_bytes=free_shared_memory_bytes(), run=run)
 
 
 def describe(

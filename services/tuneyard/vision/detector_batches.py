@@ -19,13 +19,13 @@ from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_model import STRIDE
 from tuneyard.vision.detector_offline import Albumentations, YOLODataset, get_cfg
 from tuneyard.vision.detector_pixels import Pixels, ScaledImages
+from tuneyard.vision.loader_processes import PREFETCHED_STEPS
 
 Sample = dict[str, Any]
 """One image as ultralytics' transforms leave it: img (3, height, width) uint8 RGB, cls, bboxes, …"""
 
 _VALIDATION_PADDING = 0.5
 """Of a stride, around batches of one aspect ratio: as ultralytics validates."""
-_PREFETCHED_STEPS = 2
 
 
 class Draw(NamedTuple):
@@ -231,7 +231,7 @@ class StepSamples:
             batch_sampler=cast(Any, _Draws(self)),
             num_workers=workers,
             collate_fn=_packed,
-            prefetch_factor=_PREFETCHED_STEPS,
+            prefetch_factor=PREFETCHED_STEPS,
             multiprocessing_context="fork",
         )
         return map(_unpacked, loader)
@@ -261,7 +261,10 @@ def _packed(samples: Sequence[Sample]) -> tuple[Tensor, list[Sample]]:
     Each tensor that a process passes on costs both sides a file descriptor until it is let go of: with one
     for each image, steps of some size ran into the usual limit of 1024.
     """
-    images = torch.stack([sample["img"] for sample in samples])
+    # Shared here, not as it is sent: in the thread that sends, a lack of room is printed, and the batch never
+    # comes.
+    images: Tensor = torch.stack([sample["img"] for sample in samples])
+    images.share_memory_()  # type: ignore[no-untyped-call]
     plain = [
         {
             name: value.numpy() if isinstance(value, Tensor) else value
