@@ -1,3 +1,5 @@
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,13 @@ from hypothesis import strategies as st
 
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.fake_run import FakeRun
-from tuneyard.trainer.oom import MicroBatching, OptimizerOutOfMemory, is_out_of_memory, optimizer_step
+from tuneyard.trainer.oom import (
+    MicroBatching,
+    OptimizerOutOfMemory,
+    free_memory,
+    is_out_of_memory,
+    optimizer_step,
+)
 from tuneyard.trainer.run import AdviceKind
 
 
@@ -158,3 +166,52 @@ def test_a_failed_update_is_told_apart() -> None:
 )
 def test_out_of_memory_is_recognised(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
+
+
+class Large:
+    """What a call has at hand when memory runs out."""
+
+
+def runs_out(seen: list[weakref.ref[Large]]) -> None:
+    tensor = Large()
+    seen.append(weakref.ref(tensor))
+    raise MemoryError
+
+
+def runs_out_in_a_generator(seen: list[weakref.ref[Large]]) -> None:
+    def pieces() -> Iterator[int]:
+        yield 1
+        runs_out(seen)
+
+    list(pieces())
+
+
+def runs_out_and_is_told_otherwise(seen: list[weakref.ref[Large]]) -> None:
+    try:
+        runs_out(seen)
+    except MemoryError as error:
+        raise RuntimeError("out of memory") from error
+
+
+@pytest.mark.parametrize(
+    "work",
+    [runs_out, runs_out_in_a_generator, runs_out_and_is_told_otherwise],
+    ids=lambda work: work.__name__,
+)
+def test_what_did_not_fit_is_let_go_of_while_its_error_is_handled(
+    work: Callable[[list[weakref.ref[Large]]], None],
+) -> None:
+    seen: list[weakref.ref[Large]] = []
+    with pytest.raises((MemoryError, RuntimeError)) as raised:
+        try:
+            work(seen)
+        except Exception:
+            assert seen[0]() is not None
+            free_memory()
+            assert seen[0]() is None
+            raise
+    assert raised.traceback
+
+
+def test_memory_is_freed_where_no_error_is_handled() -> None:
+    free_memory()

@@ -8,6 +8,7 @@ never moves, because the samples of the step were chosen before it began.
 
 import gc
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
@@ -50,7 +51,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_memory() -> None:
     """Gives back what nobody uses: unreachable objects, and the blocks that torch keeps of the device's
     memory.
+
+    Where an error is being handled, its traceback would keep all that the calls had at hand which it ended:
+    they let go of that.
     """
+    handled, seen = [sys.exc_info()[1]], set[int]()
+    while handled:
+        error = handled.pop()
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            traceback.clear_frames(error.__traceback__)
+            handled += [error.__context__, error.__cause__]
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
