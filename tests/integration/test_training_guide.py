@@ -2,9 +2,9 @@
 
 Run: all Python, all shell commands. Their base models are stand-ins of random weights, imported under the
 names that the guide uses (a small Llama as mistral-7b, a small pipeline as stable-diffusion-v1-5), and
-the classifier is trained for 1 epoch, not 15. Settings in JSON are estimated by the trainer as parts of
-a request; JSONL lines are checked as a dataset; the label lines and the data.yaml make the detector's
-dataset. Drawings of folders are not run.
+the classifier is trained for 1 epoch, not 15; the detector, which is stopped, sees 64 px, not 640. Settings
+in JSON are estimated by the trainer as parts of a request; JSONL lines are checked as a dataset; the label
+lines and the data.yaml make the detector's dataset. Drawings of folders are not run.
 """
 
 import json
@@ -32,7 +32,7 @@ from tests.support.tiny_llm import tiny_llama
 from tuneyard.client import Client, ConnectionSettings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
-SHORTER = {'"epochs": 15': '"epochs": 1'}
+SHORTER = {'"epochs": 15': '"epochs": 1', '"image_size": 640': '"image_size": 64'}
 TRAINERS = {family: f"tuneyard.{family}" for family in ("vision", "diffusion", "llm")}
 
 
