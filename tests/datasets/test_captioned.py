@@ -97,10 +97,18 @@ def test_splits_of_the_dataset_are_kept_apart_from_class_images(write_folder: Wr
     assert [sample.path for sample in found.class_images] == ["reg/5.png", "train/class/2.png"]
 
 
-def test_a_single_folder_of_repeats_keeps_its_name(write_zip: Write, tmp_path: Path) -> None:
-    archive = write_zip({"set/10_sks dog/1.jpg": photo(1), "set/10_sks dog/1.txt": b"a"}, method=0)
+@pytest.mark.parametrize("around", ["", "set/"])
+def test_a_single_folder_of_repeats_keeps_its_name(write_zip: Write, tmp_path: Path, around: str) -> None:
+    names = ["1.jpg", "1.txt", "more/2.jpg", "more/2.txt"]
+    files = {
+        f"{around}10_sks dog/{name}": photo(seed) if name.endswith(".jpg") else b"a"
+        for seed, name in enumerate(names)
+    }
+    archive = write_zip(files, method=0)
     prepare(archive, tmp_path / "out", format=FORMAT)
-    assert index(tmp_path / "out").splits["train"][0].repeats == 10
+    for path in (archive, tmp_path / "out"):
+        assert check(path, format=FORMAT).splits["train"].per_class["instance"] == 20
+    assert [sample.repeats for sample in index(tmp_path / "out").splits["train"]] == [10, 10]
 
 
 def test_what_the_report_excludes_and_what_is_no_image_is_left_out(write_folder: Write, draw: Draw) -> None:

@@ -52,6 +52,12 @@ def test_junk_is_counted_and_left_out(write_zip: Write, write_folder: Write) -> 
         (["set/train.jsonl", "set/val.jsonl"], "set/"),
         (["set/1.png", "set/1.txt"], "set/"),
         (["images/1.png", "images/1.txt"], ""),
+        (["10_sks dog/1.png", "10_sks dog/1.txt"], ""),
+        (["10_sks dog/1.png", "10_sks dog/1.txt", "10_sks dog/more/2.png"], ""),
+        (["set/10_sks dog/1.png", "set/10_sks dog/more/2.png"], "set/"),
+        (["10_sks dog/1.png", "10_sks dog/reg/2.png"], "10_sks dog/"),
+        (["10_animals/cover.png", "10_animals/cat/1.png", "10_animals/dog/2.png"], "10_animals/"),
+        (["10_set/train/a/1.png", "10_set/val/a/2.png"], "10_set/"),
         (["1.png"], ""),
         ([], ""),
     ],
@@ -60,7 +66,7 @@ def test_only_a_folder_that_wraps_is_taken_off(files: list[str], expected: str) 
     assert top_folder(files, {folder for name in files for folder in parents(name)}) == expected
 
 
-_parts = st.sampled_from(["a", "b", "train", "images", "1.png", "x.txt"])
+_parts = st.sampled_from(["a", "10_b", "train", "images", "1.png", "x.txt"])
 
 
 @given(st.sets(st.lists(_parts, min_size=1, max_size=4).map("/".join), max_size=6))

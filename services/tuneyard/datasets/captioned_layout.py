@@ -8,14 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tuneyard.datasets.names import SPLIT_FOLDERS, extension, is_image_name
+from tuneyard.datasets.names import CLASS_FOLDERS, SPLIT_FOLDERS, extension, is_image_name
 from tuneyard.datasets.source import Source
 
 SPLITS = ("train", "val", "test")
 CAPTION_EXTENSIONS = (".txt", ".caption")
 """In the order in which they are looked for."""
 METADATA_NAMES = frozenset({"metadata.jsonl", "metadata.csv", "captions.jsonl", "captions.csv"})
-CLASS_FOLDERS = frozenset({"class", "class_images", "reg", "reg_images", "regularization", "regularisation"})
 MAX_REPEATS = 1000
 """A larger number before a folder's name is taken for a year or an id."""
 

@@ -38,6 +38,9 @@ ARCHIVE_EXTENSIONS = (
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
+CLASS_FOLDERS = frozenset({"class", "class_images", "reg", "reg_images", "regularization", "regularisation"})
+"""Of captioned images: those that hold class (regularisation) images."""
+
 # Folders that mean something where they are, so that they are never taken for the folder around a dataset.
 _MEANINGFUL_FOLDERS = frozenset({*SPLIT_FOLDERS, "images", "labels"})
 
@@ -125,8 +128,17 @@ def _wrapper(files: Collection[str], folders: Collection[str], prefix: str) -> s
     if prefix + only in files or only.casefold() in _MEANINGFUL_FOLDERS:
         return ""
     below = len(prefix) + len(only) + 1
-    holds_folder = any(len(name) > below for name in folders)
-    holds_other_file = any("/" not in name[below:] and not is_image_name(name) for name in files)
-    # "10_name" with images and captions says how often they are to be seen, and what they show.
-    is_repeated = bool(_REPEATED_FOLDER.fullmatch(only))
-    return only if holds_folder or (holds_other_file and not is_repeated) else ""
+    inside = [name[below:] for name in files]
+    inner = {name[below:] for name in folders if len(name) > below}
+    holds_other_file = any("/" not in name and not is_image_name(name) for name in inside)
+    if _REPEATED_FOLDER.fullmatch(only) and not _divides(inner):
+        # "10_name" around images says how often they are to be seen, and what they show: also where it has
+        # folders beside them, but not where these hold most of the images, as those of classes do.
+        images = [name for name in inside if is_image_name(name)]
+        direct = sum("/" not in name for name in images)
+        return only if inner and 2 * direct < max(len(images), 1) else ""
+    return only if inner or holds_other_file else ""
+
+
+def _divides(folders: Iterable[str]) -> bool:
+    return any(name.casefold() in _MEANINGFUL_FOLDERS | CLASS_FOLDERS for name in folders)
