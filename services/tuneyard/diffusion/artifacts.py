@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ import torch
 
 from tuneyard.diffusion.base_source import FoundBase
 from tuneyard.diffusion.config import TextToImageConfig
+from tuneyard.diffusion.kohya_metadata import TrainingFacts, kohya_metadata
 from tuneyard.diffusion.kohya_names import KohyaNames
 from tuneyard.diffusion.learner import Learner
-from tuneyard.diffusion.lora_files import WEIGHTS_NAME, LoraPart, lora_part, save_diffusers, save_kohya
+from tuneyard.diffusion.lora_files import WEIGHTS_NAME, lora_part, save_diffusers, save_kohya
 from tuneyard.diffusion.model_card import CardFacts, model_card
 from tuneyard.diffusion.pipeline import Pipeline
 from tuneyard.diffusion.safe_pipeline import Kind
@@ -26,15 +26,6 @@ _FAMILIES: dict[Kind, str] = {
     "sdxl": "Stable Diffusion XL",
     "sd3": "Stable Diffusion 3",
 }
-_KOHYA_VERSIONS: dict[Kind, str] = {"sd": "sd_v1", "sdxl": "sdxl_base_v1-0", "sd3": "sd3m"}
-_ARCHITECTURES: dict[Kind, str] = {
-    "sd": "stable-diffusion-v1/lora",
-    "sdxl": "stable-diffusion-xl-v1-base/lora",
-    "sd3": "stable-diffusion-v3-medium/lora",
-}
-"""Of the metadata that kohya's scripts write, and of the ModelSpec that programs for pictures read."""
-_SD2_WIDTH = 1024
-"""Stable Diffusion 2's text encoder is that wide; 1's has 768."""
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _LARGE_LORA_BYTES = 500_000_000
 
@@ -110,7 +101,7 @@ def _save_weights(run: Run, outcome: Outcome) -> int:
         parts,
         folder / "kohya.safetensors",
         KohyaNames.of(outcome.pipeline.kind, outcome.pipeline.config(outcome.pipeline.index.network)),
-        metadata=_kohya_metadata(run, outcome, parts),
+        metadata=kohya_metadata(_training_facts(run, outcome), parts),
     )
     for path, name, description in (
         (plain, WEIGHTS_NAME, "The LoRA, as diffusers loads it"),
@@ -132,63 +123,19 @@ def _save_weights(run: Run, outcome: Outcome) -> int:
     return size
 
 
-def _kohya_metadata(run: Run, outcome: Outcome, parts: Mapping[str, LoraPart]) -> dict[str, str]:
-    """As kohya's scripts name it (ss_…), and by ModelSpec 1.0.0; every value is a text."""
-    config, base, data = outcome.config, outcome.base.identity, outcome.data
-    counters, kind = outcome.learner.counters, outcome.pipeline.kind
-    lora = next(iter(parts.values()))
-    version, architecture = _KOHYA_VERSIONS[kind], _ARCHITECTURES[kind]
-    if kind == "sd" and outcome.pipeline.config("unet").get("cross_attention_dim") == _SD2_WIDTH:
-        version, architecture = "sd_v2", "stable-diffusion-v2-768-v/lora"
-    captions = Counter(sample.caption for sample in data.splits.train)
-    words = ", ".join(config.trigger_words)
-    optional = {"modelspec.trigger_phrase": words, "tuneyard_trigger_words": words} if words else {}
-    return {
-        "ss_output_name": Path(outcome.kohya_name).stem,
-        "ss_base_model_version": version,
-        "ss_v2": str(version == "sd_v2"),
-        "ss_sd_model_name": base.id,
-        "ss_sd_model_hash": base.sha256,
-        "ss_new_sd_model_hash": base.sha256,
-        "ss_network_args": json.dumps({"use_dora": config.lora.use_dora} if config.lora.use_dora else {}),
-        "ss_network_dropout": f"{config.lora.dropout:g}",
-        "ss_learning_rate": f"{config.learning_rate:g}",
-        "ss_text_encoder_lr": f"{config.text_encoder_learning_rate or config.learning_rate:g}",
-        "ss_lr_scheduler": config.schedule,
-        "ss_optimizer": config.optimizer,
-        "ss_num_train_images": str(len(data.splits.train)),
-        "ss_num_reg_images": str(len(data.splits.class_images)),
-        "ss_num_epochs": str(config.epochs or ""),
-        "ss_steps": str(counters.best_step),
-        "ss_max_train_steps": str(counters.step),
-        "ss_total_batch_size": str(config.effective_batch_size),
-        "ss_gradient_checkpointing": str(config.gradient_checkpointing),
-        "ss_mixed_precision": outcome.learner.precision,
-        "ss_resolution": f"({config.resolution}, {config.resolution})",
-        "ss_enable_bucket": "True",
-        "ss_seed": str(config.seed),
-        "ss_noise_offset": f"{config.noise_offset:g}",
-        "ss_min_snr_gamma": f"{config.min_snr_gamma:g}",
-        "ss_caption_dropout_rate": f"{config.caption_dropout:g}",
-        "ss_tag_frequency": json.dumps({"captions": captions}, ensure_ascii=False),
-        "tuneyard_dataset_sha256": run.dataset().sha256,
-        "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": architecture,
-        "modelspec.implementation": "diffusers",
-        "modelspec.title": Path(outcome.kohya_name).stem,
-        "modelspec.resolution": f"{config.resolution}x{config.resolution}",
-        "modelspec.prediction_type": _prediction(outcome),
-        "ss_network_alpha": f"{lora.kohya_alpha('', lora.rank):g}",
-        **optional,
-    }
-
-
-def _prediction(outcome: Outcome) -> str:
-    named = outcome.config.prediction_type
-    told = (
-        outcome.pipeline.config("scheduler").get("prediction_type", "epsilon") if named == "auto" else named
+def _training_facts(run: Run, outcome: Outcome) -> TrainingFacts:
+    counters = outcome.learner.counters
+    return TrainingFacts(
+        config=outcome.config,
+        base=outcome.base,
+        pipeline=outcome.pipeline,
+        splits=outcome.data.splits,
+        dataset_sha256=run.dataset().sha256,
+        precision=outcome.learner.precision,
+        steps=counters.step,
+        stored_step=counters.best_step,
+        name=Path(outcome.kohya_name).stem,
     )
-    return "v" if told == "v_prediction" else "epsilon"
 
 
 def _save_chart(run: Run, outcome: Outcome) -> None:
