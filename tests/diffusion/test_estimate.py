@@ -194,6 +194,17 @@ def test_fp16_needs_an_accelerator_and_the_processor_says_so() -> None:
     assert fields(answer(given, CPU).estimate.violations) == ["hyperparameters.precision"]
 
 
+def test_a_class_prompt_turns_prior_preservation_on() -> None:
+    dataset = source(class_images=50)
+    given = spec(text_to_image_lora__class_prompt="a dog")
+    found = answer(given, dataset=dataset).estimate
+    assert found.resolved_spec.training.text_to_image_lora.prior_loss_weight == 1
+    given.text_to_image_lora.prior_loss_weight = 0
+    off = answer(given, dataset=dataset).estimate
+    assert off.total_steps < found.total_steps
+    assert "text_to_image_lora.class_prompt" in fields(off.warnings)
+
+
 def test_class_images_double_an_epoch_only_where_they_are_used() -> None:
     with_prior = spec(text_to_image_lora__prior_loss_weight=1)
     dataset = source(class_images=50)

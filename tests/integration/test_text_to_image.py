@@ -17,6 +17,7 @@ from tests.support.diffusion_platform import (
     diffusion_platform,
     lora_training,
     upload_captioned,
+    with_class_images,
 )
 from tests.support.llm_platform import finished, import_base, run_plainly, tuneyard
 from tests.support.platform import Platform, assert_gapless, eventually
@@ -38,6 +39,8 @@ class Ready:
     base: Path
     base_model: str
     dataset: str
+    with_class: str
+    """The same dataset with class images."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,9 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
     base = tiny_pipeline(root / "base" / "tiny")
     with diffusion_platform(root / "platform", faults=SLOW) as running:
         name = import_base(running, base, "tiny", family="diffusion")
-        yield Ready(running, base, name, upload_captioned(running, root, "drawn", captioned_pictures()))
+        drawn = upload_captioned(running, root, "drawn", captioned_pictures())
+        with_class = upload_captioned(running, root, "with-class", with_class_images())
+        yield Ready(running, base, name, drawn, with_class)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +68,9 @@ def trained(ready: Ready) -> job_pb2.Job:
     return ready.platform.job(job["name"])
 
 
-def spec(ready: Ready, **settings: Any) -> training_pb2.TrainingSpec:
-    return lora_training(ready.dataset, ready.base_model, **settings)
+def spec(ready: Ready, *, prior: bool = False, **settings: Any) -> training_pb2.TrainingSpec:
+    dataset = ready.with_class if prior else ready.dataset
+    return lora_training(dataset, ready.base_model, prior=prior, **settings)
 
 
 def losses(events: list[event_pb2.JobEvent]) -> dict[int, float]:
@@ -128,9 +134,11 @@ def test_samples_losses_and_files_come_while_it_trains(ready: Ready, trained: jo
     assert held_out == {0, 6, 12} and max(losses(events)) == 12
 
 
-def test_pauses_and_kills_change_neither_losses_nor_weights(ready: Ready) -> None:
-    whole, calm = finished(ready.platform, ready.platform.train(spec(ready, max_steps=14)))
-    disturbed = ready.platform.train(spec(ready, max_steps=14))
+@pytest.mark.parametrize("prior", [False, True], ids=["plain", "prior"])
+def test_pauses_and_kills_change_neither_losses_nor_weights(ready: Ready, prior: bool) -> None:
+    asked = spec(ready, prior=prior, max_steps=14)
+    whole, calm = finished(ready.platform, ready.platform.train(asked))
+    disturbed = ready.platform.train(asked)
     watcher = ready.platform.watch(disturbed.name)
     watcher.at_step(2)
     ready.platform.pause(disturbed.name)
@@ -151,6 +159,38 @@ def test_pauses_and_kills_change_neither_losses_nor_weights(ready: Ready) -> Non
     assert losses(events) == {step: losses(calm)[step] for step in losses(events)}
     weights, others = (load(ready.platform.artifact(name, WEIGHTS)) for name in (whole.name, ended.name))
     assert all(np.array_equal(weights[name], others[name]) for name in weights.keys() | others.keys())
+
+
+def test_class_images_are_counted_trained_on_and_told_of(ready: Ready) -> None:
+    (estimate,) = tuneyard(
+        ready.platform,
+        *("estimate", "text-to-image-lora", "--dataset", ready.with_class, "--base-model", ready.base_model),
+        *("--class-prompt", "a circle", "--prior-loss-weight", 0.5, "--epochs", 1, "--batch-size", 2),
+        *("--gradient-accumulation-steps", 1, "--resolution", 64),
+    )
+    # An epoch sees as many class images as others.
+    assert (estimate["trainSamples"], estimate["totalSteps"]) == ("8", "8"), estimate
+    asked = spec(ready, prior=True, epochs=1)
+    job, events = finished(ready.platform, ready.platform.train(asked))
+    assert not {e.warning.code for e in events if e.HasField("warning")} & {
+        "class_images_unused",
+        "class_captions_missing",
+    }
+    assert max(losses(events)) == 8
+    manifest = json.loads(ready.platform.artifact(job.name, "manifest.json"))
+    assert (manifest["train_images"], manifest["class_images"]) == (8, 4)
+    _, without = finished(ready.platform, ready.platform.train(spec(ready, max_steps=1)))
+    assert losses(events)[1] != losses(without)[1]
+
+
+def test_a_prior_without_class_images_is_refused_at_its_field(ready: Ready) -> None:
+    (refused,) = tuneyard(
+        ready.platform,
+        *("train", "text-to-image-lora", "--dataset", ready.dataset, "--base-model", ready.base_model),
+        *("--class-prompt", "a circle", "--detach"),
+        code=1,
+    )
+    assert "prior_loss_weight" in json.dumps(refused)
 
 
 def test_a_cancelled_training_ends_and_frees_its_slot(ready: Ready) -> None:

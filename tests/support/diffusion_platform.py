@@ -32,6 +32,12 @@ def captioned_pictures() -> dict[str, bytes]:
     return files
 
 
+def with_class_images() -> dict[str, bytes]:
+    """The same with four class images, which have no captions."""
+    images = {f"class/{number}.png": encoded(picture(20 + number)) for number in range(4)}
+    return captioned_pictures() | images
+
+
 def upload_captioned(
     running: Platform, folder: Path, name: str, files: Mapping[str, bytes], *, code: int = 0
 ) -> str:
@@ -44,8 +50,14 @@ def upload_captioned(
     return str(tuneyard(running, *asked, code=code)[0]["name"])
 
 
-def lora_training(dataset: str, base_model: str, **settings: Any) -> training_pb2.TrainingSpec:
-    """A short training in fp32 at 64 px that evaluates and draws at its end; keywords are hyperparameters."""
+def lora_training(
+    dataset: str, base_model: str, *, prior: bool = False, **settings: Any
+) -> training_pb2.TrainingSpec:
+    """A short training in fp32 at 64 px that evaluates and draws at its end; keywords are hyperparameters.
+
+    With `prior`, class images count half.
+    """
+    of_class: dict[str, Any] = {"class_prompt": "a circle", "prior_loss_weight": 0.5} if prior else {}
     values: dict[str, Any] = {
         "batch_size": 2,
         "gradient_accumulation_steps": 1,
@@ -65,5 +77,6 @@ def lora_training(dataset: str, base_model: str, **settings: Any) -> training_pb
             lora=training_pb2.LoraConfig(lora_r=4),
             sample_steps=100,
             validation_prompts=["a red circle"],
+            **of_class,
         ),
     )

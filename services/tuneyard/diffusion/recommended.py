@@ -75,7 +75,8 @@ def _fill_task(task: training_pb2.TextToImageLora, preset: Preset, facts: Pipeli
         task,
         resolution=max(native, _SMALLEST_RESOLUTION),
         train_text_encoder=False,
-        prior_loss_weight=0.0,
+        # A class prompt is of no other use.
+        prior_loss_weight=1.0 if task.class_prompt else 0.0,
         noise_offset=0.0,
         min_snr_gamma=0.0,
         caption_dropout=0.0,

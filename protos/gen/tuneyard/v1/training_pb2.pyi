@@ -1157,7 +1157,7 @@ class TextToImageLora(_message.Message):
     class_prompt: _builtins.str
     """The caption of the class (regularisation) images."""
     prior_loss_weight: _builtins.float
-    """The weight of the class images' loss; 0 turns prior preservation off. Default: 0."""
+    """The weight of the class images' loss; 0 turns prior preservation off. Default: 1 with a `class_prompt`, else 0."""
     noise_offset: _builtins.float
     """Noise offset. Default: 0."""
     min_snr_gamma: _builtins.float
