@@ -104,10 +104,14 @@ def test_a_language_model_s_report_shows_rows_and_answers(gateway: FakeGateway, 
 def test_the_options_of_an_evaluation_are_its_spec(
     gateway: FakeGateway, evaluated: dict[str, bytes], run: Run
 ) -> None:
-    run("evaluate", "1", "--dataset", "pets", "--split", "test", "--no-base")
+    run("evaluate", "1", "--dataset", "pets", "--split", "test", "--no-base", "--clip-model", "clip")
     (request,) = gateway.requests["Evaluate"]
     assert request.spec == job_pb2.EvaluateSpec(
-        source_job="jobs/1", dataset="datasets/pets", split="test", compare_with_base=False
+        source_job="jobs/1",
+        dataset="datasets/pets",
+        split="test",
+        compare_with_base=False,
+        clip_model="models/clip",
     )
 
 

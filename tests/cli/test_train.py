@@ -49,6 +49,12 @@ def test_the_help_is_the_protos_comments() -> None:
     assert TARGET.read_text() == source(PROTO.read_text()), "python scripts/generate_field_help.py"
 
 
+@pytest.mark.parametrize("name", ["clip", "models/clip"])
+def test_a_model_of_the_store_needs_no_prefix(name: str) -> None:
+    spec = build_spec("text-to-image-lora", dataset="", base_model="", values={"clip_model": name})
+    assert spec.text_to_image_lora.clip_model == "models/clip"
+
+
 def test_options_become_the_typed_spec(gateway: FakeGateway, run: Run, job: FakeJob) -> None:
     options = [
         *("--epochs", 3, "--learning-rate", "1e-3", "--schedule", "linear", "--optimizer", "adamw-8bit"),

@@ -34,6 +34,13 @@ def test_a_checkpoint_is_known_by_the_names_in_its_header(tmp_path: Path, name: 
     assert family_of(path.parent) == family
 
 
+def test_a_clip_model_is_for_the_diffusion_trainer(tmp_path: Path) -> None:
+    config = {"model_type": "clip", "architectures": ["CLIPModel"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    assert family_of(tmp_path) == training_pb2.FAMILY_DIFFUSION
+
+
 def test_a_folder_without_a_model_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(NoModel, match="no model in this folder"):

@@ -10,6 +10,7 @@ import pytest
 from tests.support.defects_images import encoded, picture
 from tuneyard.datasets import check
 from tuneyard.diffusion.catalogue import base_models, find
+from tuneyard.diffusion.clip_files import ClipFacts
 from tuneyard.diffusion.estimate import estimate
 from tuneyard.diffusion.known_facts import SD_1_5, SDXL
 from tuneyard.gateway.reports import to_message
@@ -64,10 +65,11 @@ def answer(
     *devices: system_pb2.Device,
     dataset: trainer_service_pb2.DatasetSource | None = None,
     model: trainer_service_pb2.ModelSource | None = None,
+    clip_model: trainer_service_pb2.ModelSource | None = None,
     **rest: Any,
 ) -> trainer_service_pb2.TrainerServiceEstimateResponse:
     request = trainer_service_pb2.TrainerServiceEstimateRequest(
-        spec=job_pb2.JobSpec(training=given), dataset=dataset, model=model
+        spec=job_pb2.JobSpec(training=given), dataset=dataset, model=model, clip_model=clip_model
     )
     return estimate(request, devices or (gpu(24),), **rest)
 
@@ -192,6 +194,26 @@ def test_flow_matching_has_no_snr_and_no_other_prediction() -> None:
 def test_fp16_needs_an_accelerator_and_the_processor_says_so() -> None:
     given = spec(hyperparameters__precision=training_pb2.PRECISION_FP16)
     assert fields(answer(given, CPU).estimate.violations) == ["hyperparameters.precision"]
+
+
+CLIP = trainer_service_pb2.ModelSource(
+    name="models/clip", facts=ClipFacts(parameters=4 * 10**9, stored_bytes=8 * 10**9).to_json()
+)
+
+
+def test_a_clip_model_counts_where_pictures_are_scored() -> None:
+    given = spec(text_to_image_lora__clip_model="models/clip")
+    plain, scored = answer(spec()).estimate, answer(given, clip_model=CLIP).estimate
+    assert scored.memory.device_bytes > plain.memory.device_bytes
+    assert scored.disk_bytes == plain.disk_bytes + 8 * 10**9
+    assert not scored.violations and scored.fits
+
+
+def test_what_scores_pictures_must_be_a_clip_model() -> None:
+    given = spec(text_to_image_lora__clip_model="models/base")
+    other = trainer_service_pb2.ModelSource(name="models/base", facts=SD_1_5.to_json())
+    found = answer(given, clip_model=other)
+    assert fields(found.estimate.violations) == ["text_to_image_lora.clip_model"]
 
 
 def test_a_class_prompt_turns_prior_preservation_on() -> None:

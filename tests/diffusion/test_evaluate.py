@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.support.defects_images import encoded, picture
 from tests.support.finished_diffusion import finished_training
+from tests.support.tiny_diffusion import tiny_clip
 from tuneyard.datasets import check
 from tuneyard.diffusion.config import Lora, TextToImageConfig
 from tuneyard.diffusion.evaluate import evaluate
@@ -71,6 +72,17 @@ def test_the_held_out_images_are_measured_with_both_models(finished: Finished) -
     mean = sum(image["base_loss"] for image in found["images"]) / len(found["images"])
     assert mean == pytest.approx(result.metrics["base/loss"])
     assert "held out" in found["split"]["origin"] and "(base model:" in result.summary
+
+
+def test_a_clip_model_scores_the_pictures_of_both(finished: Finished, tmp_path: Path) -> None:
+    config, source, run = finished(prompts=["a red circle", "a cat"])
+    run.clip_files = tiny_clip(tmp_path / "clip")
+    result = evaluate(config, source, run)
+    assert result.metrics["eval/clip_score"] != result.metrics["base/clip_score"]
+    found = told(run)
+    assert found["metrics"]["clip_score"] == result.metrics["eval/clip_score"]
+    assert found["base"]["metrics"]["clip_score"] == result.metrics["base/clip_score"]
+    assert "CLIP score" in (run.work_dir / "report.html").read_text()
 
 
 def test_images_are_encoded_before_the_model_takes_its_memory(

@@ -47,7 +47,7 @@ def cells(picture: Image.Image) -> list[list[bytes]]:
 
 
 def test_a_row_shows_the_base_and_the_tuned_model(sampler, run) -> None:
-    assert sampler.show(step=7) == "samples/step-000007.png"
+    assert sampler.show(step=7).artifact == "samples/step-000007.png"
     (first, second) = cells(shown(run))
     assert len({*first, *second}) == 4
     title = run.all_of("sample")[0]["title"]
@@ -85,7 +85,7 @@ def test_a_lack_of_memory_is_told_and_ends_nothing(sampler, run, monkeypatch) ->
         raise MemoryError
 
     monkeypatch.setattr(sampling._Artist, "draw", none)
-    assert sampler.show(step=1) == ""
+    assert sampler.show(step=1).artifact == ""
     assert [warning["code"] for warning in run.all_of("warning")] == ["no_room_to_sample"]
 
 

@@ -293,6 +293,18 @@ async def test_datasets_and_models_are_in_use_until_their_jobs_end(ledger: Ledge
     assert await ledger.jobs.uses_dataset("datasets/cats") == []
 
 
+async def test_a_model_that_scores_pictures_is_in_use_as_well(ledger: LedgerDriver) -> None:
+    spec = ledger.spec()
+    spec.training.text_to_image_lora.clip_model = "models/clip"
+    training = await ledger.jobs.create(job_pb2.Job(spec=spec, family=training_pb2.FAMILY_DIFFUSION))
+    evaluation = job_pb2.JobSpec(evaluate=job_pb2.EvaluateSpec(source_job="jobs/1", clip_model="models/clip"))
+    measuring = await ledger.jobs.create(job_pb2.Job(spec=evaluation, family=training_pb2.FAMILY_DIFFUSION))
+    assert await ledger.jobs.uses_model("models/clip") == [training.name, measuring.name]
+    for job in (training, measuring):
+        await ledger.jobs.request_cancel(job.name)
+    assert await ledger.jobs.uses_model("models/clip") == []
+
+
 async def test_a_model_and_a_dataset_that_a_job_was_resolved_to_are_in_use(ledger: LedgerDriver) -> None:
     training = await ledger.create()
     resolved = ledger.spec()

@@ -45,11 +45,15 @@ class Models:
 class Jobs:
     """One job, trained on datasets/own from models/base and validated on datasets/other."""
 
-    def __init__(self, state: "job_pb2.JobState.ValueType") -> None:
+    def __init__(
+        self, state: "job_pb2.JobState.ValueType", trained: training_pb2.TrainingSpec | None = None
+    ) -> None:
         self.state = state
+        self.trained = trained or training_pb2.TrainingSpec(dataset="datasets/own", base_model="models/base")
 
     async def get(self, name: str) -> job_pb2.Job:
-        training = training_pb2.TrainingSpec(dataset="datasets/own", base_model="models/base")
+        training = training_pb2.TrainingSpec()
+        training.CopyFrom(self.trained)
         training.data_split.validation_dataset = "datasets/other"
         return job_pb2.Job(name=name, state=self.state, resolved_spec=job_pb2.JobSpec(training=training))
 
@@ -77,9 +81,12 @@ def resolver(
     models: tuple[str, ...] = (),
     trainers: Trainers | None = None,
     state: "job_pb2.JobState.ValueType" = job_pb2.JOB_STATE_SUCCEEDED,
+    trained: training_pb2.TrainingSpec | None = None,
 ) -> Resolver:
     asked: Any = trainers or Trainers()
-    return Resolver(trainers=asked, datasets=Datasets(datasets), models=Models(*models), jobs=Jobs(state))
+    return Resolver(
+        trainers=asked, datasets=Datasets(datasets), models=Models(*models), jobs=Jobs(state, trained)
+    )
 
 
 def evaluate(**settings: Any) -> job_pb2.JobSpec:
@@ -145,6 +152,43 @@ async def test_a_job_that_has_not_succeeded_is_no_source() -> None:
     with pytest.raises(TuneyardError) as caught:
         await resolver(datasets=BOTH, state=job_pb2.JOB_STATE_FAILED).sources(EXPORT)
     assert caught.value.reason == "JOB_STATE_CONFLICT"
+
+
+def scored_training(clip_model: str) -> training_pb2.TrainingSpec:
+    task = training_pb2.TextToImageLora(clip_model=clip_model)
+    return training_pb2.TrainingSpec(
+        dataset="datasets/own", base_model="models/base", text_to_image_lora=task
+    )
+
+
+def clip_of(found: Sources) -> str:
+    return found.clip_model.name if found.clip_model is not None else ""
+
+
+async def test_what_scores_pictures_comes_with_the_training_that_names_it() -> None:
+    spec = job_pb2.JobSpec(training=scored_training("models/clip"))
+    found = await sources(spec, datasets=BOTH, models=("models/base", "models/clip"))
+    assert clip_of(found) == "models/clip"
+    with pytest.raises(TuneyardError) as caught:
+        await sources(spec, datasets=BOTH, models=("models/base",))
+    (violation,) = caught.value.violations
+    assert violation.field == "spec.text_to_image_lora.clip_model"
+
+
+async def test_an_evaluation_scores_by_what_the_training_did_where_that_is_still_there() -> None:
+    trained = scored_training("models/clip")
+    models = ("models/base", "models/clip", "models/other")
+    found = await sources(evaluate(), datasets=BOTH, models=models, trained=trained)
+    other = await sources(evaluate(clip_model="models/other"), datasets=BOTH, models=models, trained=trained)
+    gone = await sources(evaluate(), datasets=BOTH, models=("models/base",), trained=trained)
+    assert [clip_of(each) for each in (found, other, gone)] == ["models/clip", "models/other", ""]
+    assert clip_of(await sources(EXPORT, datasets=BOTH, models=models, trained=trained)) == ""
+
+
+async def test_only_pictures_are_scored_by_a_clip_model() -> None:
+    with pytest.raises(TuneyardError) as caught:
+        await sources(evaluate(clip_model="models/clip"), datasets=BOTH, models=("models/clip",))
+    assert [violation.field for violation in caught.value.violations] == ["spec.clip_model"]
 
 
 async def test_the_trainer_is_asked_with_everything_that_was_found() -> None:

@@ -21,7 +21,7 @@ from tests.support.diffusion_platform import (
 )
 from tests.support.llm_platform import finished, import_base, run_plainly, tuneyard
 from tests.support.platform import Platform, assert_gapless, eventually
-from tests.support.tiny_diffusion import tiny_pipeline
+from tests.support.tiny_diffusion import tiny_clip, tiny_pipeline
 from tuneyard.v1 import event_pb2, job_pb2, training_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -188,7 +188,7 @@ def test_a_prior_without_class_images_is_refused_at_its_field(ready: Ready) -> N
         ready.platform,
         *("train", "text-to-image-lora", "--dataset", ready.dataset, "--base-model", ready.base_model),
         *("--class-prompt", "a circle", "--detach"),
-        code=1,
+        code=2,
     )
     assert "prior_loss_weight" in json.dumps(refused)
 
@@ -238,6 +238,37 @@ def test_a_finished_model_draws_and_is_measured(ready: Ready, trained: job_pb2.J
     (report,) = (tmp_path / "report").rglob("report.json")
     told = json.loads(report.read_text())
     assert told["metrics"]["loss"] != told["base"]["metrics"]["loss"]
+
+
+def test_a_clip_model_of_the_store_scores_what_is_drawn(ready: Ready, tmp_path: Path) -> None:
+    folder = tiny_clip(tmp_path / "looks")
+    (model,) = tuneyard(ready.platform, "models", "import", folder, "--name", "looks")
+    assert (model["family"], model.get("tasks", [])) == ("FAMILY_DIFFUSION", [])
+    *_, job = tuneyard(
+        ready.platform,
+        *("train", "text-to-image-lora", "--dataset", ready.dataset, "--base-model", ready.base_model),
+        *("--max-steps", 2, "--batch-size", 2, "--gradient-accumulation-steps", 1, "--learning-rate", 0.05),
+        *("--resolution", 64, "--precision", "fp32", "--validation-prompts", "a red circle"),
+        *("--clip-model", "looks"),
+    )
+    assert job["state"] == "JOB_STATE_SUCCEEDED", job
+    events = ready.platform.watch(job["name"]).wait()
+    scores = {e.metrics.step: e.metrics.values["eval/clip_score"] for e in events if _is_scored(e)}
+    assert scores.keys() == {0, 2} and min(scores.values()) > 0
+    (evaluated,) = tuneyard(ready.platform, "evaluate", job["name"])
+    report = evaluated["report"]
+    assert report["metrics"]["clip_score"] != report["base"]["metrics"]["clip_score"]
+    (refused,) = tuneyard(
+        ready.platform, "evaluate", job["name"], "--clip-model", ready.base_model, "--detach", code=2
+    )
+    assert "is no CLIP model" in json.dumps(refused)
+    tuneyard(ready.platform, "models", "delete", "looks")
+    again = tuneyard(ready.platform, "evaluate", job["name"])[0]["report"]
+    assert again["metrics"].keys() == {"loss"}
+
+
+def _is_scored(event: event_pb2.JobEvent) -> bool:
+    return "eval/clip_score" in event.metrics.values
 
 
 def test_a_training_without_room_goes_on_with_smaller_batches(ready: Ready) -> None:

@@ -16,6 +16,8 @@ import diffusers as untyped_diffusers
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
+    CLIPConfig,
+    CLIPModel,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -327,6 +329,40 @@ def _pictures() -> torch.Tensor:
     ramp = torch.linspace(0, math.tau, 32)
     numbers = torch.arange(1, _PICTURES * 3 + 1).reshape(_PICTURES, 3, 1, 1)
     return torch.sin(ramp.reshape(1, 1, 1, 32) * numbers / 5 + ramp.reshape(1, 1, 32, 1) * numbers / 9)
+
+
+def tiny_clip(folder: Path, *, seed: int = 0) -> Path:
+    """Writes a CLIP model that looks at pictures of 32 px. Its weights are random, but for what all its
+    embeddings have in common: no score of it is cut off at 0.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = CLIPModel(
+            CLIPConfig(
+                text_config=clip_config(32).to_dict(),
+                vision_config={
+                    "hidden_size": 32,
+                    "intermediate_size": 64,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 4,
+                    "image_size": 32,
+                    "patch_size": 8,
+                },
+                projection_dim=16,
+            )
+        )
+    with torch.no_grad():
+        for norm in (model.text_model.final_layer_norm, model.vision_model.post_layernorm):
+            norm.bias.fill_(0.5)
+        for projection in (model.text_projection, model.visual_projection):
+            projection.weight.add_(0.1)
+    model.save_pretrained(folder)
+    save_clip_tokenizer(folder)
+    looks = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"image_processor_type": "CLIPImageProcessor", **looks}, indent=2), encoding="utf-8"
+    )
+    return folder
 
 
 def _save(folder: Path, parts: dict[str, Any], dtype: torch.dtype) -> None:

@@ -86,6 +86,14 @@ def evaluate(
     base: Annotated[
         bool, typer.Option("--base/--no-base", help="Measure the base model too, where that says something.")
     ] = True,
+    clip_model: Annotated[
+        str,
+        typer.Option(
+            help="A CLIP model of the store that scores a text-to-image LoRA's pictures. Default: that of the"
+            " training.",
+            show_default=False,
+        ),
+    ] = "",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -101,7 +109,11 @@ def evaluate(
     """Measure a finished job's model on held-out data, and show the result."""
     if dataset and "/" not in dataset:
         dataset = f"datasets/{dataset}"
-    spec = EvaluateSpec(source_job=_full(job), dataset=dataset, split=split, compare_with_base=base)
+    if clip_model and "/" not in clip_model:
+        clip_model = f"models/{clip_model}"
+    spec = EvaluateSpec(
+        source_job=_full(job), dataset=dataset, split=split, compare_with_base=base, clip_model=clip_model
+    )
     name = session.client.evaluate(spec).name
     if detach:
         return created(session, name, watch=False)

@@ -54,6 +54,8 @@ _PANELS: Final[Mapping[str, str]] = {
     "lora": "LoRA",
     "quantization": "Quantisation",
 }
+_OF_STORE: Final = "models/"
+"""How names in the store begin, and the patterns of fields that take nothing else."""
 _INTEGERS: Final = frozenset({FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64})
 
 
@@ -99,6 +101,8 @@ class SpecOption:
             value = f"{_enum_prefix(self.field)}{value.replace('-', '_').upper()}"
         elif _is_map(self.field):
             value = dict(_pair(item, self.flag) for item in value)
+        elif _rules(self.field).pattern.startswith(_OF_STORE) and "/" not in value:
+            value = f"{_OF_STORE}{value}"
         _put(spec, self.path, value)
 
     @property

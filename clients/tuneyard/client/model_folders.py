@@ -14,6 +14,8 @@ _IMAGES: Final = ("ForImageClassification",)
 _PIPELINE: Final = "model_index.json"
 _CHECKPOINT: Final = b'"model.diffusion_model.'
 """How the header of a text-to-image checkpoint in one file names the weights of its network."""
+_CLIP: Final = "clip"
+"""What scores the pictures of text-to-image models."""
 _MAX_CONFIG_BYTES: Final = 16 << 20
 _OTHER_WEIGHTS: Final = frozenset(
     {".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ot", ".tflite"}
@@ -38,6 +40,8 @@ def family_of(source: Path) -> "training_pb2.Family.ValueType":
         raise NoModel(f"{source}: this is an adapter; import the model that it belongs to")
     refuse_without_model(source)
     config = _config(source)
+    if config.get("model_type") == _CLIP:
+        return training_pb2.FAMILY_DIFFUSION
     architectures = config.get("architectures")
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []
     if any(name.endswith(_CAUSAL) for name in names):

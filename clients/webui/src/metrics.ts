@@ -38,6 +38,7 @@ export const MAIN = [
   "eval/token_accuracy",
   "eval/perplexity",
   "eval/loss",
+  "eval/clip_score",
   "train/loss",
 ] as const;
 

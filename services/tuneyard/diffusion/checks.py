@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tuneyard.diffusion.catalogue import KNOWN
+from tuneyard.diffusion.clip_files import ClipFacts
 from tuneyard.diffusion.data_facts import DataFacts, format_word
 from tuneyard.diffusion.memory import ALL_LINEAR, OUTSIDE_OF_BLOCKS, is_chosen
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
@@ -24,6 +25,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _EIGHT_BIT_OPTIMIZERS = (training_pb2.OPTIMIZER_ADAMW_8BIT, training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT)
 _TASK = "text_to_image_lora"
 _TARGETS = f"{_TASK}.lora.target_modules"
+CLIP_FIELD = f"{_TASK}.clip_model"
 
 
 def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", Violation]:
@@ -60,6 +62,16 @@ def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | N
     return violation(
         "dataset", f"A text-to-image LoRA needs a dataset of format captioned-images, not {given}."
     )
+
+
+def wrong_clip_model(name: str, found: ClipFacts | None, *, at: str) -> Iterator[Violation]:
+    """A violation if the model that is to score pictures is no CLIP."""
+    if name and found is None:
+        yield violation(
+            at,
+            f"{name} is no CLIP model: import one (a folder of transformers' CLIPModel with its tokenizer"
+            " and preprocessor_config.json), `tuneyard models import PATH_OR_HUB_ID --family diffusion`.",
+        )
 
 
 def violations(

@@ -101,6 +101,8 @@ class TextToImageConfig:
     sample_steps: int | None = None
     """None: at each evaluation."""
     trigger_words: tuple[str, ...] = ()
+    clip_model: str = ""
+    """The model of the store that scores sample images; "" for none."""
 
     @property
     def effective_batch_size(self) -> int:
@@ -143,6 +145,7 @@ def text_to_image_config(request: trainer_service_pb2.StartRunRequest) -> TextTo
         validation_prompts=tuple(task.validation_prompts),
         sample_steps=task.sample_steps if task.HasField("sample_steps") else None,
         trigger_words=tuple(task.trigger_words),
+        clip_model=task.clip_model,
     )
 
 

@@ -1,5 +1,5 @@
 """Turns an imported text-to-image model into what runs start from: a pipeline in the layout of diffusers with
-safetensors, and nothing beside it.
+safetensors, and nothing beside it; or a CLIP model into what scores pictures.
 
 Called in a process of its own (see `tuneyard.trainer.convert_child`), because the files are strangers'. What
 is right already is linked, not copied; nothing but the wanted files is taken.
@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tuneyard.diffusion import hub, meta_facts, single_file
+from tuneyard.diffusion.clip_files import PREPROCESSOR, ClipFacts, check_clip, is_clip, stored_files
+from tuneyard.diffusion.clip_score import check_clip_model
 from tuneyard.diffusion.pipeline import Pipeline, check_weights, open_pipeline
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
 from tuneyard.diffusion.pipeline_files import SCHEDULER_CONFIG, checkpoint_files, pipeline_files
@@ -43,6 +45,8 @@ class _Source:
 def convert(files: ModelFiles) -> Converted:
     """A checked folder in the layout of diffusers; raises RecipeError with what is wrong."""
     revision = hub.fetch(files.hub_id, files.source, revision=files.revision) if files.hub_id else ""
+    if (clip := _clip_folder(files.source)) is not None:
+        return _converted_clip(clip, files.result, revision=revision)
     source = _recognised(files.source)
     if source.checkpoint is None:
         assert source.folder is not None
@@ -58,6 +62,34 @@ def convert(files: ModelFiles) -> Converted:
         architecture=pipeline.index.class_name,
         detail=_detail(pipeline, facts),
         tasks=(TASK,),
+        revision=revision,
+        facts=facts.to_json(),
+    )
+
+
+def _clip_folder(source: Path) -> Path | None:
+    """The folder with a CLIP model, where the files are one; a ZIP may have put them into one folder."""
+    inner = [path for path in source.iterdir() if path.is_dir()]
+    places = (source, *(inner if len(inner) == 1 else ()))
+    if any((place / INDEX).is_file() for place in places):
+        return None
+    return next((place for place in places if is_clip(place)), None)
+
+
+def _converted_clip(folder: Path, result: Path, *, revision: str) -> Converted:
+    settings = check_clip(folder)
+    for name in stored_files([path.name for path in folder.iterdir()]):
+        _link(folder / name, result / name)
+    single_file.write_json(result / PREPROCESSOR, settings)
+    model = check_clip_model(result)
+    facts = ClipFacts(
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        stored_bytes=sum(path.stat().st_size for path in result.glob("*.safetensors")),
+    )
+    return Converted(
+        architecture=type(model).__name__,
+        detail=f"CLIP, {_weights(facts.parameters)} weights: scores pictures where it is named as clip_model",
+        tasks=(),
         revision=revision,
         facts=facts.to_json(),
     )
@@ -84,7 +116,8 @@ def _recognised(source: Path) -> _Source:
         raise refuse_pickle(pickled.name)
     raise refused(
         f"The files are no text-to-image model: there is neither {INDEX} nor a .safetensors checkpoint.",
-        "Import the folder that `save_pretrained` of a pipeline wrote, or one .safetensors checkpoint.",
+        "Import the folder that `save_pretrained` of a pipeline wrote, or one .safetensors checkpoint; a"
+        " CLIP model, to score pictures, is a folder with its config.json.",
         reason="BASE_MODEL_UNAVAILABLE",
     )
 
@@ -165,10 +198,12 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _detail(pipeline: Pipeline, facts: PipelineFacts) -> str:
-    count = facts.parameters
-    weights = f"{count / 1e9:.1f} B" if count >= 10**9 else f"{count / 1e6:.1f} M"
     stored = {2: "16", 4: "32", 8: "64"}[facts.dtype_bytes]
     return (
-        f"{_NAMES[pipeline.kind]} ({pipeline.index.class_name}), {weights} weights of {stored} bits, made for"
-        f" {facts.resolution} px"
+        f"{_NAMES[pipeline.kind]} ({pipeline.index.class_name}), {_weights(facts.parameters)} weights of"
+        f" {stored} bits, made for {facts.resolution} px"
     )
+
+
+def _weights(count: int) -> str:
+    return f"{count / 1e9:.1f} B" if count >= 10**9 else f"{count / 1e6:.1f} M"

@@ -5,10 +5,11 @@ Merges, exports and evaluations; training is judged by `estimate`. Imports no to
 
 from collections.abc import Iterator, Mapping
 
+from tuneyard.diffusion.checks import wrong_clip_model
 from tuneyard.diffusion.data_facts import format_word
 from tuneyard.diffusion.memory import HOST_BASE_BYTES
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
-from tuneyard.diffusion.plan import pipeline_facts
+from tuneyard.diffusion.plan import clip_facts, pipeline_facts
 from tuneyard.trainer.estimates import Request, Response, Violation, refused, violation
 from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2
 
@@ -87,6 +88,11 @@ def _evaluate(request: Request) -> Response:
         )
     if found:
         return refused(errors_pb2.ERROR_REASON_INVALID_FIELD, *found)
+    clip = clip_facts(request)
+    if wrong := list(wrong_clip_model(spec.clip_model, clip, at="clip_model")):
+        return refused(errors_pb2.ERROR_REASON_INVALID_FIELD, *wrong)
+    if clip:
+        spec.clip_model = request.clip_model.name
     if not spec.HasField("compare_with_base"):
         spec.compare_with_base = True
     answer = job_pb2.Estimate(
@@ -97,6 +103,8 @@ def _evaluate(request: Request) -> Response:
     )
     if facts := pipeline_facts(request):
         answer.disk_bytes += facts.dtype_bytes * facts.parameters
+    if clip:
+        answer.disk_bytes += clip.stored_bytes
     return Response(estimate=answer)
 
 

@@ -66,7 +66,7 @@ def estimate(
 def _answer(plan: Plan, *, dataset_bytes: int) -> job_pb2.Estimate:
     data, work, policy = plan.data, plan.workload, plan.resolved.checkpoints
     images = data.images if data else 0
-    base = plan.model.dtype_bytes * plan.model.parameters
+    base = plan.model.dtype_bytes * plan.model.parameters + (plan.clip.stored_bytes if plan.clip else 0)
     kept = policy.keep_last + policy.keep_best + 1
     checkpoints = kept * work.checkpoint_bytes()
     answer = job_pb2.Estimate(

@@ -3,7 +3,8 @@
 Interrupted, it begins anew: nothing is saved before everything is measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from tuneyard.datasets.words import counted
 from tuneyard.diffusion.base_source import find_base
 from tuneyard.diffusion.buckets import bucket_of, make_buckets
+from tuneyard.diffusion.clip_score import Clip
 from tuneyard.diffusion.config import TextToImageConfig
 from tuneyard.diffusion.drawing import Artist, Wish
 from tuneyard.diffusion.evaluate_report import Measured, MeasuredImage, save_report
@@ -60,6 +62,7 @@ def evaluate(config: EvaluateConfig, source: TextToImageConfig, run: Run) -> Res
     prompts = [str(prompt) for prompt in stored.manifest.get("prompts") or ()][:_PICTURES]
     with run.stage("draw", counted(len(prompts), "prompt")):
         drawn = draw(model, prompts, source, run, device=device, compares=compares)
+        scores = clip_scores(drawn, prompts, run, device=device) if drawn else {}
 
     run.finalizing()
     measured = Measured(
@@ -82,7 +85,9 @@ def evaluate(config: EvaluateConfig, source: TextToImageConfig, run: Run) -> Res
             for at, picture in enumerate(pictures)
         ],
         prompts=prompts if drawn else (),
-        pictures=drawn,
+        pictures=drawn.save(run.work_dir / "compared.png") if drawn else None,
+        tuned_score=scores.get(1.0),
+        base_score=scores.get(0.0),
     )
     run.metrics(step=measuring.done, epoch=1, values=measured.metrics)
     save_report(run, measured)
@@ -170,6 +175,25 @@ class Measuring:
         )
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures of prompts."""
+
+    by_scale: Mapping[float, Sequence[Image.Image]]
+    """One for each prompt, by the weight that the adapter had: 0 is the base's."""
+
+    def save(self, path: Path) -> Path:
+        """Writes all of them as one picture: a row for each prompt, the base's first."""
+        columns = [self.by_scale[scale] for scale in sorted(self.by_scale)]
+        width, height = columns[0][0].size
+        grid = Image.new("RGB", (width * len(columns), height * len(columns[0])), "white")
+        for column, pictures in enumerate(columns):
+            for row, picture in enumerate(pictures):
+                grid.paste(picture, (column * width, row * height))
+        grid.save(path)
+        return path
+
+
 def draw(
     model: FinishedPipeline,
     prompts: Sequence[str],
@@ -178,8 +202,8 @@ def draw(
     *,
     device: torch.device,
     compares: bool,
-) -> Path | None:
-    """The prompts, each drawn by the base and by the tuned model from one seed, as one picture.
+) -> Drawn | None:
+    """The prompts, each drawn by the base and by the tuned model from one seed.
 
     None where there are no prompts, or memory does not suffice.
     """
@@ -188,23 +212,38 @@ def draw(
     steps = STEPS_ON_CPU if device.type == "cpu" else STEPS_ON_ACCELERATOR
     side = max(64, source.resolution // 64 * 64)
     scales = (0.0, 1.0) if compares else (1.0,)
-    grid = Image.new("RGB", (side * len(scales), side * len(prompts)), "white")
+    pictures: dict[float, list[Image.Image]] = {scale: [] for scale in scales}
     try:
         artist = Artist(model, device=device)
         for row, prompt in enumerate(prompts):
-            for column, scale in enumerate(scales):
+            for scale in scales:
                 wish = Wish(prompt=prompt, steps=steps, width=side, height=side, lora_scale=scale)
-                picture = artist.draw(wish, seed=source.seed + row, check=run.check_stop)
-                grid.paste(picture, (column * side, row * side))
+                pictures[scale].append(artist.draw(wish, seed=source.seed + row, check=run.check_stop))
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         free_memory()
         run.warn("no_room_to_sample", "No pictures are drawn: memory does not suffice.")
         return None
-    path = run.work_dir / "compared.png"
-    grid.save(path)
-    return path
+    return Drawn(pictures)
+
+
+def clip_scores(
+    drawn: Drawn, prompts: Sequence[str], run: Run, *, device: torch.device
+) -> dict[float, float]:
+    """CLIP's score of the pictures by the adapter's weight; none without a CLIP model, or without room."""
+    folder = run.clip_model_files()
+    if folder is None:
+        return {}
+    clip = Clip(folder, device=device)
+    try:
+        return {scale: clip.score(pictures, prompts) for scale, pictures in drawn.by_scale.items()}
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        free_memory()
+        run.warn("no_room_to_score", "The pictures get no CLIP score: memory does not suffice.")
+        return {}
 
 
 def _mean(losses: Sequence[float]) -> Evaluation:

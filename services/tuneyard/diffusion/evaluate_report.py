@@ -14,6 +14,7 @@ from tuneyard.trainer.report_html import Facts, Picture, Section, Table, write_p
 from tuneyard.trainer.run import ArtifactKind, Run
 
 _LOSS = "Loss (mean squared error of predictions at fixed times and noise)"
+_SCORE = "CLIP score (100 times the mean cosine of pictures and prompts)"
 _SAMPLES = "samples/compared.png"
 
 
@@ -46,12 +47,28 @@ class Measured:
     """Of the pictures."""
     pictures: Path | None
     """Drawn by the base and by the tuned model, side by side; None where none were drawn."""
+    tuned_score: float | None = None
+    """CLIP's of the tuned model's pictures; None without a CLIP model."""
+    base_score: float | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
         """The values of the model ("eval/…") and of its base ("base/…")."""
-        based = {} if self.base is None else {"base/loss": self.base.loss}
-        return {"eval/loss": self.tuned.loss} | based
+        found = {
+            "eval/loss": self.tuned.loss,
+            "base/loss": self.base.loss if self.base else None,
+            "eval/clip_score": self.tuned_score,
+            "base/clip_score": self.base_score,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def metrics_of(self, stage: str) -> dict[str, float | None]:
+        """Those of one model by their last names, for JSON: a value that is no number is null."""
+        return {
+            name.removeprefix(f"{stage}/"): _finite(value)
+            for name, value in self.metrics.items()
+            if name.startswith(f"{stage}/")
+        }
 
     @property
     def summary(self) -> str:
@@ -120,7 +137,7 @@ def report(measured: Measured) -> dict[str, Any]:
             "samples": measured.tuned.images,
         },
         "warnings": [measured.warning] if measured.warning else [],
-        "metrics": {"loss": _finite(measured.tuned.loss)},
+        "metrics": measured.metrics_of("eval"),
         "base": _base(measured),
         "images": [_image(each) for each in measured.images],
         "prompts": list(measured.prompts),
@@ -133,7 +150,7 @@ def _base(measured: Measured) -> dict[str, Any]:
     return {
         "compared": True,
         "name": measured.base_model,
-        "metrics": {"loss": _finite(measured.base.loss)},
+        "metrics": measured.metrics_of("base"),
     }
 
 
@@ -153,18 +170,24 @@ def _sections(measured: Measured) -> Iterable[Section]:
             "Mind": measured.warning,
         }
     )
-    tuned = measured.tuned.loss
     note = "Each image counts at four times of the process, always with the same noise: only weights differ."
+    found = [(_LOSS, measured.base.loss if measured.base else None, measured.tuned.loss)]
+    if measured.tuned_score is not None:
+        found.append((_SCORE, measured.base_score, measured.tuned_score))
     if measured.base is None:
-        yield Table("Results", ("metric", "value"), [(_LOSS, tuned)], note=note)
+        yield Table("Results", ("metric", "value"), [(name, tuned) for name, _, tuned in found], note=note)
     else:
-        base = measured.base.loss
-        change = f"{tuned - base:+.4f} ({(tuned - base) / base:+.1%})" if base else f"{tuned - base:+.4f}"
         columns = ("metric", "base model", "tuned model", "change")
-        yield Table("Results", columns, [(_LOSS, base, tuned, change)], note=note)
+        rows = [(name, base or 0.0, tuned, _change(base or 0.0, tuned)) for name, base, tuned in found]
+        yield Table("Results", columns, rows, note=note)
     if measured.pictures is not None:
         yield Picture("Base beside tuned", measured.pictures, note=" | ".join(measured.prompts))
     yield _table_of_images(measured)
+
+
+def _change(base: float, tuned: float) -> str:
+    difference = tuned - base
+    return f"{difference:+.4f} ({difference / base:+.1%})" if base else f"{difference:+.4f}"
 
 
 def _table_of_images(measured: Measured) -> Table:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from tuneyard.diffusion import catalogue
+from tuneyard.diffusion.clip_files import CONFIG, clip_files, has_weights, is_clip
 from tuneyard.diffusion.pipeline_files import checkpoint_files, config_files, pipeline_files
 from tuneyard.diffusion.safe_pipeline import INDEX, PipelineIndex, check_index
 from tuneyard.trainer import hub_files
@@ -17,34 +18,54 @@ Cached = Callable[[str, str, Callable[[Path], None]], Path]
 
 
 def fetch(hub_id: str, folder: Path, *, revision: str = "") -> str:
-    """Fetches a pipeline's files into the folder, its index first, which may rule out the rest; or the one
-    checkpoint of a repository that has no index.
+    """Fetches a pipeline's files into the folder, its index first, which may rule out the rest; or a CLIP
+    model's; or the one checkpoint of a repository that has neither.
 
     Returns the commit. Raises RecipeError BASE_MODEL_UNAVAILABLE, and as `check_index` does.
     """
 
-    def beginning(there: Collection[str]) -> Sequence[str]:
-        if INDEX in there:
-            return [INDEX]
-        found = checkpoint_files(there)
-        if len(found) == 1:
-            return found
-        why = f"several checkpoints ({', '.join(found[:4])})" if found else "no checkpoint in one file either"
-        raise hub_files.unavailable(hub_id, f"it has no {INDEX}, and {why}")
+    def description(there: Collection[str]) -> Sequence[str]:
+        return [next(filter(there.__contains__, (INDEX, CONFIG)))] if {INDEX, CONFIG} & {*there} else []
 
-    commit = hub_files.fetch(hub_id, folder, choose=beginning, revision=revision)
-    if not (folder / INDEX).is_file():
-        return commit
-    index = check_index(read_json(folder / INDEX))
+    commit = hub_files.fetch(hub_id, folder, choose=description, revision=revision)
+    if (folder / INDEX).is_file():
+        choose = _of_pipeline(hub_id, check_index(read_json(folder / INDEX)))
+    elif is_clip(folder):
+        choose = _of_clip(hub_id)
+    else:
+        choose = _one_checkpoint(hub_id)
+    return hub_files.fetch(hub_id, folder, choose=choose, revision=commit)
 
-    def everything(there: Collection[str]) -> Sequence[str]:
+
+def _of_pipeline(hub_id: str, index: PipelineIndex) -> hub_files.Choose:
+    def choose(there: Collection[str]) -> Sequence[str]:
         files = list(pipeline_files(there, index))
         for part in index.weighty:
             if not any(name.startswith(f"{part}/") and name.endswith(".safetensors") for name in files):
                 raise hub_files.unavailable(hub_id, f"its {part} has no weights in safetensors")
         return files
 
-    return hub_files.fetch(hub_id, folder, choose=everything, revision=commit)
+    return choose
+
+
+def _of_clip(hub_id: str) -> hub_files.Choose:
+    def choose(there: Collection[str]) -> Sequence[str]:
+        if not has_weights(there):
+            raise hub_files.unavailable(hub_id, "it has no weights in safetensors")
+        return clip_files(there)
+
+    return choose
+
+
+def _one_checkpoint(hub_id: str) -> hub_files.Choose:
+    def choose(there: Collection[str]) -> Sequence[str]:
+        found = checkpoint_files(there)
+        if len(found) == 1:
+            return found
+        why = f"several checkpoints ({', '.join(found[:4])})" if found else "no checkpoint in one file either"
+        raise hub_files.unavailable(hub_id, f"it has no {INDEX}, and {why}")
+
+    return choose
 
 
 def fetch_configs(hub_id: str, folder: Path, *, revision: str) -> PipelineIndex:

@@ -13,9 +13,9 @@ device, or on the host where the processor trains:
     passing      gradients and work space of the layers at hand: a share of an image's activations
     base         what the process and the libraries take before anything is loaded
 
-Two other phases have peaks of their own: computing latents and embeddings before the first step, and decoding
-sample pictures beside the training. What the processor takes beyond the counts was measured
-(tests/benchmarks/diffusion_estimate.py, docs/memory.md).
+Other phases have peaks of their own: computing latents and embeddings before the first step, decoding sample
+pictures beside the training, and scoring them by a CLIP model in fp32 after the VAE has left. What the
+processor takes beyond the counts was measured (tests/benchmarks/diffusion_estimate.py, docs/memory.md).
 """
 
 from collections.abc import Iterable
@@ -88,6 +88,8 @@ class Workload:
     cached_texts: bool = True
     """Whether captions are encoded ahead, and the text encoders leave."""
     ema: bool = False
+    clip_parameters: int = 0
+    """Of the CLIP model that scores sample pictures; 0 without one."""
 
     @property
     def number(self) -> int:
@@ -148,7 +150,8 @@ class Workload:
         kept = facts.half if self.half_precision else facts.full
         denoising = round(_SAMPLED_AT_ONCE * _PASSING * kept.each * self._positions)
         samples = self.state_bytes + max(denoising, self.picture_bytes()) + 4 * facts.vae_parameters
-        return max(step, coders + self.picture_bytes(), samples)
+        scores = self.state_bytes + 4 * self.clip_parameters
+        return max(step, coders + self.picture_bytes(), samples, scores)
 
     def device_bytes(self) -> int:
         """The peak on an accelerator."""

@@ -105,7 +105,7 @@ class Pipeline:
             "local_files_only": True,
             "output_loading_info": True,
         }
-        with _quiet(), _told(name):
+        with quietly(), loading(f"base model's {name}"):
             if hasattr(_diffusers, class_name):
                 class_: Any = getattr(_diffusers, class_name)
                 loaded, info = class_.from_pretrained(folder, torch_dtype=dtype, **settings)
@@ -118,7 +118,7 @@ class Pipeline:
 
     def _load_tokenizer(self, name: str) -> Any:
         class_name = self.index.parts[name].removesuffix("Fast")
-        with _quiet(), _told(name):
+        with quietly(), loading(f"base model's {name}"):
             return getattr(_transformers, class_name).from_pretrained(
                 str(self.folder / name), local_files_only=True, trust_remote_code=False
             )
@@ -159,7 +159,10 @@ def latent_scale(vae: nn.Module) -> int:
 
 def _stored_dtype(folder: Path) -> torch.dtype:
     """Of a part's first weight: loaded as it is stored, no copy is made."""
-    with _told(folder.name), safe_open(min(folder.glob("*.safetensors")), framework="pt") as file:
+    with (
+        loading(f"base model's {folder.name}"),
+        safe_open(min(folder.glob("*.safetensors")), framework="pt") as file,
+    ):
         kind = file.get_slice(min(file.keys())).get_dtype()
     return {"F16": torch.float16, "BF16": torch.bfloat16}.get(kind, torch.float32)
 
@@ -169,14 +172,15 @@ def _arguments(class_: Any) -> frozenset[str]:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def loading(what: str) -> Iterator[None]:
+    """What the libraries raise within it becomes RecipeError BASE_MODEL_UNAVAILABLE about what is named."""
     try:
         yield
     except Exception as error:  # the libraries raise nearly anything on files that they do not like
         if is_out_of_memory(error) or isinstance(error, MemoryError | RecipeError):
             raise
         raise refused(
-            f"The base model's {name} cannot be loaded ({type(error).__name__}): its files are incomplete,"
+            f"The {what} cannot be loaded ({type(error).__name__}): its files are incomplete,"
             " damaged, or of a release of diffusers that this one does not know.",
             "Import the model again, with its *.safetensors files and configs.",
             reason="BASE_MODEL_UNAVAILABLE",
@@ -184,7 +188,7 @@ def _told(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Progress bars and reports of the libraries are not for the job's log."""
     libraries: tuple[Any, ...] = (diffusers_logging, transformers_logging)
     levels = [library.get_verbosity() for library in libraries]

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tuneyard.diffusion.catalogue import KNOWN, KnownModel, find
-from tuneyard.diffusion.checks import unknown_model, violations, wrong_format
+from tuneyard.diffusion.checks import (
+    CLIP_FIELD,
+    unknown_model,
+    violations,
+    wrong_clip_model,
+    wrong_format,
+)
+from tuneyard.diffusion.clip_files import ClipFacts
 from tuneyard.diffusion.data_facts import DataFacts, data_facts
 from tuneyard.diffusion.hints import warnings
 from tuneyard.diffusion.memory import Workload
@@ -46,6 +53,8 @@ class Plan:
     violations: Sequence[Violation]
     warnings: Sequence[Violation]
     workload: Workload
+    clip: ClipFacts | None = None
+    """What scores sample images, where that is wanted."""
 
     @property
     def on_cpu(self) -> bool:
@@ -98,7 +107,8 @@ def plan_for(request: Request, devices: Sequence[system_pb2.Device]) -> Plan:
     if wrong := wrong_format(request.dataset.format):
         raise Refused(errors_pb2.ERROR_REASON_INVALID_FIELD, wrong)
     device = largest_device(given, devices)
-    resolved, work, told = _fitted(given, model, device)
+    clip = clip_facts(request)
+    resolved, work, told = _fitted(given, model, device, clip)
     if known and not resolved.base_model_revision:
         resolved.base_model_revision = known.revision
     data = data_facts(resolved, request.dataset)
@@ -109,9 +119,13 @@ def plan_for(request: Request, devices: Sequence[system_pb2.Device]) -> Plan:
         known=known,
         data=data,
         device=device,
-        violations=violations(given, resolved, model, data, devices),
+        violations=[
+            *violations(given, resolved, model, data, devices),
+            *wrong_clip_model(given.text_to_image_lora.clip_model, clip, at=CLIP_FIELD),
+        ],
         warnings=[*warnings(given, resolved, model, data, on_cpu=device.id == "cpu"), *told],
         workload=work,
+        clip=clip,
     )
 
 
@@ -127,15 +141,26 @@ def pipeline_facts(request: Request) -> PipelineFacts | None:
     return known.facts if known else None
 
 
+def clip_facts(request: Request) -> ClipFacts | None:
+    """What is known of the model that is to score pictures; None where there is none, or it is no CLIP."""
+    try:
+        return ClipFacts.from_json(request.clip_model.facts) if request.clip_model.facts else None
+    except ValueError:
+        return None
+
+
 def _fitted(
-    given: training_pb2.TrainingSpec, model: PipelineFacts, device: system_pb2.Device
+    given: training_pb2.TrainingSpec,
+    model: PipelineFacts,
+    device: system_pb2.Device,
+    clip: ClipFacts | None = None,
 ) -> tuple[training_pb2.TrainingSpec, Workload, Sequence[Violation]]:
     """The resolved settings, their work, and a warning where they were made to fit."""
     return fitted(
         given,
         resolve(given, model),
         device,
-        work_of=lambda spec: workload(spec, model, on_cpu=device.id == "cpu"),
+        work_of=lambda spec: workload(spec, model, on_cpu=device.id == "cpu", clip=clip),
     )
 
 
@@ -165,7 +190,7 @@ def _smaller_model(plan: Plan) -> Iterator[Offer[Workload]]:
     """The largest known model, smaller than this one, that fits with the same settings."""
     smaller = [known for known in KNOWN if known.facts.parameters < 0.9 * plan.model.parameters]
     for known in sorted(smaller, key=lambda known: -known.facts.parameters):
-        _, work, _ = _fitted(plan.given, known.facts, plan.device)
+        _, work, _ = _fitted(plan.given, known.facts, plan.device, plan.clip)
         if work.need(on_cpu=plan.on_cpu) <= plan.limit:
             yield Offer(known.id, {"base_model": known.id}, work)
             return

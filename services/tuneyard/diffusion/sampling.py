@@ -5,6 +5,7 @@ bounded. Trying a finished model is `inference`'s business.
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
+from tuneyard.diffusion.clip_score import Judge
 from tuneyard.diffusion.decoding import decoded
 from tuneyard.diffusion.denoiser import EncodedText
 from tuneyard.diffusion.loras import without_loras
@@ -34,6 +36,8 @@ _SEED_STEP = 1000
 _HEADER_PX = 20
 _GAP_PX = 4
 _TITLE_CHARACTERS = 60
+_Rows = list[tuple[Image.Image | None, Image.Image | None]]
+"""Of each prompt the base's picture and the tuned one's."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,16 @@ class Prompts:
         return self.seed * _SEED_STEP + number
 
 
+@dataclass(frozen=True)
+class Look:
+    """What became of drawing the prompts."""
+
+    artifact: str
+    """"" where memory did not suffice."""
+    score: float | None = None
+    """CLIP's, of the pictures by their prompts; None where none is wanted, or memory did not suffice."""
+
+
 class Sampler:
     """Draws the prompts with a network as it is, and with the base that it was."""
 
@@ -65,9 +79,10 @@ class Sampler:
         device: torch.device,
         identity: str,
         run: Run,
+        judge: Judge | None = None,
     ) -> None:
         """`encode` gives the embeddings of captions, "" as what guidance leads away from; `identity` names
-        all that the base's pictures depend on but the prompt.
+        all that the base's pictures depend on but the prompt. A `judge` scores what is drawn.
         """
         self._pipeline = pipeline
         self._prompts = prompts
@@ -77,34 +92,69 @@ class Sampler:
         self._steps = STEPS_ON_CPU if device.type == "cpu" else STEPS_ON_ACCELERATOR
         self._identity = f"{identity}:{prompts.side}:{self._steps}:{prompts.prediction}"
         self._run = run
+        self._judge = judge
 
-    def show(self, *, step: int) -> str:
-        """Draws all prompts and shows them beside the base's as one picture; returns the artifact's name, or
-        "" where memory did not suffice.
+    def show(self, *, step: int) -> Look:
+        """Draws all prompts and shows them beside the base's as one picture, which the judge scores.
 
         Raises Stopped where the run is cancelled; a pause waits, since what is drawn is bounded.
         """
         name = f"samples/step-{step:06d}.png"
+        rows = self._drawn(step)
+        if rows is None:
+            return Look("")
+        path = self._run.work_dir / f"sample-{step}.png"
+        _grid(rows, self._prompts.side, labels=("base", f"step {step}")).save(path)
+        told = " | ".join(_shortened(text) for text in self._prompts.texts)
+        self._run.sample_image(path, title=f"Base and step {step}: {told}", step=step, name=name)
+        return Look(name, self._scored([tuned for _, tuned in rows]))
+
+    @property
+    def scores(self) -> bool:
+        """Whether there is a judge."""
+        return self._judge is not None
+
+    def score_base(self) -> float | None:
+        """The judge's score of what the base draws; None without a judge, or where memory did not suffice.
+
+        Raises Stopped as `show`.
+        """
+        if self._judge is None:
+            return None
+        rows = self._drawn(0, tuned=False)
+        return None if rows is None else self._scored([base for base, _ in rows])
+
+    def _drawn(self, step: int, *, tuned: bool = True) -> _Rows | None:
+        """The pictures of all prompts; None where memory did not suffice, which is told."""
         training = [module.training for module in self._adapted.values()]
         self._adapted.eval()
         try:
-            rows = self._rows(step)
+            return self._rows(step, tuned=tuned)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             self._run.warn("no_room_to_sample", "No sample images are drawn: memory does not suffice.")
             free_memory()
-            return ""
+            return None
         finally:
             for module, was in zip(self._adapted.values(), training, strict=True):
                 module.train(was)
-        path = self._run.work_dir / f"sample-{step}.png"
-        _grid(rows, self._prompts.side, labels=("base", f"step {step}")).save(path)
-        told = " | ".join(_shortened(text) for text in self._prompts.texts)
-        self._run.sample_image(path, title=f"Base and step {step}: {told}", step=step, name=name)
-        return name
 
-    def _rows(self, step: int) -> list[tuple[Image.Image | None, Image.Image | None]]:
+    def _scored(self, pictures: Sequence[Image.Image | None]) -> float | None:
+        """Without the time limit of looks that are not scored, all are there."""
+        drawn = [picture for picture in pictures if picture is not None]
+        if self._judge is None or len(drawn) < len(self._prompts.texts):
+            return None
+        try:
+            return self._judge(drawn, self._prompts.texts)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._run.warn("no_room_to_score", "Sample images get no CLIP score: memory does not suffice.")
+            free_memory()
+            return None
+
+    def _rows(self, step: int, *, tuned: bool) -> _Rows:
         began = time.monotonic()
         artist: list[_Artist] = []
 
@@ -123,12 +173,14 @@ class Sampler:
                 check=lambda: self._check(step),
             )
 
-        rows: list[tuple[Image.Image | None, Image.Image | None]] = []
+        rows: _Rows = []
+        # Scores are of all prompts: those of some of them could not be compared.
+        limit = _SECONDS if self._device.type == "cpu" and self._judge is None else math.inf
         for number in range(len(self._prompts.texts)):
-            if number and self._device.type == "cpu" and time.monotonic() - began > _SECONDS:
+            if number and time.monotonic() - began > limit:
                 rows.append((None, None))
                 continue
-            rows.append((self._base(number, draw), draw(number)))
+            rows.append((self._base(number, draw), draw(number) if tuned else None))
         return rows
 
     def _base(self, number: int, draw: Callable[[int], Image.Image]) -> Image.Image:
@@ -206,9 +258,7 @@ class _Artist:
         return given
 
 
-def _grid(
-    rows: Sequence[tuple[Image.Image | None, Image.Image | None]], side: int, *, labels: tuple[str, str]
-) -> Image.Image:
+def _grid(rows: _Rows, side: int, *, labels: tuple[str, str]) -> Image.Image:
     """A row for each prompt under the columns' labels; what there was no time for stays grey."""
     width = 2 * side + _GAP_PX
     grid = Image.new("RGB", (width, _HEADER_PX + len(rows) * (side + _GAP_PX)), "white")

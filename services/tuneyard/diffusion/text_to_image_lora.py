@@ -12,6 +12,8 @@ from tuneyard.datasets.words import counted
 from tuneyard.diffusion.advice import out_of_memory_remedies, too_large
 from tuneyard.diffusion.artifacts import Outcome, save_artifacts
 from tuneyard.diffusion.base_source import FoundBase, find_base
+from tuneyard.diffusion.clip_score import METRIC as CLIP_SCORE
+from tuneyard.diffusion.clip_score import Clip
 from tuneyard.diffusion.config import TextToImageConfig
 from tuneyard.diffusion.denoiser import EncodedText, TextEncoders
 from tuneyard.diffusion.latents import TextSource
@@ -174,6 +176,7 @@ def make_sampler(
         return model.texts.encoded(captions)
 
     side = config.resolution // 64 * 64
+    clip = run.clip_model_files()
     return Sampler(
         base.pipeline,
         Prompts(base.data.prompts, side=side, seed=config.seed, prediction=prediction_of(config)),
@@ -182,6 +185,7 @@ def make_sampler(
         device=device,
         identity=model.base_identity,
         run=run,
+        judge=Clip(clip, device=device).score if clip else None,
     )
 
 
@@ -205,6 +209,9 @@ def finish(config: TextToImageConfig, training: Training, base: Base, *, run: Ru
     learner, counters = training.learner, training.counters
     learner.put_best_back()
     metrics = dict(counters.evaluations)[counters.best_step]
+    look = training.show_best()
+    if look.score is not None:
+        metrics = metrics | {CLIP_SCORE: look.score}
     outcome = Outcome(
         config=config,
         learner=learner,
@@ -212,7 +219,7 @@ def finish(config: TextToImageConfig, training: Training, base: Base, *, run: Ru
         pipeline=base.pipeline,
         data=base.data,
         metrics=metrics,
-        samples=training.show_best(),
+        samples=look.artifact,
         early_stopped=training.stopped_early,
     )
     save_artifacts(run, outcome)
@@ -227,5 +234,14 @@ def finish(config: TextToImageConfig, training: Training, base: Base, *, run: Ru
         summary=(
             f"The loss on {counted(len(base.data.validation), 'held-out image')} is"
             f" {metrics['eval/loss']:.4g}{was} (weights of step {counters.best_step} of {counters.step})."
+            + _told_score(outcome)
         ),
     )
+
+
+def _told_score(outcome: Outcome) -> str:
+    if CLIP_SCORE not in outcome.metrics:
+        return ""
+    before = outcome.base_metrics.get(CLIP_SCORE)
+    was = f"; the base's was {before:.4g}" if before is not None else ""
+    return f" The CLIP score of the samples is {outcome.metrics[CLIP_SCORE]:.4g}{was}."

@@ -14,13 +14,14 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from tuneyard.diffusion.advice import out_of_memory, training_subject
 from tuneyard.diffusion.buckets import micro_batches
+from tuneyard.diffusion.clip_score import METRIC as CLIP_SCORE
 from tuneyard.diffusion.config import TextToImageConfig
 from tuneyard.diffusion.denoiser import Denoiser, sample_losses
 from tuneyard.diffusion.draws import Draw, SampleOrder
 from tuneyard.diffusion.evaluation import Evaluation, Evaluator
 from tuneyard.diffusion.latents import TextSource
 from tuneyard.diffusion.learner import Learner
-from tuneyard.diffusion.sampling import Sampler
+from tuneyard.diffusion.sampling import Look, Sampler
 from tuneyard.diffusion.training_data import Feed, TrainingData
 from tuneyard.recipes.course import Course, make_schedule
 from tuneyard.recipes.optimization import learning_rate
@@ -97,7 +98,7 @@ class Training(Course):
         self._start = StepStart(learner.model)
         self._trained = trained_parameters(learner.model)
         self._loading_seconds = 0.0
-        self._drawn: dict[int, str] = {}
+        self._drawn: dict[int, Look] = {}
 
     def run_to_end(self) -> str | None:
         """As every course, after a look at the base before the first step."""
@@ -213,18 +214,19 @@ class Training(Course):
         with self.learner.averaged():
             self._draw(self.counters.step)
 
-    def show_best(self) -> str:
-        """Draws the prompts with the weights that were put back, where that was not done at their step.
-
-        Returns the artifact's name, or "" where memory did not suffice.
-        """
+    def show_best(self) -> Look:
+        """Draws the prompts with the weights that were put back, where that was not done at their step."""
         self._draw(self.counters.best_step)
         return self._drawn[self.counters.best_step]
 
     def _draw(self, step: int) -> None:
-        if step not in self._drawn:
-            with self.run.stage("draw_samples"):
-                self._drawn[step] = self._sampler.show(step=step)
+        if step in self._drawn:
+            return
+        with self.run.stage("draw_samples"):
+            look = self._drawn[step] = self._sampler.show(step=step)
+        # Those of the best weights are drawn last, and may be of an earlier step: they are the result's.
+        if look.score is not None and step == self.counters.step:
+            self.run.metrics(step=step, epoch=self.epoch, values={CLIP_SCORE: look.score})
 
     def _evaluated(self) -> Evaluation | None:
         """What was measured; None if a stop was asked for meanwhile."""
@@ -254,6 +256,10 @@ class Training(Course):
         key = f"{self._base_identity}:{self._evaluator.identity}"
         folder = self.run.cached("base-evaluations", hashlib.sha256(key.encode()).hexdigest(), build)
         metrics = json.loads((folder / _METRICS).read_text(encoding="utf-8"))
+        if self._sampler.scores:
+            with self.run.stage("draw_samples"):
+                score = self._sampler.score_base()
+            metrics |= {CLIP_SCORE: score} if score is not None else {}
         # After a rollback to the beginning it is known already.
         if self.counters.rate_factor == 1:
             self.run.metrics(step=0, epoch=0.0, values=metrics)

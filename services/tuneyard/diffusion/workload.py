@@ -2,6 +2,7 @@
 
 from math import ceil
 
+from tuneyard.diffusion.clip_files import ClipFacts
 from tuneyard.diffusion.memory import (
     ATTENTION,
     TEXT_ATTENTION,
@@ -26,7 +27,9 @@ _OPTIMIZERS: dict[int, OptimizerKind] = {
 }
 
 
-def workload(resolved: training_pb2.TrainingSpec, facts: PipelineFacts, *, on_cpu: bool) -> Workload:
+def workload(
+    resolved: training_pb2.TrainingSpec, facts: PipelineFacts, *, on_cpu: bool, clip: ClipFacts | None = None
+) -> Workload:
     """What resolved settings train, in the arithmetic that the kind of device gets."""
     task, hyper = resolved.text_to_image_lora, resolved.hyperparameters
     rank, targets = task.lora.lora_r, tuple(task.lora.target_modules)
@@ -49,6 +52,7 @@ def workload(resolved: training_pb2.TrainingSpec, facts: PipelineFacts, *, on_cp
         cached=task.cache_latents and not task.random_crop,
         cached_texts=task.cache_latents and not task.train_text_encoder,
         ema=task.ema_decay > 0,
+        clip_parameters=clip.parameters if clip else 0,
     )
 
 

@@ -215,6 +215,7 @@ class Dispatcher:
             dataset=sources.dataset,
             validation_dataset=sources.validation_dataset,
             model=sources.model,
+            clip_model=sources.clip_model,
             checkpoint=kept[-1] if kept else None,
             micro_batch_halvings=job.micro_batch_halvings,
             slot=slot_kind(job.spec),

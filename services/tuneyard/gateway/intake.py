@@ -116,6 +116,8 @@ class JobIntake:
         try:
             return await self._resolver.estimate(_family_of_training(request.spec), spec)
         except TuneyardError as error:
+            if error.reason == "INVALID_FIELD":
+                return _estimate_of(list(error.violations))
             if error.reason not in _AS_VIOLATIONS:
                 raise
             return _estimate_of([Violation(_AS_VIOLATIONS[error.reason], error.message)])

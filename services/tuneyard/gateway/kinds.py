@@ -54,6 +54,13 @@ def watched_metric(spec: job_pb2.JobSpec) -> str:
     return spec.training.early_stopping.metric or _MAIN_METRICS.get(task_of_training(spec.training), "")
 
 
+def clip_model(spec: job_pb2.JobSpec) -> str:
+    """Returns the model of the store that a job's pictures are to be scored by; "" where none is named."""
+    if spec.WhichOneof("kind") == "evaluate":
+        return spec.evaluate.clip_model
+    return spec.training.text_to_image_lora.clip_model
+
+
 def source_job(spec: job_pb2.JobSpec) -> str:
     """Returns the finished job that a merge, export or evaluate job works on; "" for training."""
     kind = spec.WhichOneof("kind")

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tuneyard.gateway import events, paging, stored
 from tuneyard.gateway.clock import to_micros
-from tuneyard.gateway.kinds import DERIVED_KINDS, source_job
+from tuneyard.gateway.kinds import DERIVED_KINDS, clip_model, source_job
 from tuneyard.gateway.ledger import Ledger, not_found
 from tuneyard.gateway.schema import job_labels, jobs
 from tuneyard.gateway.transitions import QUEUED, TERMINAL, WITH_ATTEMPT
@@ -236,17 +236,19 @@ async def jobs_using_dataset(connection: AsyncConnection, name: str) -> list[str
 
 async def jobs_using_model(connection: AsyncConnection, name: str) -> list[str]:
     """As `JobQueries.uses_model`, within a transaction that goes on to delete the model."""
-    return await _names(connection, jobs.c.base_model == name)
+    scored = or_(jobs.c.task == training_pb2.TASK_KIND_TEXT_TO_IMAGE_LORA, jobs.c.kind == "evaluate")
+    scoring = [
+        job.name
+        for job in await _unfinished(connection, scored)
+        if name in (clip_model(job.spec), clip_model(job.resolved_spec))
+    ]
+    training = await _names(connection, jobs.c.base_model == name)
+    return [*training, *(job for job in scoring if job not in training)]
 
 
 async def jobs_using_job(connection: AsyncConnection, name: str) -> list[str]:
     """Names of the jobs that are not terminal and work on another job's model, oldest first."""
-    query = (
-        select(jobs.c.blob)
-        .where(jobs.c.kind.in_(DERIVED_KINDS), jobs.c.state.not_in(TERMINAL))
-        .order_by(jobs.c.create_time, jobs.c.id)
-    )
-    found = [job_pb2.Job.FromString(blob) for blob in (await connection.execute(query)).scalars()]
+    found = await _unfinished(connection, jobs.c.kind.in_(DERIVED_KINDS))
     return [job.name for job in found if source_job(job.spec) == name]
 
 
@@ -259,6 +261,15 @@ def in_use(reason: str, name: str, using: Sequence[str]) -> TuneyardError:
         metadata={"jobs": ",".join(using[:10])},
         resource=name,
     )
+
+
+async def _unfinished(connection: AsyncConnection, condition: ColumnElement[bool]) -> Sequence[job_pb2.Job]:
+    query = (
+        select(jobs.c.blob)
+        .where(condition, jobs.c.state.not_in(TERMINAL))
+        .order_by(jobs.c.create_time, jobs.c.id)
+    )
+    return [job_pb2.Job.FromString(blob) for blob in (await connection.execute(query)).scalars()]
 
 
 async def _names(connection: AsyncConnection, condition: ColumnElement[bool]) -> list[str]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Protocol
 
-from tuneyard.gateway.kinds import FAMILIES, source_job, task_of_training
+from tuneyard.gateway.kinds import FAMILIES, clip_model, source_job, task_of_training
 from tuneyard.gateway.standing_models import WantedBase, wanted_base
 from tuneyard.gateway.trainers import ESTIMATE_WITHIN, Trainers
-from tuneyard.rpc.errors import TuneyardError, Violation, invalid_fields, reason_name
+from tuneyard.rpc.errors import TuneyardError, Violation, invalid, invalid_fields, reason_name
 from tuneyard.v1 import (
     dataset_pb2,
     errors_pb2,
@@ -88,6 +88,8 @@ class Sources:
     dataset: trainer_service_pb2.DatasetSource | None = None
     validation_dataset: trainer_service_pb2.DatasetSource | None = None
     model: trainer_service_pb2.ModelSource | None = None
+    clip_model: trainer_service_pb2.ModelSource | None = None
+    """What scores the pictures of a text-to-image model, where that is wanted."""
     source_dataset: trainer_service_pb2.DatasetSource | None = None
     """What the source job was trained on, where it is still there."""
     source_spec: job_pb2.JobSpec | None = None
@@ -120,7 +122,12 @@ class Resolver:
             if isinstance(source, Waiting):
                 return source
             found.append(source)
-        return Sources(dataset=found[0], validation_dataset=found[1], model=await self._base_model(training))
+        return Sources(
+            dataset=found[0],
+            validation_dataset=found[1],
+            model=await self._base_model(training),
+            clip_model=await self._clip_model(clip_model(spec), at="spec.text_to_image_lora.clip_model"),
+        )
 
     async def resolve(
         self,
@@ -204,6 +211,7 @@ class Resolver:
             model=sources.model,
             source_spec=sources.source_spec,
             source_dataset=sources.source_dataset,
+            clip_model=sources.clip_model,
         )
         response = await self._trainers.estimate(family, request, within=within)
         resolved = response.estimate.resolved_spec
@@ -257,6 +265,7 @@ class Resolver:
         return replace(
             found,
             model=await self._base_model_if_there(training),
+            clip_model=await self._judge_of(spec, training),
             source_spec=job.resolved_spec,
             source_artifacts=tuple(await self._jobs.stored_artifacts(name)),
         )
@@ -310,6 +319,37 @@ class Resolver:
             if error.reason != "MODEL_NOT_FOUND":
                 raise
             return None
+
+    async def _judge_of(
+        self, spec: job_pb2.JobSpec, training: training_pb2.TrainingSpec
+    ) -> trainer_service_pb2.ModelSource | None:
+        """The CLIP model of an evaluation: the one it names, else the training's where it is still there."""
+        if training.WhichOneof("task") != "text_to_image_lora":
+            if spec.evaluate.clip_model:
+                raise invalid("spec.clip_model", "scores the pictures of text-to-image LoRAs; leave it unset")
+            return None
+        if spec.WhichOneof("kind") != "evaluate":
+            return None
+        if spec.evaluate.clip_model:
+            return await self._clip_model(spec.evaluate.clip_model, at="spec.clip_model")
+        try:
+            return await self._clip_model(training.text_to_image_lora.clip_model, at="")
+        except TuneyardError as error:
+            if error.reason not in {"INVALID_FIELD", "BASE_MODEL_UNAVAILABLE"}:
+                raise
+            return None
+
+    async def _clip_model(self, name: str, *, at: str) -> trainer_service_pb2.ModelSource | None:
+        if not name:
+            return None
+        try:
+            return await self._models.source(name)
+        except TuneyardError as error:
+            if error.reason != "MODEL_NOT_FOUND":
+                raise
+            raise invalid(
+                at, f"{error.message}: import it, `tuneyard models import PATH_OR_HUB_ID`"
+            ) from None
 
 
 def _begins_at_random(training: training_pb2.TrainingSpec) -> bool:

@@ -21,6 +21,8 @@ class EvaluateConfig:
     validation_dataset: str = ""
     """The dataset that the training validated on, where it was one of its own."""
     compare_with_base: bool = True
+    clip_model: str = ""
+    """The model of the store that scores pictures; "" for none."""
 
 
 def evaluate_config(request: trainer_service_pb2.StartRunRequest) -> EvaluateConfig:
@@ -33,6 +35,7 @@ def evaluate_config(request: trainer_service_pb2.StartRunRequest) -> EvaluateCon
         is_own_dataset=spec.dataset == training.dataset,
         validation_dataset=training.data_split.validation_dataset,
         compare_with_base=spec.compare_with_base,
+        clip_model=spec.clip_model,
     )
 
 

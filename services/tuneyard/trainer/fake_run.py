@@ -59,6 +59,7 @@ class FakeRun:
     training_files: DatasetFiles | None = None
     validation_files: DatasetFiles | None = None
     base_model_files: Path | None = None
+    clip_files: Path | None = None
     source_files: Path | None = None
     resume_from: LoadedCheckpoint | None = None
     job: str = "jobs/fake"
@@ -111,6 +112,7 @@ class FakeRun:
             "training_files": self.training_files,
             "validation_files": self.validation_files,
             "base_model_files": self.base_model_files,
+            "clip_files": self.clip_files,
             "source_files": self.source_files,
             "resume_from": self.checkpoints[-1] if self.checkpoints else self.resume_from,
             "job": self.job,
@@ -134,6 +136,9 @@ class FakeRun:
 
     def model_files(self) -> Path | None:
         return self.base_model_files
+
+    def clip_model_files(self) -> Path | None:
+        return self.clip_files
 
     def source_artifacts(self) -> Path:
         if self.source_files is None:

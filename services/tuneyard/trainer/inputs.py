@@ -63,11 +63,9 @@ class Inputs:
         )
         return DatasetFiles(dir=entry / "files", sha256=source.sha256, report=report)
 
-    def model_files(self, source: ModelSource) -> Path:
+    def model_files(self, source: ModelSource, *, what: str = "base model") -> Path:
         """The folder with a stored model's files; raises RecipeError, TransferCancelled."""
-        return self._files(
-            "models", source.sha256, source.files, what="base model", reason="BASE_MODEL_UNAVAILABLE"
-        )
+        return self._files("models", source.sha256, source.files, what=what, reason="BASE_MODEL_UNAVAILABLE")
 
     def source_artifacts(self, files: Sequence[StoredFile]) -> Path:
         """The folder with a finished job's artifacts; raises RecipeError, TransferCancelled."""

@@ -193,6 +193,8 @@ def request_facts(request: StartRunRequest) -> dict[str, Any]:
     }
     if request.HasField("validation_dataset"):
         facts["validation_dataset"] = _dataset_facts(request, "validation_dataset")
+    if request.HasField("clip_model"):
+        facts["clip_model"] = {"name": request.clip_model.name, "sha256": request.clip_model.sha256}
     if request.HasField("checkpoint"):
         facts["resumed_from"] = {"attempt": request.checkpoint.attempt, "step": request.checkpoint.step}
     return facts

@@ -183,6 +183,13 @@ class Run(Protocol):
         """
         ...
 
+    def clip_model_files(self) -> Path | None:
+        """The folder with the files of the CLIP model that scores what is drawn; None where none is wanted.
+
+        Raises as `model_files`.
+        """
+        ...
+
     def source_artifacts(self) -> Path:
         """The folder with the artifacts of the finished job that this one works on, verified, read-only.
 

@@ -143,6 +143,12 @@ class WorkerRun:
         with self._stop_ends_it():
             return self._inputs.model_files(self._request.model)
 
+    def clip_model_files(self) -> Path | None:
+        if not self._request.clip_model.files:
+            return None
+        with self._stop_ends_it():
+            return self._inputs.model_files(self._request.clip_model, what="CLIP model")
+
     def source_artifacts(self) -> Path:
         with self._stop_ends_it():
             return self._inputs.source_artifacts(self._request.source_artifacts)

@@ -176,6 +176,7 @@ export const jobEn = {
     recall: "Recall",
     perplexity: "Perplexity",
     token_accuracy: "Token accuracy",
+    clip_score: "CLIP score",
     box_loss: "Box loss",
     cls_loss: "Class loss",
     dfl_loss: "Distribution loss",

@@ -174,6 +174,7 @@ export const jobZh: typeof jobEn = {
     recall: "召回率",
     perplexity: "困惑度",
     token_accuracy: "词元准确率",
+    clip_score: "CLIP 分数",
     box_loss: "边框损失",
     cls_loss: "分类损失",
     dfl_loss: "分布损失",

@@ -259,6 +259,7 @@ class EvaluateSpec(_message.Message):
     DATASET_FIELD_NUMBER: _builtins.int
     SPLIT_FIELD_NUMBER: _builtins.int
     COMPARE_WITH_BASE_FIELD_NUMBER: _builtins.int
+    CLIP_MODEL_FIELD_NUMBER: _builtins.int
     source_job: _builtins.str
     """Required. The job that made the model, "jobs/{job}"."""
     dataset: _builtins.str
@@ -272,6 +273,10 @@ class EvaluateSpec(_message.Message):
     """
     compare_with_base: _builtins.bool
     """Measure the base model beside the tuned one where a base exists. Default: true."""
+    clip_model: _builtins.str
+    """For text-to-image LoRAs: a CLIP model of the store, "models/{model}", that scores the pictures drawn. Default: that of
+    the training, where it had one that is still there.
+    """
     def __init__(
         self,
         *,
@@ -279,10 +284,11 @@ class EvaluateSpec(_message.Message):
         dataset: _builtins.str = ...,
         split: _builtins.str = ...,
         compare_with_base: _builtins.bool | None = ...,
+        clip_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_compare_with_base", b"_compare_with_base", "compare_with_base", b"compare_with_base"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compare_with_base", b"_compare_with_base", "compare_with_base", b"compare_with_base", "dataset", b"dataset", "source_job", b"source_job", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compare_with_base", b"_compare_with_base", "clip_model", b"clip_model", "compare_with_base", b"compare_with_base", "dataset", b"dataset", "source_job", b"source_job", "split", b"split"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compare_with_base: _TypeAlias = _typing.Literal["compare_with_base"]  # noqa: Y015
     _WhichOneofArgType__compare_with_base: _TypeAlias = _typing.Literal["_compare_with_base", b"_compare_with_base"]  # noqa: Y015

@@ -165,6 +165,7 @@ class StartRunRequest(_message.Message):
     SOURCE_SPEC_FIELD_NUMBER: _builtins.int
     BEST_METRIC_FIELD_NUMBER: _builtins.int
     KEPT_CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    CLIP_MODEL_FIELD_NUMBER: _builtins.int
     controller_epoch: _builtins.int
     """The epoch of the controller that asks."""
     job: _builtins.str
@@ -213,6 +214,10 @@ class StartRunRequest(_message.Message):
     def kept_checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Checkpoint]:
         """The checkpoints that are kept, oldest first."""
 
+    @_builtins.property
+    def clip_model(self) -> Global___ModelSource:
+        """The CLIP model from the store that scores what is drawn, where one is wanted."""
+
     def __init__(
         self,
         *,
@@ -231,10 +236,11 @@ class StartRunRequest(_message.Message):
         source_spec: _job_pb2.JobSpec | None = ...,
         best_metric: _job_pb2.MetricSummary | None = ...,
         kept_checkpoints: _abc.Iterable[_event_pb2.Checkpoint] | None = ...,
+        clip_model: Global___ModelSource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["best_metric", b"best_metric", "checkpoint", b"checkpoint", "dataset", b"dataset", "model", b"model", "source_spec", b"source_spec", "spec", b"spec", "validation_dataset", b"validation_dataset"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["best_metric", b"best_metric", "checkpoint", b"checkpoint", "clip_model", b"clip_model", "dataset", b"dataset", "model", b"model", "source_spec", b"source_spec", "spec", b"spec", "validation_dataset", b"validation_dataset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "best_metric", b"best_metric", "checkpoint", b"checkpoint", "controller_epoch", b"controller_epoch", "dataset", b"dataset", "job", b"job", "kept_checkpoints", b"kept_checkpoints", "micro_batch_halvings", b"micro_batch_halvings", "model", b"model", "prefix", b"prefix", "slot", b"slot", "source_artifacts", b"source_artifacts", "source_spec", b"source_spec", "spec", b"spec", "validation_dataset", b"validation_dataset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "best_metric", b"best_metric", "checkpoint", b"checkpoint", "clip_model", b"clip_model", "controller_epoch", b"controller_epoch", "dataset", b"dataset", "job", b"job", "kept_checkpoints", b"kept_checkpoints", "micro_batch_halvings", b"micro_batch_halvings", "model", b"model", "prefix", b"prefix", "slot", b"slot", "source_artifacts", b"source_artifacts", "source_spec", b"source_spec", "spec", b"spec", "validation_dataset", b"validation_dataset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -818,6 +824,7 @@ class TrainerServiceEstimateRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SOURCE_SPEC_FIELD_NUMBER: _builtins.int
     SOURCE_DATASET_FIELD_NUMBER: _builtins.int
+    CLIP_MODEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> _job_pb2.JobSpec:
         """The spec."""
@@ -838,6 +845,10 @@ class TrainerServiceEstimateRequest(_message.Message):
     def source_dataset(self) -> Global___DatasetSource:
         """The dataset that the source job was trained on, where it is still there."""
 
+    @_builtins.property
+    def clip_model(self) -> Global___ModelSource:
+        """The CLIP model from the store that is to score what is drawn, where one is wanted."""
+
     def __init__(
         self,
         *,
@@ -846,10 +857,11 @@ class TrainerServiceEstimateRequest(_message.Message):
         model: Global___ModelSource | None = ...,
         source_spec: _job_pb2.JobSpec | None = ...,
         source_dataset: Global___DatasetSource | None = ...,
+        clip_model: Global___ModelSource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "model", b"model", "source_dataset", b"source_dataset", "source_spec", b"source_spec", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clip_model", b"clip_model", "dataset", b"dataset", "model", b"model", "source_dataset", b"source_dataset", "source_spec", b"source_spec", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "model", b"model", "source_dataset", b"source_dataset", "source_spec", b"source_spec", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip_model", b"clip_model", "dataset", b"dataset", "model", b"model", "source_dataset", b"source_dataset", "source_spec", b"source_spec", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1146,6 +1146,7 @@ class TextToImageLora(_message.Message):
     VALIDATION_PROMPTS_FIELD_NUMBER: _builtins.int
     SAMPLE_STEPS_FIELD_NUMBER: _builtins.int
     TRIGGER_WORDS_FIELD_NUMBER: _builtins.int
+    CLIP_MODEL_FIELD_NUMBER: _builtins.int
     resolution: _builtins.int
     """The side of the square training area; buckets of other aspect ratios keep about its area."""
     train_text_encoder: _builtins.bool
@@ -1178,6 +1179,11 @@ class TextToImageLora(_message.Message):
     """Compute latents and text embeddings once and keep them on disk. Default: true."""
     sample_steps: _builtins.int
     """Optimizer steps between sample images. Default: each evaluation."""
+    clip_model: _builtins.str
+    """A CLIP model of the store, "models/{model}", that scores how well sample images show their prompts: the metric
+    `eval/clip_score`, 100 times the mean cosine of images and prompts. All prompts are then drawn, however long it takes.
+    Default: none, and no score.
+    """
     @_builtins.property
     def lora(self) -> Global___LoraConfig:
         """The adaptation of the UNet or transformer."""
@@ -1212,10 +1218,11 @@ class TextToImageLora(_message.Message):
         validation_prompts: _abc.Iterable[_builtins.str] | None = ...,
         sample_steps: _builtins.int | None = ...,
         trigger_words: _abc.Iterable[_builtins.str] | None = ...,
+        clip_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_latents", b"_cache_latents", "_caption_dropout", b"_caption_dropout", "_ema_decay", b"_ema_decay", "_gradient_checkpointing", b"_gradient_checkpointing", "_horizontal_flip", b"_horizontal_flip", "_min_snr_gamma", b"_min_snr_gamma", "_noise_offset", b"_noise_offset", "_prior_loss_weight", b"_prior_loss_weight", "_random_crop", b"_random_crop", "_resolution", b"_resolution", "_sample_steps", b"_sample_steps", "_text_encoder_learning_rate", b"_text_encoder_learning_rate", "_train_text_encoder", b"_train_text_encoder", "cache_latents", b"cache_latents", "caption_dropout", b"caption_dropout", "ema_decay", b"ema_decay", "gradient_checkpointing", b"gradient_checkpointing", "horizontal_flip", b"horizontal_flip", "lora", b"lora", "min_snr_gamma", b"min_snr_gamma", "noise_offset", b"noise_offset", "prior_loss_weight", b"prior_loss_weight", "random_crop", b"random_crop", "resolution", b"resolution", "sample_steps", b"sample_steps", "text_encoder_learning_rate", b"text_encoder_learning_rate", "train_text_encoder", b"train_text_encoder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_latents", b"_cache_latents", "_caption_dropout", b"_caption_dropout", "_ema_decay", b"_ema_decay", "_gradient_checkpointing", b"_gradient_checkpointing", "_horizontal_flip", b"_horizontal_flip", "_min_snr_gamma", b"_min_snr_gamma", "_noise_offset", b"_noise_offset", "_prior_loss_weight", b"_prior_loss_weight", "_random_crop", b"_random_crop", "_resolution", b"_resolution", "_sample_steps", b"_sample_steps", "_text_encoder_learning_rate", b"_text_encoder_learning_rate", "_train_text_encoder", b"_train_text_encoder", "cache_latents", b"cache_latents", "caption_dropout", b"caption_dropout", "class_prompt", b"class_prompt", "ema_decay", b"ema_decay", "gradient_checkpointing", b"gradient_checkpointing", "horizontal_flip", b"horizontal_flip", "instance_prompt", b"instance_prompt", "lora", b"lora", "min_snr_gamma", b"min_snr_gamma", "noise_offset", b"noise_offset", "prediction_type", b"prediction_type", "prior_loss_weight", b"prior_loss_weight", "random_crop", b"random_crop", "resolution", b"resolution", "sample_steps", b"sample_steps", "text_encoder_learning_rate", b"text_encoder_learning_rate", "train_text_encoder", b"train_text_encoder", "trigger_words", b"trigger_words", "validation_prompts", b"validation_prompts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_latents", b"_cache_latents", "_caption_dropout", b"_caption_dropout", "_ema_decay", b"_ema_decay", "_gradient_checkpointing", b"_gradient_checkpointing", "_horizontal_flip", b"_horizontal_flip", "_min_snr_gamma", b"_min_snr_gamma", "_noise_offset", b"_noise_offset", "_prior_loss_weight", b"_prior_loss_weight", "_random_crop", b"_random_crop", "_resolution", b"_resolution", "_sample_steps", b"_sample_steps", "_text_encoder_learning_rate", b"_text_encoder_learning_rate", "_train_text_encoder", b"_train_text_encoder", "cache_latents", b"cache_latents", "caption_dropout", b"caption_dropout", "class_prompt", b"class_prompt", "clip_model", b"clip_model", "ema_decay", b"ema_decay", "gradient_checkpointing", b"gradient_checkpointing", "horizontal_flip", b"horizontal_flip", "instance_prompt", b"instance_prompt", "lora", b"lora", "min_snr_gamma", b"min_snr_gamma", "noise_offset", b"noise_offset", "prediction_type", b"prediction_type", "prior_loss_weight", b"prior_loss_weight", "random_crop", b"random_crop", "resolution", b"resolution", "sample_steps", b"sample_steps", "text_encoder_learning_rate", b"text_encoder_learning_rate", "train_text_encoder", b"train_text_encoder", "trigger_words", b"trigger_words", "validation_prompts", b"validation_prompts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache_latents: _TypeAlias = _typing.Literal["cache_latents"]  # noqa: Y015
     _WhichOneofArgType__cache_latents: _TypeAlias = _typing.Literal["_cache_latents", b"_cache_latents"]  # noqa: Y015
