@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.support.defects_images import encoded, picture
 from tests.support.fake_gateway import FakeDatasets, FakeGateway
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2, model_service_pb2, system_pb2, training_pb2
@@ -113,6 +114,15 @@ def test_checking_with_json_gives_a_report(run: Run, images: Path) -> None:
     report = run("datasets", "check", images, "--format", "image-folder", "--json").document
     assert {"findings", "counts", "classes"} <= set(report)
     assert report["classes"] == ["cat", "dog"]
+
+
+def test_a_check_says_what_an_epoch_sees_of_repeats_and_class_images(tmp_path: Path, run: Run) -> None:
+    for number in range(13):
+        path = tmp_path / ("img/10_sks dog" if number < 10 else "reg/1_dog") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(picture(number)))
+    ran = run("datasets", "check", tmp_path, "--format", "captioned-images")
+    assert "13 samples (train 10); an epoch sees 100 samples and 3 class samples" in ran.out
 
 
 def test_a_format_that_is_not_named_is_guessed_and_said(run: Run, images: Path) -> None:

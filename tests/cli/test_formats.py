@@ -36,6 +36,14 @@ def test_metrics_keep_what_says_something(value: float, words: str) -> None:
     assert formats.number(value) == words
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(81234.4, "81,234 images/s"), (12.4, "12 images/s"), (1.46, "1.5 images/s"), (0.048, "0.048 images/s")],
+)
+def test_slow_rates_keep_what_says_something(value: float, words: str) -> None:
+    assert formats.rate(value, "images") == words
+
+
 def test_a_state_of_a_newer_server_is_shown_as_its_number() -> None:
     assert formats.state_word(99) == "99"
 

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from tuneyard.client import DatasetInvalid
 from tuneyard.client.words import DATASET_FORMATS, word_of
 from tuneyard.datasets.words import counted
 from tuneyard.v1 import dataset_pb2, training_pb2
+
+if TYPE_CHECKING:
+    from tuneyard.datasets.report import Report
 
 app = typer.Typer(
     no_args_is_help=True, help="Check, upload, list, show, preview, filter and delete datasets."
@@ -75,9 +78,20 @@ def check(
     if report.samples:
         splits = ", ".join(f"{name} {split.samples}" for name, split in report.splits.items())
         classes = f" in {counted(len(report.classes), 'class')}" if report.classes else ""
-        session.out.print(f"{counted(report.samples, 'sample')}{classes} ({splits})")
+        epoch = _epoch_of_captioned(report)
+        session.out.print(f"{counted(report.samples, 'sample')}{classes} ({splits}){epoch}")
     session.out.print("[bold red]cannot be used[/]" if report.has_errors else "[green]ready to be used[/]")
     return EXIT_FAILED if report.has_errors else EXIT_OK
+
+
+def _epoch_of_captioned(report: "Report") -> str:
+    """What an epoch sees where that is not each image once: repeats, and class images beside the others."""
+    seen = report.splits["train"].per_class if "train" in report.splits else {}
+    if report.classes or "instance" not in seen:
+        return ""
+    of_class = f" and {counted(seen['class'], 'class sample')}" if "class" in seen else ""
+    is_plain = not of_class and seen["instance"] == report.splits["train"].samples
+    return "" if is_plain else f"; an epoch sees {counted(seen['instance'], 'sample')}{of_class}"
 
 
 @command(app)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tuneyard.cli.formats import duration, number, plain, size, state_word, styled_state
+from tuneyard.cli.formats import duration, number, plain, rate, size, state_word, styled_state
 from tuneyard.datasets.words import counted
 from tuneyard.v1 import errors_pb2, event_pb2, job_pb2
 
@@ -28,7 +28,7 @@ def progress_line(progress: job_pb2.ProgressEvent, metrics: Mapping[str, float])
     """ "step 40/120 (33 %)  812 images/s  0:12 left  train/loss 0.5312"."""
     parts = [f"step {progress.step}/{progress.total_steps} ({progress.fraction:.0%})"]
     if progress.rate:
-        parts.append(f"{progress.rate:,.0f} {plain(progress.unit)}/s")
+        parts.append(rate(progress.rate, plain(progress.unit)))
     if progress.HasField("remaining"):
         parts.append(f"{duration(progress.remaining.ToTimedelta())} left")
     shown = {name: metrics[name] for name in ("train/loss",) if name in metrics}

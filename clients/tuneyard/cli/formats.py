@@ -53,6 +53,12 @@ def local_time(value: Timestamp) -> str:
     return moment.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M")
 
 
+def rate(value: float, unit: str) -> str:
+    """ "812 images/s"; of slow ones as many digits as say something, "0.63 images/s"."""
+    told = f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+    return f"{told} {unit}/s"
+
+
 def number(value: float) -> str:
     """A metric: four decimals where they say something, else three significant digits."""
     if value == 0 or 0.01 <= abs(value) < 100:

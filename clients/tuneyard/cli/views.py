@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuneyard.cli.describe import describe, of_all, progress_line
-from tuneyard.cli.formats import duration, number, state_word
+from tuneyard.cli.formats import duration, number, rate, state_word
 from tuneyard.v1 import event_pb2, job_pb2
 
 _LINE_EVERY_SECONDS = 10
@@ -188,7 +188,7 @@ def _bar(progress: job_pb2.ProgressEvent, *, width: int) -> RenderableType:
         f"epoch {progress.epoch:.1f}/{_short(progress.total_epochs)}",
     ]
     if progress.rate:
-        facts.append(f"{progress.rate:,.0f} {progress.unit}/s")
+        facts.append(rate(progress.rate, progress.unit))
     if progress.HasField("remaining"):
         facts.append(f"{duration(progress.remaining.ToTimedelta())} left")
     words = Text("  ".join(facts))
