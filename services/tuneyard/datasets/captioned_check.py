@@ -143,13 +143,14 @@ class _Sizes:
     def note(self) -> None:
         """Adds the finding about all images together."""
         few = [
-            f"{self._below[each]} have fewer than {each} x {each}"
+            f"{self._below[each]} {'has' if self._below[each] == 1 else 'have'} fewer than {each} x {each}"
             for each in USUAL_RESOLUTIONS
             if self._below[each]
         ]
         if few:
             self._log.add(
-                Code.IMAGES_BELOW_RESOLUTION, f"Of {self._images} images, by pixels, {', '.join(few)}."
+                Code.IMAGES_BELOW_RESOLUTION,
+                f"Of {counted(self._images, 'image')}, by pixels, {', '.join(few)}.",
             )
 
     def counts(self) -> dict[str, int]:

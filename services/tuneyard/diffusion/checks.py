@@ -49,8 +49,9 @@ def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", 
     meant = f" Did you mean {', '.join(close)}?" if close else ""
     return errors_pb2.ERROR_REASON_UNKNOWN_BASE_MODEL, violation(
         "base_model",
-        f"There is no text-to-image model {base_model!r}.{meant} `tuneyard models list` lists known ones;"
-        f" import any other with `tuneyard models import PATH_OR_HUB_ID --name {base_model or 'NAME'}`.",
+        f"There is no text-to-image model {base_model!r}.{meant} `tuneyard models list` lists known ones, and"
+        " those of the store, which are named models/NAME; import any other with"
+        f" `tuneyard models import PATH_OR_HUB_ID --name {base_model or 'NAME'}`.",
     )
 
 

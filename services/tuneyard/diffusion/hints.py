@@ -87,7 +87,7 @@ def _without_effect(
     if data and data.class_images and not task.prior_loss_weight:
         yield violation(
             f"{_TASK}.prior_loss_weight",
-            "The dataset's class images are not used; with 1 they keep the class.",
+            "The dataset's class images are not used; with a class_prompt they keep the class.",
         )
 
 

@@ -177,6 +177,6 @@ export const remediesZh: Readonly<Record<string, string>> = {
   METADATA_IMAGE_REPEATED: "每张图片保留一行；以第一行为准。",
   REPEATS_MANY: "除非数字确实表示重复次数（如 10_name），否则请给文件夹改名。",
   REPEATS_ZERO: "给文件夹至少为 1 的数字，才会使用其中的图片。",
-  CLASS_IMAGES_FOUND: "要使用它们，请把 prior_loss_weight 设为大于 0，并填写 class_prompt。",
+  CLASS_IMAGES_FOUND: "要使用它们，请填写 class_prompt；prior_loss_weight 随之为 1。",
   CLASS_IMAGES_NOT_TRAINED: "把它们移到 train/class/，或移出数据集：不会用它们验证。",
 };

@@ -73,7 +73,7 @@ ADVICE: dict[Code, Advice] = {
         Severity.WARNING, "Give the folder a number of at least 1 to have its images used."
     ),
     Code.CLASS_IMAGES_FOUND: Advice(
-        Severity.INFO, "Train with prior_loss_weight above 0 to use them, and with a class_prompt."
+        Severity.INFO, "Train with a class_prompt to use them: their prior_loss_weight is then 1."
     ),
     Code.CLASS_IMAGES_NOT_TRAINED: Advice(
         Severity.WARNING, "Move them to train/class/, or out of the dataset: nothing is validated with them."
