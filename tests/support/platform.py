@@ -169,6 +169,7 @@ class Platform:
             for name, module in modules.items()
         }
         self.web: Service | None = None
+        self._webs: list[Service] = []
         self.gateways: list[Service] = []
         self.ports: list[int] = []
         self.add_gateway()
@@ -225,16 +226,21 @@ class Platform:
 
     def start_web(self, **settings: str) -> str:
         """Starts a web server for the first gateway; returns its address, such as "http://127.0.0.1:8000"."""
-        listen = f"127.0.0.1:{free_port()}"
-        own = {"TUNEYARD_WEB_LISTEN": listen, "TUNEYARD_SERVER": self.address, **settings}
-        self.web = self._service("tuneyard.web", "web", **own)
+        own = {
+            "TUNEYARD_WEB_LISTEN": f"127.0.0.1:{free_port()}",
+            "TUNEYARD_SERVER": self.address,
+            **settings,
+        }
+        self.web = self._service("tuneyard.web", f"web-{len(self._webs)}", **own)
+        self._webs.append(self.web)
         self.web.start()
+        listen = own["TUNEYARD_WEB_LISTEN"]
         host, _, port = listen.rpartition(":")
         eventually(lambda: _answers(host, int(port)), within=20, what="the web server's port")
         return f"http://{listen}"
 
     def stop(self) -> None:
-        services = [*self.gateways, *self.trainers.values(), *([self.web] if self.web else [])]
+        services = [*self.gateways, *self.trainers.values(), *self._webs]
         for service in services:
             if service.process is not None and service.process.poll() is None:
                 service.process.send_signal(signal.SIGTERM)

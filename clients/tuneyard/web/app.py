@@ -21,6 +21,8 @@ from tuneyard.web.guide.app import make_guide_app
 from tuneyard.web.guide.sockets import tell_tasks
 from tuneyard.web.openapi import document
 from tuneyard.web.openapi_page import STYLE, page
+from tuneyard.web.session import PATH as SESSION
+from tuneyard.web.session import SessionEndpoints, Sessions
 from tuneyard.web.transcoder import Transcoder
 from tuneyard.web.transfers import Transfers
 
@@ -34,6 +36,8 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
     """The ASGI application; its connection to the gateway is opened by the first call."""
     client = AsyncClient(ConnectionSettings(server=config.server, token=config.token or None))
     transcoder, transfers = Transcoder(client.raw), Transfers(client)
+    sessions = Sessions(config.token)
+    session = SessionEndpoints(sessions, is_needed=not config.is_loopback)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -79,6 +83,9 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
             ),
             Route("/v1/{path:path}", transcoder.handle, methods=everything),
             Mount("/api", make_guide_app(client)),
+            Route(SESSION, session.get),
+            Route(SESSION, session.put, methods=["PUT"]),
+            Route(SESSION, session.delete, methods=["DELETE"]),
             Route("/openapi.json", schema),
             Route("/docs", docs),
             Route("/docs.css", docs_style),
@@ -87,7 +94,7 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
             *assets,
             Route("/{path:path}", index),
         ],
-        middleware=[Middleware(Guard, config=config)],
+        middleware=[Middleware(Guard, config=config, sessions=sessions)],
         exception_handlers={HTTPException: _http_problem, Exception: _fault},
         lifespan=lifespan,
     )

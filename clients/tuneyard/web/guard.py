@@ -1,6 +1,5 @@
 """What every HTTP request passes: the caller's right to ask, and headers that keep pages to themselves."""
 
-import hmac
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
@@ -9,8 +8,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tuneyard.web import problems
+from tuneyard.web import problems, session
 from tuneyard.web.config import WebConfig
+from tuneyard.web.session import Sessions
 
 TOKEN_COOKIE: Final = "tuneyard_token"
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
@@ -26,6 +26,8 @@ _HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+_CLOSED: Final = frozenset({"v1", "api", "ws"})
+"""First parts of the paths below which somebody's jobs and data are."""
 _CORS_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _CORS_HEADERS: Final = (
     "authorization, content-type, idempotency-key, last-event-id, prefer, content-range, range"
@@ -35,9 +37,10 @@ _CORS_HEADERS: Final = (
 class Guard:
     """Refuses other hosts' names (DNS rebinding), other origins (forged requests) and missing tokens."""
 
-    def __init__(self, app: ASGIApp, config: WebConfig) -> None:
+    def __init__(self, app: ASGIApp, config: WebConfig, sessions: Sessions) -> None:
         self._app = app
         self._config = config
+        self._sessions = sessions
         own = config.listen.rpartition(":")[0].lower()
         self._hosts = frozenset((*config.hosts, own, *(_LOOPBACK_NAMES if config.is_loopback else ())))
 
@@ -90,12 +93,11 @@ class Guard:
             )
         ):
             return 403, "Another site's page may not change anything here."
-        if self._config.is_loopback or scope.get("method") == "OPTIONS":
+        if self._config.is_loopback or scope.get("method") == "OPTIONS" or _is_open(scope):
             return None
-        own = self._config.token.encode()
-        if not any(hmac.compare_digest(given.encode(), own) for given in _tokens(headers)):
-            return 401, "Bring the token: Authorization: Bearer …"
-        return None
+        if any(map(self._sessions.is_token, _tokens(headers))) or self._sessions.is_signed_in(headers):
+            return None
+        return 401, "Bring the token: Authorization: Bearer …"
 
     def _is_listed(self, origin: str) -> bool:
         return origin.lower().rstrip("/") in self._config.origins
@@ -110,6 +112,17 @@ class Guard:
         await problems.answer(problems.plain(status, detail, reason=reason), headers=headers)(
             scope, receive, send
         )
+
+
+def _is_open(scope: Scope) -> bool:
+    """Whether no token is needed: for what every installation has alike (the web UI's files, the guide, the
+    API's description), and for telling the token.
+    """
+    path = scope["path"]
+    if path == session.PATH:
+        return True
+    root = path.removeprefix("/").partition("/")[0]
+    return scope.get("method") in ("GET", "HEAD") and root not in _CLOSED
 
 
 def _name(host: str) -> str:

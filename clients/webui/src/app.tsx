@@ -4,12 +4,14 @@ import { Suspense, useState } from "react";
 import { Link, Redirect, Route, Switch, useLocation } from "wouter";
 
 import { useJobs } from "./api/jobs";
+import { signOut, useSession } from "./api/session";
 import { Keys } from "./keys";
 import { LANGUAGES, useSpeech, useT } from "./i18n";
 import { isEnded } from "./states";
 import { applyTheme, currentTheme, type Theme } from "./theme";
 import { Boundary, lazyPage } from "./ui/lazy-page";
 import { Loading, Page } from "./ui/parts";
+import { SignInDialog, SignInPage } from "./ui/sign-in";
 
 const Compare = lazyPage(() => import("./pages/compare"));
 const Dataset = lazyPage(() => import("./pages/dataset"));
@@ -32,6 +34,24 @@ const PAGES = [
 ] as const;
 
 export function App() {
+  const session = useSession();
+  if (!session.known) return null;
+  const isLocked = session.tokenNeeded && !session.signedIn;
+  if (isLocked && !session.wasOpen)
+    return (
+      <SignInPage>
+        <Choices />
+      </SignInPage>
+    );
+  return (
+    <>
+      <Site />
+      {isLocked && <SignInDialog />}
+    </>
+  );
+}
+
+function Site() {
   const t = useT();
   const [location] = useLocation();
   return (
@@ -101,9 +121,22 @@ function Side() {
       <div className="foot">
         <a href="/guide">{t.nav.guide}</a>
         <Keys />
+        <SignOut />
         <Choices />
       </div>
     </div>
+  );
+}
+
+/** Where one has signed in. */
+function SignOut() {
+  const t = useT();
+  const { signedIn } = useSession();
+  if (!signedIn) return null;
+  return (
+    <button type="button" className="textlink small" onClick={() => void signOut()}>
+      {t.signIn.out}
+    </button>
   );
 }
 
@@ -166,6 +199,7 @@ function Bottom() {
             </Link>
           ))}
           <a href="/guide">{t.nav.guide}</a>
+          <SignOut />
           <Choices />
         </div>
       )}

@@ -1,6 +1,7 @@
 import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/shell.css";
+import "./styles/sign-in.css";
 import "./styles/parts.css";
 import "./styles/job.css";
 import "./styles/compare.css";
@@ -13,11 +14,13 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 
 import { ApiError } from "./api/http";
+import { askSession } from "./api/session";
 import { App } from "./app";
 import { Speaking } from "./i18n";
 import { applyTheme, currentTheme } from "./theme";
 
 applyTheme(currentTheme());
+void askSession();
 
 const queries = new QueryClient({
   defaultOptions: {

@@ -1,5 +1,7 @@
 /** Calls of the REST API: JSON in and out, and what went wrong as the problem that the server told. */
 
+import { admitted } from "./session";
+
 export interface FieldViolation {
   field: string;
   description: string;
@@ -48,10 +50,23 @@ export async function getBytes(path: string): Promise<Uint8Array> {
   return new Uint8Array(await received(() => response.arrayBuffer()));
 }
 
-async function answered(path: string, request: RequestInit): Promise<Response> {
-  const response = await received(() => fetch(path, request));
-  if (!response.ok) throw new ApiError(await problemOf(response));
-  return response;
+/** An answer that is no refusal. */
+export function answered(path: string, request: RequestInit): Promise<Response> {
+  return withToken(async () => {
+    const response = await received(() => fetch(path, request));
+    if (!response.ok) throw new ApiError(await problemOf(response));
+    return response;
+  }, request.signal);
+}
+
+/** Does once more what was refused for want of the token, as soon as it has been told. */
+export async function withToken<T>(once: () => Promise<T>, signal?: AbortSignal | null): Promise<T> {
+  try {
+    return await once();
+  } catch (error) {
+    if (error instanceof ApiError && error.problem.status === 401 && (await admitted(signal))) return once();
+    throw error;
+  }
 }
 
 /** What comes from the server, whose line may be cut before the answer or in the middle of it. */

@@ -1,7 +1,7 @@
 /** A PUT of raw bytes that tells how far it is, which fetch cannot. */
 
 import type { UploadDatasetResponseJson } from "../gen/tuneyard/v1/dataset_service_pb";
-import { ApiError, type Problem } from "./http";
+import { ApiError, withToken, type Problem } from "./http";
 
 export type Put = (
   path: string,
@@ -9,7 +9,9 @@ export type Put = (
   options: { headers: Record<string, string>; signal: AbortSignal; onSent: (bytes: number) => void },
 ) => Promise<UploadDatasetResponseJson>;
 
-export const xhrPut: Put = (path, body, { headers, signal, onSent }) =>
+export const xhrPut: Put = (path, body, options) => withToken(() => sent(path, body, options), options.signal);
+
+const sent: Put = (path, body, { headers, signal, onSent }) =>
   new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const abort = () => request.abort();

@@ -2,6 +2,7 @@
 
 import { ApiError, problemOf } from "./http";
 import { seat } from "./seats";
+import { admitted } from "./session";
 
 export interface ServerEvent {
   id: string;
@@ -75,6 +76,13 @@ async function run(options: Following, stop: AbortSignal): Promise<void> {
       const ended = await once(options, connection, stop, () => (pause = FIRST_PAUSE));
       if (ended) return;
     } catch (error) {
+      if (stop.aborted) return;
+      const isRefused = error instanceof ApiError && error.problem.status === 401;
+      if (isRefused && (await admitted(stop).catch(() => false))) {
+        await sleep(pause, stop);
+        pause = Math.min(pause * 2, LONGEST_PAUSE);
+        continue;
+      }
       if (stop.aborted) return;
       if (error instanceof ApiError && !error.passes) {
         options.onRefused?.(error);

@@ -2,7 +2,7 @@
 
 import { useState } from "react";
 
-import { ApiError, problemOf } from "../api/http";
+import { ApiError, answered } from "../api/http";
 import { EventParser } from "../api/stream";
 import type { GenerateTextResponseJson } from "../gen/tuneyard/v1/inference_service_pb";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
@@ -99,7 +99,7 @@ async function answer(
   signal: AbortSignal,
   onText: (tuned: string, base: string) => void,
 ): Promise<void> {
-  const response = await fetch(`/v1/${job.name}:generateText`, {
+  const response = await answered(`/v1/${job.name}:generateText`, {
     method: "POST",
     signal,
     headers: { "Content-Type": "application/json" },
@@ -108,7 +108,7 @@ async function answer(
       compareWithBase: compare,
     }),
   });
-  if (!response.ok || !response.body) throw new ApiError(await problemOf(response));
+  if (!response.body) return;
   const parser = new EventParser();
   const decoder = new TextDecoder();
   const reader = response.body.getReader();
