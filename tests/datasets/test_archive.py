@@ -133,6 +133,16 @@ def test_a_method_that_inflates_without_bounds_is_refused(write_zip: WriteZip, m
     assert refused(write_zip({"a.png": b"x"}, method=method)).code is Code.ARCHIVE_COMPRESSION_UNSUPPORTED
 
 
+def test_a_file_whose_own_format_is_an_archive_is_read_where_that_is_said(write_zip: WriteZip) -> None:
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("data.pkl", b"x")
+    path = write_zip({"model/a.PTH": inner.getvalue(), "model/a.json": b"{}"})
+    assert refused(path).code is Code.ARCHIVE_NESTED
+    with Archive(path, limits=ArchiveLimits(packed_formats=(".pth",))) as read:
+        assert read.read("a.PTH") == inner.getvalue()
+
+
 def test_an_archive_inside_is_refused_by_its_name_or_its_content(write_zip: WriteZip) -> None:
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:

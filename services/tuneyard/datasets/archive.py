@@ -69,6 +69,7 @@ class Archive:
 
     def __init__(self, path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
         self.path = path
+        self._packed = limits.packed_formats
         self._zip = _open_zip(path, limits)
         try:
             self._infos, self.folders, self.ignored = read_directory(self._zip, limits, path.stat().st_size)
@@ -99,8 +100,9 @@ class Archive:
     def chunks(self, name: str) -> Iterator[bytes]:
         """All bytes of a file, piece by piece; verifies the checksum and refuses another archive inside."""
         read_bytes = 0
+        may_be_archive = name.lower().endswith(self._packed)
         for chunk in self._inflate(name):
-            if not read_bytes and chunk.startswith(_ARCHIVE_MAGIC):
+            if not read_bytes and chunk.startswith(_ARCHIVE_MAGIC) and not may_be_archive:
                 raise ArchiveError(Code.ARCHIVE_NESTED, f"{name!r} is itself an archive.", member=name)
             read_bytes += len(chunk)
             yield chunk

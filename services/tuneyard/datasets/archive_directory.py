@@ -31,7 +31,7 @@ class ArchiveError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveLimits:
-    """How much an archive may be and become. Nested archives are never allowed."""
+    """How much an archive may be and become. Archives inside are not allowed."""
 
     max_archive_bytes: int = 200 * _GIB
     """Size of the ZIP file itself."""
@@ -47,6 +47,8 @@ class ArchiveLimits:
     max_path_bytes: int = 1024
     max_component_bytes: int = 255
     """The longest name of a file on the usual file systems."""
+    packed_formats: tuple[str, ...] = ()
+    """Endings of files whose own format is that of an archive, and which are files here like any other."""
 
 
 DEFAULT_LIMITS = ArchiveLimits()

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuneyard.datasets import ArchiveError, FolderSource, Source, open_source
+from tuneyard.datasets import ArchiveError, ArchiveLimits, FolderSource, Source, open_source
 from tuneyard.rpc.errors import TuneyardError, invalid
 from tuneyard.storage import InvalidKey, ObjectInfo, ObjectStore
 from tuneyard.v1 import event_pb2, model_service_pb2, trainer_service_pb2
+
+# What torch writes is a ZIP by itself; a trainer of the family reads it without executing anything in it.
+_LIMITS = ArchiveLimits(packed_formats=(".pt", ".pth", ".bin", ".ckpt"))
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def store_members(store: ObjectStore, prefix: str, file_name: str, *, work_dir: 
         store.get_file(key, path)
         store.delete(key)
         try:
-            with open_source(path) as source:
+            with open_source(path, limits=_LIMITS) as source:
                 return _store_all(store, prefix, source)
         except (ArchiveError, InvalidKey) as error:
             raise invalid("chunk", f"the ZIP is refused: {error}") from None

@@ -1,5 +1,7 @@
 """Models over the wire: the catalogue, imports, uploads."""
 
+import io
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,17 @@ async def test_an_uploaded_zip_becomes_its_files(edge: Edge) -> None:
     assert model.state == pb.MODEL_STATE_READY
     assert len(keys) == 6
     assert all(key.endswith(".png") for key in keys)
+
+
+async def test_what_torch_wrote_may_lie_in_an_uploaded_zip(edge: Edge) -> None:
+    """Since torch 1.6 its files are ZIPs themselves: folders of a hub hold such a pytorch_model.bin."""
+    weights, content = io.BytesIO(), io.BytesIO()
+    for buffer, name, data in ((weights, "archive/data.pkl", b"x"), (content, "pytorch_model.bin", None)):
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr(name, weights.getvalue() if data is None else data)
+    await edge.models.UploadModel(upload(content.getvalue(), file_name="model.zip", model_id="t"))
+    await imported(edge, "models/t")
+    assert any(info.key.endswith("pytorch_model.bin") for info in edge.store.list("models/t/"))
 
 
 @pytest.mark.parametrize(
