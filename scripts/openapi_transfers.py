@@ -43,6 +43,28 @@ def transfers(problem: Json) -> Json:
                 ),
             }
         },
+        "/v1/models:upload": {
+            "put": {
+                "operationId": "PutModel",
+                "tags": ["Transfers"],
+                "description": "Stores the bytes of a model, a file or a ZIP of its files, as one. The model"
+                " is then IMPORTING: a trainer of its family checks it.",
+                "parameters": [
+                    _in_query("family", "#/components/schemas/Family", "The family.", required=True),
+                    _in_query("fileName", "", "The file's name, which tells its kind.", required=True),
+                    _in_query("sizeBytes", "", "The bytes to come. Default: Content-Length."),
+                    _in_query("modelId", "", "The id. Default: made of the file's name."),
+                    _in_query("displayName", "", "A name for people. Default: the id."),
+                    _in_query("architecture", "", "The architecture, where the files do not tell it."),
+                    _in_query("sha256", "", "The SHA-256 of the bytes, in hex, to be compared."),
+                ],
+                "requestBody": {"content": _BYTES},
+                "responses": _answers(
+                    problem,
+                    {"application/json": {"schema": {"$ref": "#/components/schemas/UploadModelResponse"}}},
+                ),
+            }
+        },
         "/v1/datasets/{dataset}/files/{path}:download": {
             "get": {
                 "operationId": "GetDatasetFile",
@@ -92,6 +114,16 @@ def _in_path(name: str, description: str) -> Json:
         "required": True,
         "description": description,
         "schema": {"type": "string", "pattern": pattern},
+    }
+
+
+def _in_query(name: str, schema: str, description: str, *, required: bool = False) -> Json:
+    return {
+        "name": name,
+        "in": "query",
+        "required": required,
+        "description": description,
+        "schema": {"$ref": schema} if schema else {"type": "string"},
     }
 
 

@@ -98,6 +98,7 @@ def test_signing_out_ends_all_tabs_and_signing_in_opens_them(stranger: Visit) ->
 def test_where_a_session_ends_what_was_typed_stays_and_goes_on(stranger: Visit, mode: str) -> None:
     page = stranger.open("/models?import")
     sign_in(page)
+    page.get_by_role("radio", name="On a hub or the server").check(force=True)
     page.get_by_label("Hub id").fill("/nowhere/at all")
     stranger.context.clear_cookies()
     page.get_by_role("button", name="Start import").click()

@@ -5,8 +5,14 @@ import pytest
 from starlette.types import Message
 
 from tests.support.fake_gateway import FakeGateway
-from tuneyard.rpc.errors import TuneyardError
-from tuneyard.v1 import artifact_service_pb2, dataset_service_pb2, event_pb2
+from tuneyard.rpc.errors import TuneyardError, invalid
+from tuneyard.v1 import (
+    artifact_service_pb2,
+    dataset_service_pb2,
+    event_pb2,
+    model_service_pb2,
+    training_pb2,
+)
 from tuneyard.web.app import make_app
 from tuneyard.web.config import WebConfig
 
@@ -169,3 +175,58 @@ async def test_a_file_that_is_not_there_is_a_problem_and_no_picture(
     gateway.fail("DownloadDatasetFile", TuneyardError("INVALID_FIELD", "no such file"))
     answer = await http.get("/v1/datasets/d/files/x.png:download")
     assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_FIELD")
+
+
+MODEL = "/v1/models:upload?family=FAMILY_LLM&fileName=tiny.zip&displayName=Tiny"
+
+
+async def test_a_models_bytes_follow_what_the_address_says_of_them(
+    http: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    made = model_service_pb2.Model(name="models/tiny", state=model_service_pb2.MODEL_STATE_IMPORTING)
+    told: list[model_service_pb2.UploadModelRequest] = []
+
+    def take(requests, context):
+        told.extend(requests)
+        return model_service_pb2.UploadModelResponse(model=made)
+
+    gateway.on("UploadModel", take)
+    answer = await http.put(MODEL, content=CONTENT)
+    assert answer.json() == {"model": {"name": "models/tiny", "state": "MODEL_STATE_IMPORTING"}}
+    header, *rest = told
+    assert header.header == model_service_pb2.ModelUploadHeader(
+        family=training_pb2.FAMILY_LLM, file_name="tiny.zip", display_name="Tiny", size_bytes=len(CONTENT)
+    )
+    assert b"".join(each.chunk for each in rest) == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("family=FAMILY_OF_FOUR&fileName=a.zip", "family"),
+        ("weights=1", "weights"),
+        ("sizeBytes=x", "size_bytes"),
+    ],
+)
+async def test_what_is_said_wrong_of_a_model_is_refused_at_its_field(
+    http: httpx.AsyncClient, gateway: FakeGateway, query: str, field: str
+) -> None:
+    answer = await http.put(f"/v1/models:upload?{query}", content=CONTENT)
+    assert (answer.status_code, answer.json()["violations"][0]["field"]) == (400, field)
+    assert gateway.calls["UploadModel"] == 0
+
+
+async def test_a_model_of_unknown_length_is_not_taken(http: httpx.AsyncClient, gateway: FakeGateway) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield CONTENT
+
+    assert (await http.put(MODEL, content=body())).status_code == 411
+    assert (await http.put(f"{MODEL}&sizeBytes=10", content=body())).status_code == 200
+
+
+async def test_a_model_is_refused_by_the_fields_names_in_the_address(
+    http: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    gateway.fail("UploadModel", invalid("header.file_name", "must be a plain file name"))
+    answer = await http.put(MODEL, content=CONTENT)
+    assert answer.json()["violations"][0]["field"] == "file_name"

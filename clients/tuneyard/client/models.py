@@ -1,7 +1,7 @@
 """Models: the catalogue of base models, and the models kept in the store."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -108,6 +108,17 @@ class AsyncModels:
             source = stack.enter_context(path.open("rb"))
             requests = _requests(source, header, progress)
             return (await self._connection.send(self._connection.models.UploadModel, requests)).model
+
+    async def send(self, header: ModelUploadHeader, chunks: AsyncIterator[bytes]) -> Model:
+        """Sends the bytes of a file or a ZIP that the header announces, for callers with bytes in pieces."""
+
+        async def requests() -> AsyncIterator[UploadModelRequest]:
+            yield UploadModelRequest(header=header)
+            async for chunk in chunks:
+                if chunk:
+                    yield UploadModelRequest(chunk=chunk)
+
+        return (await self._connection.send(self._connection.models.UploadModel, requests())).model
 
     async def get(self, name: str) -> Model:
         """One model of the store."""

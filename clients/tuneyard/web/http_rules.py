@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 from google.api import annotations_pb2  # type: ignore[import-untyped]
@@ -46,6 +46,7 @@ _STRINGS: Final = frozenset(
     {"google.protobuf.Timestamp", "google.protobuf.Duration", "google.protobuf.FieldMask"}
 )
 _NUMBER: Final = re.compile(r"-?[0-9]{1,10}")
+_MessageT = TypeVar("_MessageT", bound=Message)
 _TRUE: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -101,11 +102,23 @@ class Rule:
             _put(values, self.method.input_type, name, text)
         for name, text in variables.items():
             _put(values, self.method.input_type, name, text, replace=True)
-        try:
-            return ParseDict(values, request_class(self.method)())
-        except ParseError as error:
-            path, words = fault(error, values)
-            raise BadRequest(f"{path}: {words}" if path else words, field=path) from error
+        return _parsed(values, request_class(self.method)())
+
+
+def read_query(query: Iterable[tuple[str, str]], message: _MessageT) -> _MessageT:
+    """The message, filled in with a query's parameters. Raises BadRequest."""
+    values: dict[str, Any] = {}
+    for name, text in query:
+        _put(values, message.DESCRIPTOR, name, text)
+    return _parsed(values, message)
+
+
+def _parsed(values: dict[str, Any], message: _MessageT) -> _MessageT:
+    try:
+        return ParseDict(values, message)
+    except ParseError as error:
+        path, words = fault(error, values)
+        raise BadRequest(f"{path}: {words}" if path else words, field=path) from error
 
 
 def rules() -> Sequence[Rule]:

@@ -52,14 +52,17 @@ def http_status(error: errors.TuneyardError) -> int:
     return next((status for kind, status in _OF_CLASS if isinstance(error, kind)), 500)
 
 
-def of_error(error: errors.TuneyardError) -> dict[str, Any]:
-    """The problem of what a call ended with."""
+def of_error(error: errors.TuneyardError, *, part: str = "") -> dict[str, Any]:
+    """The problem of what a call ended with; `part` is what HTTP does not know of the fields' paths, such as
+    "header." of a stream.
+    """
     told: dict[str, Any] = _problem(http_status(error), error.message)
     if error.reason:
         told["reason"] = error.reason
     if error.violations:
         told["violations"] = [
-            {"field": violation.field, "description": violation.description} for violation in error.violations
+            {"field": violation.field.removeprefix(part), "description": violation.description}
+            for violation in error.violations
         ]
     if error.resource:
         told["resource"] = error.resource
@@ -89,9 +92,9 @@ def answer(problem: dict[str, Any], *, headers: dict[str, str] | None = None) ->
     )
 
 
-def answer_error(error: errors.TuneyardError) -> Response:
-    """The HTTP answer to what a call ended with."""
-    return answer(of_error(error), headers=headers_of(error))
+def answer_error(error: errors.TuneyardError, *, part: str = "") -> Response:
+    """The HTTP answer to what a call ended with, as `of_error` tells it."""
+    return answer(of_error(error, part=part), headers=headers_of(error))
 
 
 def headers_of(error: errors.TuneyardError) -> dict[str, str]:

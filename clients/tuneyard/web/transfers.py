@@ -1,4 +1,4 @@
-"""The bytes that no JSON carries: a dataset's upload as a raw PUT, and artifacts with ranges or as a ZIP."""
+"""The bytes that no JSON carries: datasets and models by raw PUT, artifacts with ranges or as a ZIP."""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -12,10 +12,14 @@ from starlette.responses import Response, StreamingResponse
 
 from tuneyard.client import AsyncClient, errors
 from tuneyard.v1.dataset_service_pb2 import UploadDatasetResponse
+from tuneyard.v1.model_service_pb2 import ModelUploadHeader, UploadModelResponse
 from tuneyard.web import problems
+from tuneyard.web.http_rules import BadRequest, read_query
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})?/(\d{1,18}|\*)")
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})?")
+_LONGEST_NUMBER: Final = 18
+"""Digits."""
 _PIECE_BYTES: Final = 512 << 10
 # Shown by a browser where it is opened; everything else, HTML and SVG above all, is only ever saved.
 _SHOWN: Final = (
@@ -65,6 +69,30 @@ class Transfers:
             return problems.answer_error(error)
         response = UploadDatasetResponse(dataset=dataset)
         return Response(MessageToJson(response, indent=None), media_type="application/json")
+
+    async def put_model(self, request: Request) -> Response:
+        """PUT /v1/models:upload with the fields of ModelUploadHeader as query: a model's file, or a ZIP of
+        its files, whole. The answer holds the model, which is then IMPORTING.
+        """
+        try:
+            header = read_query(request.query_params.multi_items(), ModelUploadHeader())
+        except BadRequest as error:
+            return problems.answer(problems.of_bad_request(error))
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and len(length) <= _LONGEST_NUMBER and not header.size_bytes:
+            header.size_bytes = int(length)
+        if not header.size_bytes:
+            told = problems.plain(411, "Say how long the model is: Content-Length, or sizeBytes.")
+            return problems.answer(told)
+        try:
+            model = await self._client.models.send(header, _gathered(request.stream()))
+        except ClientDisconnect:
+            return problems.answer(problems.plain(499, "The upload broke off; nothing of it is kept."))
+        except errors.TuneyardError as error:
+            return problems.answer_error(error, part="header.")
+        return Response(
+            MessageToJson(UploadModelResponse(model=model), indent=None), media_type="application/json"
+        )
 
     async def get_artifact(self, request: Request) -> Response:
         """GET /v1/jobs/{job}/artifacts/{path}:download, whole or by one range; a path that ends in "/" is a

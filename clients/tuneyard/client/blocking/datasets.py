@@ -1,13 +1,12 @@
 """The blocking calls about datasets: each runs its namesake of the asyncio client to the end."""
 
-import asyncio
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from tuneyard.client.datasets import AsyncDatasets
 from tuneyard.client.portal import Portal
-from tuneyard.client.transfer import ProgressCallback
+from tuneyard.client.transfer import ProgressCallback, in_turn
 from tuneyard.v1 import dataset_pb2, dataset_service_pb2
 
 
@@ -41,14 +40,7 @@ class Datasets:
 
     def send(self, name: str, chunks: Iterable[bytes], *, offset: int = 0) -> dataset_pb2.Dataset:
         """Sends bytes of a dataset that is UPLOADING, which begin at `offset`."""
-
-        async def following() -> AsyncIterator[bytes]:
-            each = iter(chunks)
-            # In a thread: making the next chunk may take its time.
-            while (chunk := await asyncio.to_thread(next, each, None)) is not None:
-                yield chunk
-
-        return self._portal.run(self._datasets.send(name, following(), offset=offset))
+        return self._portal.run(self._datasets.send(name, in_turn(chunks), offset=offset))
 
     def sign_upload(
         self, name: str, *, part_numbers: Sequence[int]

@@ -1,12 +1,12 @@
 """The blocking calls about models: each runs its namesake of the asyncio client to the end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from tuneyard.client.models import AsyncModels
 from tuneyard.client.portal import Portal
-from tuneyard.client.transfer import ProgressCallback
+from tuneyard.client.transfer import ProgressCallback, in_turn
 from tuneyard.v1 import model_service_pb2, training_pb2
 
 
@@ -73,6 +73,12 @@ class Models:
                 progress=progress,
             )
         )
+
+    def send(
+        self, header: model_service_pb2.ModelUploadHeader, chunks: Iterable[bytes]
+    ) -> model_service_pb2.Model:
+        """Sends the bytes of a file or a ZIP that the header announces."""
+        return self._portal.run(self._models.send(header, in_turn(chunks)))
 
     def get(self, name: str) -> model_service_pb2.Model:
         """One model of the store."""

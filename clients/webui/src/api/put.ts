@@ -3,15 +3,16 @@
 import type { UploadDatasetResponseJson } from "../gen/tuneyard/v1/dataset_service_pb";
 import { ApiError, withToken, type Problem } from "./http";
 
-export type Put = (
+export type Put<T = UploadDatasetResponseJson> = (
   path: string,
   body: Blob,
   options: { headers: Record<string, string>; signal: AbortSignal; onSent: (bytes: number) => void },
-) => Promise<UploadDatasetResponseJson>;
+) => Promise<T>;
 
-export const xhrPut: Put = (path, body, options) => withToken(() => sent(path, body, options), options.signal);
+export const xhrPut = <T>(...[path, body, options]: Parameters<Put>): Promise<T> =>
+  withToken(() => sent<T>(path, body, options), options.signal);
 
-const sent: Put = (path, body, { headers, signal, onSent }) =>
+const sent = <T>(...[path, body, { headers, signal, onSent }]: Parameters<Put>): Promise<T> =>
   new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const abort = () => request.abort();
@@ -25,7 +26,7 @@ const sent: Put = (path, body, { headers, signal, onSent }) =>
     request.onloadend = () => signal.removeEventListener("abort", abort);
     request.onload = () => {
       const told = parsed(request.responseText);
-      if (request.status < 300) resolve(told as UploadDatasetResponseJson);
+      if (request.status < 300) resolve(told as T);
       else reject(new ApiError({ title: request.statusText, detail: `HTTP ${request.status}`, ...(told as object), status: request.status } as Problem));
     };
     signal.addEventListener("abort", abort);

@@ -41,7 +41,7 @@ function Grid({ dataset }: { dataset: DatasetJson }) {
         </label>
       </div>
       {found.isPending && <Loading />}
-      {found.isError && <Failure error={found.error} />}
+      {found.isError && <Failure error={found.error} retry={() => void found.refetch()} />}
       <ul className="files">
         {files.map(({ path = "" }) => (
           <li key={path}>
@@ -100,7 +100,9 @@ function LineBrowser({ dataset }: { dataset: DatasetJson }) {
         </div>
       </div>
       {(files.isPending || lines.isLoading) && <Loading />}
-      {(files.error ?? lines.error) && <Failure error={files.error ?? lines.error} />}
+      {(files.error ?? lines.error) && (
+        <Failure error={files.error ?? lines.error} retry={() => void (files.error ? files : lines).refetch()} />
+      )}
       {/* It scrolls, so that the keyboard must reach it. */}
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
       <ol className="lines" tabIndex={0} aria-label={path}>

@@ -16,6 +16,7 @@ import { useT } from "../i18n";
 import { jobTitle, kindOfJob } from "../job";
 import { ImportModel } from "../model/import";
 import { ModelBadge } from "../model/parts";
+import { ModelsOnTheirWay } from "../model/upload";
 import { MAIN, metricName, metricValue } from "../metrics";
 import { Button, Failure, Loading, Page } from "../ui/parts";
 
@@ -35,6 +36,7 @@ export default function ModelsPage() {
     >
       <div className="stack wide">
         {adding && <ImportModel />}
+        <ModelsOnTheirWay />
         <input
           className="input"
           type="search"

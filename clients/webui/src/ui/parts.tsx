@@ -30,7 +30,7 @@ export function Progress({ value, label }: { value: number; label: string }) {
   return <progress max={1} value={value} aria-label={label} />;
 }
 
-/** What failed, in the place where it would have been, and a way to try again. */
+/** What failed, in its place, and a way to try again where something was to be loaded. */
 export function Failure({ error, retry }: { error: unknown; retry?: () => void }) {
   const t = useT();
   const told = error instanceof ApiError ? error.problem.detail : String(error);
@@ -38,7 +38,7 @@ export function Failure({ error, retry }: { error: unknown; retry?: () => void }
   return (
     <div className="note danger stack" role="alert">
       <p>
-        {t.failedToLoad} {title && <strong>{title}.</strong>} {told}
+        {retry && t.failedToLoad} {title && <strong>{title}.</strong>} {told}
       </p>
       {retry && (
         <p>
