@@ -46,6 +46,7 @@ export const trainEn = {
       AVAILABILITY_CACHED: "on the trainer",
     } as Record<string, string>,
     own: "imported",
+    ownFailed: "The imported models could not be loaded.",
   },
   methods: {
     FINE_TUNING_METHOD_FULL: { name: "Full fine-tuning", text: "Trains every weight." },
@@ -66,6 +67,7 @@ export const trainEn = {
     existing: "Or take one that is here",
     choose: "Choose a dataset",
     noneYet: "There is none of this format yet.",
+    listFailed: "The datasets that are here could not be loaded.",
     wrongType: (name: string, endings: string) => `${name} is not of a type that belongs here: ${endings}.`,
     emptyFile: (name: string) => `${name} is empty.`,
     oneFile: "One file makes one dataset: pack several files into a ZIP.",

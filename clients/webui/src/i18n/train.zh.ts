@@ -46,6 +46,7 @@ export const trainZh: TrainMessages = {
       AVAILABILITY_CACHED: "已在训练服务上",
     },
     own: "已导入",
+    ownFailed: "无法加载已导入的模型。",
   },
   methods: {
     FINE_TUNING_METHOD_FULL: { name: "全参数微调", text: "训练全部权重。" },
@@ -66,6 +67,7 @@ export const trainZh: TrainMessages = {
     existing: "或使用已有的数据集",
     choose: "选择数据集",
     noneYet: "还没有此格式的数据集。",
+    listFailed: "无法加载已有的数据集。",
     wrongType: (name, endings) => `${name} 的类型不符，应为：${endings}。`,
     emptyFile: (name) => `${name} 是空文件。`,
     oneFile: "一个文件对应一个数据集：请将多个文件打包为 ZIP。",

@@ -32,6 +32,7 @@ export default function SystemPage() {
         {trainers.isPending && <Loading />}
         {trainers.data && !trainers.data.trainers?.length && <p>{t.system.none}</p>}
         {trainers.data?.trainers?.map((trainer) => <Trainer key={trainer.address} trainer={trainer} />)}
+        {server.isError && !server.data && <Failure error={server.error} retry={() => void server.refetch()} />}
         {server.data && (
           <section className="panel stack">
             <h3>{t.system.server}</h3>

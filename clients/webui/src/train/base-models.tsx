@@ -47,6 +47,9 @@ export function BaseModels({ task, value, violation, onChange }: { task: Task; v
         onChange={(event) => setSearch(event.target.value)}
       />
       {found.isError && !found.data && <Failure error={found.error} retry={() => void found.refetch()} />}
+      {found.store.isError && !found.store.data && (
+        <Failure error={found.store.error} what={words.ownFailed} retry={() => void found.store.refetch()} />
+      )}
       {found.isPending && <Loading lines={4} />}
       {found.data && <List rows={listed} value={value} onChange={onChange} />}
       {found.data && listed.length === 0 && (

@@ -146,21 +146,24 @@ function Existing({ task, onChange }: { task: Task; onChange: (dataset: string) 
   const said = (dataset: DatasetJson) =>
     dataset.state === "DATASET_STATE_INVALID" ? ` (${t.training.datasets.severity["SEVERITY_ERROR"]})` : "";
   return (
-    <div className="row existing">
-      <label className="row grow">
-        <span className="small muted">{words.existing}</span>
-        <select className="input grow" value="" onChange={(event) => onChange(event.target.value)} disabled={datasets.length === 0}>
-          <option value="">{found.data && datasets.length === 0 ? words.noneYet : words.choose}</option>
-          {datasets.map((dataset) => (
-            <option key={dataset.name} value={dataset.name}>
-              {dataset.displayName || idOf(dataset.name)} · {words.samples(count(dataset.report?.samples))}
-              {said(dataset)}
-            </option>
-          ))}
-        </select>
-      </label>
-      <Import task={task} onChange={onChange} />
-    </div>
+    <>
+      {found.isError && !found.data && <Failure error={found.error} what={words.listFailed} retry={() => void found.refetch()} />}
+      <div className="row existing">
+        <label className="row grow">
+          <span className="small muted">{words.existing}</span>
+          <select className="input grow" value="" onChange={(event) => onChange(event.target.value)} disabled={datasets.length === 0}>
+            <option value="">{found.data && datasets.length === 0 ? words.noneYet : words.choose}</option>
+            {datasets.map((dataset) => (
+              <option key={dataset.name} value={dataset.name}>
+                {dataset.displayName || idOf(dataset.name)} · {words.samples(count(dataset.report?.samples))}
+                {said(dataset)}
+              </option>
+            ))}
+          </select>
+        </label>
+        <Import task={task} onChange={onChange} />
+      </div>
+    </>
   );
 }
 

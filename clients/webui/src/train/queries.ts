@@ -37,7 +37,7 @@ export function useBaseModels(task: Task) {
     queryFn: ({ signal }) => get<ListModelsResponseJson>(`/v1/models?family=${family}&pageSize=1000`, signal),
   });
   const own = store.data?.models?.filter((model) => model.state === "MODEL_STATE_READY" && model.tasks?.includes(kind));
-  return { ...catalogue, models: catalogue.data?.baseModels ?? [], own: own ?? [] };
+  return { ...catalogue, models: catalogue.data?.baseModels ?? [], own: own ?? [], store };
 }
 
 export function useDatasets(format: DatasetFormatJson) {

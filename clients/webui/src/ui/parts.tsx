@@ -31,14 +31,14 @@ export function Progress({ value, label }: { value: number; label: string }) {
 }
 
 /** What failed, in its place, and a way to try again where something was to be loaded. */
-export function Failure({ error, retry }: { error: unknown; retry?: () => void }) {
+export function Failure({ error, what, retry }: { error: unknown; what?: string; retry?: () => void }) {
   const t = useT();
   const told = error instanceof ApiError ? error.problem.detail : String(error);
   const title = error instanceof ApiError ? t.reasons[error.problem.reason ?? ""] : undefined;
   return (
     <div className="note danger stack" role="alert">
       <p>
-        {retry && t.failedToLoad} {title && <strong>{title}.</strong>} {told}
+        {what ?? (retry && t.failedToLoad)} {title && <strong>{title}.</strong>} {told}
       </p>
       {retry && (
         <p>
