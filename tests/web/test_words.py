@@ -43,3 +43,20 @@ def test_every_reason_and_every_advice_has_a_title_in_both_languages(table: str,
     assert set(english) == set(chinese) == {name.removeprefix(prefix) for name in names}
     assert all(CHINESE.search(title) for title in chinese.values())
     assert not any(CHINESE.search(title) for title in english.values())
+
+
+def test_every_advice_is_explained_in_chinese() -> None:
+    """The server's own words, which are English, stand below."""
+    kinds = {value.name for value in event_pb2.AdviceKind.DESCRIPTOR.values if value.number}
+    found = titles("reasons.zh.ts", "adviceMeaningZh")
+    assert set(found) == {name.removeprefix("ADVICE_KIND_") for name in kinds}
+    assert all(CHINESE.search(meaning) for meaning in found.values())
+
+
+def test_remedies_of_failures_are_for_reasons_that_there_are() -> None:
+    text = (WORDS / "reasons.zh.ts").read_text(encoding="utf-8")
+    table = text[text.index("failureRemediesZh") :]
+    named = set(re.findall(r"^  ([A-Z_]+): ", table, re.MULTILINE))
+    known = {value.name.removeprefix("ERROR_REASON_") for value in errors_pb2.ErrorReason.DESCRIPTOR.values}
+    assert named
+    assert named <= known

@@ -132,6 +132,10 @@ export const en = {
   units: unitsEn,
   reasons: reasonsEn,
   adviceKinds: adviceEn,
+  // The server speaks English: what it says of one case is shown as it is, where another language says it by its code.
+  adviceMeanings: {} as Readonly<Record<string, string>>,
+  failureRemedies: {} as Readonly<Record<string, readonly string[]>>,
+  original: "The server's words",
 };
 
 /** The shape that every language fills. */

@@ -55,3 +55,41 @@ export const adviceZh: Readonly<Record<string, string>> = {
   SLOW_TRAINING: "训练缓慢",
   MEMORY: "内存紧张",
 };
+
+/** What an advice means, by AdviceKind; the server's own words, which are English, say it with this run's figures. */
+export const adviceMeaningZh: Readonly<Record<string, string>> = {
+  NOT_DECREASING: "训练损失很久没有明显下降。常见原因是学习率过高或过低，其次是数据或标注有误。",
+  OVERFITTING: "训练损失还在下降，验证损失却在上升：模型开始记住训练数据。可增加数据、加强正则化或减少训练轮数。",
+  DIVERGING: "损失急剧上升或不再是有限的数。训练已退回到较早的检查点（没有检查点时退回到开头），并降低学习率继续。",
+  DATA_STARVED: "设备在等待数据：读取和预处理跟不上计算。可增加线程、减小图像、减少数据增强，或把数据放在更快的磁盘上。",
+  CLASS_IMBALANCE: "各类别的样本数相差悬殊，模型会偏向样本多的类别。可使用类别权重，或为小类别收集更多数据。",
+  SLOW_TRAINING: "当前设置没有用上更快的设备或精度。",
+  MEMORY: "内存不足，每次计算的样本数已减少。每一步使用的样本总数不变，但耗时更长。",
+};
+
+const LESS_MEMORY = ["减小批量，并相应增大梯度累积。", "开启梯度检查点。", "减小图像尺寸或最大长度。", "改用更小的基础模型；大语言模型可改用 QLoRA。"];
+const AGAIN = ["重新运行任务；若再次出现，请查看日志。"];
+
+/** What to do about a failed job, by ErrorReason; the server's own words, which are English, know the settings. */
+export const failureRemediesZh: Readonly<Record<string, readonly string[]>> = {
+  INVALID_FIELD: ["按服务器原文所述修改设置，再重新运行。"],
+  NOT_SUPPORTED: ["按服务器原文所述修改设置，再重新运行。"],
+  OUT_OF_MEMORY: LESS_MEMORY,
+  DOES_NOT_FIT: LESS_MEMORY,
+  DIVERGED: ["降低学习率。", "增加预热步数。", "检查数据集中是否有异常样本。"],
+  WORKER_KILLED: ["查看系统日志中进程被终止的原因；若是内存不足，请减小批量。", ...AGAIN],
+  WORKER_CRASHED: AGAIN,
+  CRASH_LOOP: ["查看日志中进程每次中断的位置。", "减小批量，或换一台设备后重新运行。"],
+  RECIPE_FAILED: ["查看日志中出错的位置。", ...AGAIN],
+  DATASET_INVALID: ["打开数据集页面，按其中的检查结果修正数据，再上传一次。"],
+  DATASET_UNREADABLE: ["在数据集页面查看其检查结果，替换或删除损坏的文件。", ...AGAIN],
+  DATASET_NOT_FOUND: ["换一个数据集，或重新上传。"],
+  MODEL_NOT_FOUND: ["在“模型”页面重新导入该模型，或换一个基础模型。"],
+  UNKNOWN_BASE_MODEL: ["换一个基础模型，或先在“模型”页面导入它。"],
+  BASE_MODEL_UNAVAILABLE: ["在“模型”页面导入该模型，或换一个基础模型。"],
+  CHECKPOINT_CORRUPT: ["从头重新运行任务。"],
+  STORAGE_FULL: ["释放磁盘空间，或减少保留的检查点数量。", ...AGAIN],
+  STORE_UNAVAILABLE: ["检查对象存储是否可用。", ...AGAIN],
+  TRAINER_UNAVAILABLE: ["在“系统”页面查看训练服务是否可用。", ...AGAIN],
+  INTERNAL: AGAIN,
+};

@@ -15,6 +15,8 @@ export const trainEn = {
   off: "off",
   notANumber: "This is no number.",
   usual: (range: string) => `${range.charAt(0).toUpperCase()}${range.slice(1)} is usual`,
+  // The server says it in English.
+  outside: undefined as ((bounds: { above?: number; least?: number; below?: number; most?: number }, value: string) => string) | undefined,
   colon: ": ",
   fullStop: ".",
   atLeast: (value: string) => `at least ${value}`,

@@ -15,6 +15,15 @@ export const trainZh: TrainMessages = {
   off: "关",
   notANumber: "这不是数字。",
   usual: (range) => `常用范围 ${range}`,
+  outside: ({ above, least, below, most }, value) => {
+    const parts = [
+      above === undefined ? "" : `大于 ${above}`,
+      least === undefined ? "" : `不小于 ${least}`,
+      below === undefined ? "" : `小于 ${below}`,
+      most === undefined ? "" : `不大于 ${most}`,
+    ];
+    return `须${parts.filter(Boolean).join(" 且")}，现在是 ${value}。`;
+  },
   colon: "：",
   fullStop: "。",
   atLeast: (value) => `不小于 ${value}`,

@@ -2,7 +2,7 @@ import { dataZh } from "./data.zh";
 import type { Messages } from "./en";
 import { choicesZh, fieldsZh, unitsZh } from "./fields.zh";
 import { jobZh } from "./job.zh";
-import { adviceZh, reasonsZh } from "./reasons.zh";
+import { adviceMeaningZh, adviceZh, failureRemediesZh, reasonsZh } from "./reasons.zh";
 import { trainZh } from "./train.zh";
 
 export const zh: Messages = {
@@ -130,4 +130,7 @@ export const zh: Messages = {
   units: unitsZh,
   reasons: reasonsZh,
   adviceKinds: adviceZh,
+  adviceMeanings: adviceMeaningZh,
+  failureRemedies: failureRemediesZh,
+  original: "服务器原文（英文）",
 };

@@ -13,7 +13,7 @@ import { jobTitle } from "../job";
 import { MAIN, metricName, metricValue } from "../metrics";
 import { isEnded, kindOf } from "../states";
 import { fieldName, valueText } from "../train/words";
-import { Button, Failure, Progress } from "../ui/parts";
+import { Button, Failure, Original, Progress } from "../ui/parts";
 import { rerun } from "./actions";
 import { changesOfAdvice, changesOfFailure, specWith, type Changes } from "./again";
 import { placeOf } from "./queue";
@@ -133,25 +133,34 @@ function Failed({ view, job }: { view: JobView; job: JobJson }) {
   const t = useT();
   const error = job.error;
   const reason = t.job.reasons[error?.reason ?? ""] ?? t.reasons[(error?.reason ?? "").replace("ERROR_REASON_", "")] ?? "";
+  const own = t.failureRemedies[(error?.reason ?? "").replace("ERROR_REASON_", "")];
+  const remedies = own ?? error?.remedies ?? [];
   const checkpoint = view.checkpoints.at(-1);
   const changes = changesOfFailure(job);
+  const said = (
+    <>
+      {reason}
+      {error?.stage && ` · ${t.job.inStage(stageWord(t, error.stage))}`}
+    </>
+  );
   return (
     <section className="note danger stack tight" role="alert">
       <h2>{t.states.JOB_STATE_FAILED}</h2>
       <dl className="facts">
         <dt>{t.job.what}</dt>
-        <dd className="break">{error?.message}</dd>
-        <dt>{t.job.why}</dt>
-        <dd>
-          {reason}
-          {error?.stage && ` · ${t.job.inStage(stageWord(t, error.stage))}`}
-        </dd>
-        {!!error?.remedies?.length && (
+        <dd className="break">{own ? said : error?.message}</dd>
+        {!own && (
+          <>
+            <dt>{t.job.why}</dt>
+            <dd>{said}</dd>
+          </>
+        )}
+        {remedies.length > 0 && (
           <>
             <dt>{t.job.whatToDo}</dt>
             <dd>
               <ul>
-                {error.remedies.map((remedy) => (
+                {remedies.map((remedy) => (
                   <li key={remedy}>{remedy}</li>
                 ))}
               </ul>
@@ -161,6 +170,12 @@ function Failed({ view, job }: { view: JobView; job: JobJson }) {
         <dt>{t.job.checkpoint}</dt>
         <dd>{checkpoint ? t.job.lastCheckpoint(count(checkpoint.step)) : t.job.noCheckpoint}</dd>
       </dl>
+      {own && (
+        <Original>
+          <p>{error?.message}</p>
+          <Remedies told={error?.remedies} />
+        </Original>
+      )}
       <div className="row">
         {Object.keys(changes).length > 0 && <RerunWith job={job} changes={changes} primary />}
         {job.spec?.training && (
@@ -208,15 +223,30 @@ function Advice({ job, event }: { job: JobJson; event: JobView["advice"][number]
   const t = useT();
   const advice = event.advice;
   const changes = changesOfAdvice(advice);
+  const kind = (advice?.kind ?? "").replace("ADVICE_KIND_", "");
+  const meaning = t.adviceMeanings[kind];
+  const told = (
+    <>
+      <p>{advice?.observation}</p>
+      <Remedies told={advice?.remedies} />
+    </>
+  );
   return (
     <section className="note warning stack tight">
-      <h3>{t.adviceKinds[(advice?.kind ?? "").replace("ADVICE_KIND_", "")] ?? t.job.advice}</h3>
-      <p>{advice?.observation}</p>
-      <ul className="plain-list">
-        {advice?.remedies?.map((remedy) => (
-          <li key={remedy}>→ {remedy}</li>
-        ))}
-      </ul>
+      <h3>{t.adviceKinds[kind] ?? t.job.advice}</h3>
+      {meaning ? (
+        <>
+          <p>{meaning}</p>
+          <ul className="plain-list">
+            {Object.entries(changes).map(([path, value]) => (
+              <li key={path}>→ {t.job.change(fieldName(t, path), valueText(t, value))}</li>
+            ))}
+          </ul>
+          <Original>{told}</Original>
+        </>
+      ) : (
+        told
+      )}
       <p className="row">
         {isEnded(job.state) && Object.keys(changes).length > 0 && <RerunWith job={job} changes={changes} />}
         {advice?.guide && (
@@ -226,6 +256,17 @@ function Advice({ job, event }: { job: JobJson; event: JobView["advice"][number]
         )}
       </p>
     </section>
+  );
+}
+
+function Remedies({ told }: { told: readonly string[] | undefined }) {
+  if (!told?.length) return null;
+  return (
+    <ul className="plain-list">
+      {told.map((remedy) => (
+        <li key={remedy}>→ {remedy}</li>
+      ))}
+    </ul>
   );
 }
 

@@ -20,7 +20,7 @@ const DOCUMENT: OpenApi = {
       Hyperparameters: {
         properties: {
           epochs: { type: "integer", "x-unit": "epochs" },
-          learningRate: { type: "number", "x-usual-min": 1e-4 },
+          learningRate: { type: "number", "x-usual-min": 1e-4, exclusiveMinimum: 0, maximum: 10 },
           precision: ref("Precision"),
         },
       },

@@ -14,6 +14,7 @@ const RANK: Field = {
   usualMin: 8,
   usualMax: 64,
   guide: "llm-fine-tuning-with-lora",
+  bounds: { least: 1, most: 1024 },
 };
 
 async function show(text: string, told: Told = {}) {

@@ -15,6 +15,15 @@ export interface Field {
   usualMin: number | undefined;
   usualMax: number | undefined;
   guide: string;
+  /** What the server refuses anything beyond. */
+  bounds: Bounds;
+}
+
+export interface Bounds {
+  above?: number;
+  least?: number;
+  below?: number;
+  most?: number;
 }
 
 interface Described {
@@ -24,6 +33,12 @@ interface Described {
   $ref?: string;
   allOf?: Described[];
   properties?: Record<string, Described>;
+  minimum?: number;
+  maximum?: number;
+  exclusiveMinimum?: number;
+  exclusiveMaximum?: number;
+  "x-minimum"?: number;
+  "x-maximum"?: number;
   "x-unit"?: string;
   "x-usual-min"?: number;
   "x-usual-max"?: number;
@@ -64,7 +79,18 @@ function field(path: string, described: Described, inner: Described | undefined)
     usualMin: hints["x-usual-min"],
     usualMax: hints["x-usual-max"],
     guide: hints["x-guide"] ?? "",
+    bounds: boundsOf(hints),
   };
+}
+
+function boundsOf(hints: Described): Bounds {
+  const found: Record<keyof Bounds, number | undefined> = {
+    above: hints.exclusiveMinimum,
+    least: hints.minimum ?? hints["x-minimum"],
+    below: hints.exclusiveMaximum,
+    most: hints.maximum ?? hints["x-maximum"],
+  };
+  return Object.fromEntries(Object.entries(found).filter(([, bound]) => bound !== undefined)) as Bounds;
 }
 
 function kindOf(described: Described, inner: Described | undefined): FieldKind {

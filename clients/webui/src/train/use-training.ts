@@ -10,6 +10,7 @@ import { changed, keepDraft, recallDraft, reduce, specOf } from "./draft";
 import { useBaseModels, useDataset, useDevices, useEstimate, useFields, useRested, violationsOf } from "./queries";
 import { jsonPath } from "./schema";
 import { applies, METHOD, TASK_OF, type Task } from "./tasks";
+import { outsideOf } from "./words";
 
 export function useTraining(page: string, first: Task) {
   const t = useT();
@@ -51,14 +52,15 @@ export function useTraining(page: string, first: Task) {
   const resolved = figures?.resolvedSpec?.training ?? recommended;
 
   const [refused, setRefused] = useState<{ of: string; violations: FieldViolation[] } | null>(null);
-  const violations = useMemo(
-    () => [
+  const violations = useMemo(() => {
+    const told = [
       ...made.violations,
       ...(estimate.isPlaceholderData ? [] : fromServer(estimate.data, isReady)),
       ...(refused?.of === draft.requestId ? refused.violations : []),
-    ],
-    [made, estimate.data, estimate.isPlaceholderData, isReady, refused, draft.requestId],
-  );
+    ];
+    const said = new Map(fields.map((field) => [field.path, outsideOf(t, field, draft.values[field.path] ?? "")]));
+    return told.map((each) => ({ ...each, description: said.get(each.field) ?? each.description }));
+  }, [t, fields, made, estimate.data, estimate.isPlaceholderData, isReady, refused, draft.values, draft.requestId]);
   const missing = useMemo(
     () => [
       ...(baseModel ? [] : [{ field: "baseModel", description: words.start.modelNeeded }]),

@@ -42,6 +42,15 @@ export function isUnusual(field: Field, text: string): boolean {
   return (field.usualMin !== undefined && value < field.usualMin) || (field.usualMax !== undefined && value > field.usualMax);
 }
 
+/** What is wrong with a number in the reader's language, where it is beyond the field's bounds; undefined where it is not. */
+export function outsideOf(t: Messages, { bounds }: Field, text: string): string | undefined {
+  const value = Number(text);
+  if (!t.training.outside || !text.trim() || !Number.isFinite(value)) return undefined;
+  const { above = -Infinity, least = -Infinity, below = Infinity, most = Infinity } = bounds;
+  const isInside = value > above && value >= least && value < below && value <= most;
+  return isInside ? undefined : t.training.outside(bounds, text.trim());
+}
+
 /** The element of a field, to go to. */
 export const elementId = (path: string) => `field-${path.replaceAll(".", "-")}`;
 

@@ -49,6 +49,19 @@ export function Failure({ error, what, retry }: { error: unknown; what?: string;
   );
 }
 
+/** What the server says in English, below what the reader's language says of it. */
+export function Original({ children }: { children: ReactNode }) {
+  const t = useT();
+  return (
+    <details className="small">
+      <summary>{t.original}</summary>
+      <div className="stack tight break" lang="en">
+        {children}
+      </div>
+    </details>
+  );
+}
+
 /** A layout of what is to come, after a moment in which nothing is shown. */
 export function Loading({ lines = 3 }: { lines?: number }) {
   const t = useT();

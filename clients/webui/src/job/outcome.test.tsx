@@ -1,0 +1,68 @@
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { cleanup, render, screen } from "@testing-library/react";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+
+import type { JobJson } from "../gen/tuneyard/v1/job_pb";
+import { Speaking } from "../i18n";
+import { Outcome } from "./outcome";
+import type { JobView } from "./store";
+
+const FAILED: JobJson = {
+  name: "jobs/a",
+  state: "JOB_STATE_FAILED",
+  error: { reason: "ERROR_REASON_DIVERGED", message: "The loss of step 7 is nan.", stage: "train", remedies: ["Lower the learning rate."] },
+};
+const VIEW = {
+  connected: true,
+  checkpoints: [],
+  stages: [],
+  advice: [
+    {
+      sequence: "1",
+      advice: {
+        kind: "ADVICE_KIND_OVERFITTING",
+        observation: "The validation loss rose from 0.1 to 0.3.",
+        remedies: ["Add dropout."],
+        changes: { "hyperparameters.weight_decay": "0.1" },
+      },
+    },
+  ],
+} as unknown as JobView;
+
+beforeEach(() => vi.stubGlobal("fetch", () => new Promise(() => undefined)));
+afterEach(() => {
+  cleanup();
+  localStorage.clear();
+  vi.unstubAllGlobals();
+});
+
+function show(language: string) {
+  localStorage.setItem("tuneyard.language", language);
+  render(
+    <QueryClientProvider client={new QueryClient()}>
+      <Speaking>
+        <Outcome view={VIEW} job={FAILED} />
+      </Speaking>
+    </QueryClientProvider>,
+  );
+}
+
+it("says failures and advice in Chinese by their codes, with the server's words below", async () => {
+  show("zh");
+  expect(await screen.findByText(/损失变为无穷大或不再是数字 · 阶段：训练/)).toBeTruthy();
+  expect(screen.getByText("降低学习率。")).toBeTruthy();
+  expect(screen.getByText(/^训练损失还在下降，验证损失却在上升/)).toBeTruthy();
+  expect(screen.getByText("→ 权重衰减 0.1")).toBeTruthy();
+  expect(screen.getByRole("button", { name: "以权重衰减 0.1 重新运行" })).toBeTruthy();
+  for (const told of [/The loss of step 7/, /The validation loss rose/]) {
+    const text = screen.getByText(told);
+    expect(text.closest("details")?.open).toBe(false);
+    expect(text.closest("[lang]")?.getAttribute("lang")).toBe("en");
+  }
+});
+
+it("shows the server's words as they are in English", async () => {
+  show("en");
+  expect((await screen.findByText(/The loss of step 7/)).closest("details")).toBeNull();
+  expect(screen.getByText("Lower the learning rate.")).toBeTruthy();
+});
