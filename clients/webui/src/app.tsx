@@ -119,7 +119,7 @@ function Side() {
         ))}
       </nav>
       <div className="foot">
-        <a href="/guide">{t.nav.guide}</a>
+        <a href={t.guideAddress}>{t.nav.guide}</a>
         <Keys />
         <SignOut />
         <Choices />
@@ -198,7 +198,7 @@ function Bottom() {
               {t.nav[key]}
             </Link>
           ))}
-          <a href="/guide">{t.nav.guide}</a>
+          <a href={t.guideAddress}>{t.nav.guide}</a>
           <SignOut />
           <Choices />
         </div>

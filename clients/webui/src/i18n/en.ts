@@ -7,6 +7,8 @@ import { trainEn } from "./train.en";
 export const en = {
   ...dataEn,
   brand: "Tuneyard",
+  /** Where the guide is in this language. Its sections have the same anchors in each. */
+  guideAddress: "/guide",
   nav: {
     train: "Model Training",
     finetune: "LLM Fine-tuning",

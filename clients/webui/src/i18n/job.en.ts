@@ -111,11 +111,12 @@ export const jobEn = {
     prompt: "Prompt",
     negativePrompt: "Avoid",
     seed: "Seed",
-    seedHint: "Without one, drawn.",
+    seedHint: "Without a seed one is drawn; the same seed gives the same picture.",
     loraScale: "LoRA strength",
     pictures: "Pictures",
     draw: "Generate",
     drawing: "Drawing…",
+    drawn: (n: number) => (n === 1 ? "1 picture" : `${n} pictures`),
     drawnWith: (seed: string) => `seed ${seed}`,
     sendHint: "Ctrl+Enter sends.",
     reasons: {

@@ -109,11 +109,12 @@ export const jobZh: typeof jobEn = {
     prompt: "提示词",
     negativePrompt: "避免",
     seed: "随机种子",
-    seedHint: "留空则随机。",
+    seedHint: "留空则随机选取；相同的种子得到相同的图片。",
     loraScale: "LoRA 强度",
     pictures: "图片数",
     draw: "生成",
     drawing: "正在生成…",
+    drawn: (n) => `${n} 张图片`,
     drawnWith: (seed) => `种子 ${seed}`,
     sendHint: "Ctrl+Enter 发送。",
     reasons: {

@@ -8,6 +8,7 @@ import { trainZh } from "./train.zh";
 export const zh: Messages = {
   ...dataZh,
   brand: "Tuneyard",
+  guideAddress: "/guide.zh",
   nav: {
     train: "模型训练",
     finetune: "大模型微调",

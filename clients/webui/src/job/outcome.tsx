@@ -250,7 +250,7 @@ function Advice({ job, event }: { job: JobJson; event: JobView["advice"][number]
       <p className="row">
         {isEnded(job.state) && Object.keys(changes).length > 0 && <RerunWith job={job} changes={changes} />}
         {advice?.guide && (
-          <a href={`/guide#${advice.guide}`} className="small">
+          <a href={`${t.guideAddress}#${advice.guide}`} className="small">
             {t.job.guide}
           </a>
         )}

@@ -28,7 +28,20 @@ async function show(text: string, told: Told = {}) {
 }
 
 describe("SettingField", () => {
-  afterEach(cleanup);
+  afterEach(() => {
+    cleanup();
+    localStorage.clear();
+  });
+
+  it("leads to the guide in the reader's language", async () => {
+    localStorage.setItem("tuneyard.language", "zh");
+    render(
+      <Speaking>
+        <SettingField field={RANK} text="" resolved={16} recommended={16} onChange={() => undefined} />
+      </Speaking>,
+    );
+    expect((await screen.findByRole("link")).getAttribute("href")).toBe("/guide.zh#llm-fine-tuning-with-lora");
+  });
 
   it("shows what is recommended as a placeholder and fills nothing in", async () => {
     const { input } = await show("");

@@ -57,7 +57,7 @@ export const SettingField = memo(function SettingField({ field, text, resolved, 
         {field.guide && (
           <>
             {" "}
-            <a href={`/guide#${field.guide}`}>
+            <a href={`${t.guideAddress}#${field.guide}`}>
               {t.training.learnMore}
               <span className="visually-hidden"> {labelOf(t, field.path)}</span>
             </a>
