@@ -28,16 +28,23 @@ export function Chat({ job }: { job: JobJson }) {
     const question: Turn = { role: "user", content: text };
     const said = [...turns, question];
     const controller = new AbortController();
+    let isAnswered = false;
     setTurns([...said, { role: "assistant", content: "" }]);
     setText("");
     setError(null);
     setRunning(controller);
     try {
-      await answer(job, said, hasBase && compare, controller.signal, (tuned, base) =>
-        setTurns([...said, { role: "assistant", content: tuned, ...(base ? { base } : {}) }]),
-      );
+      await answer(job, said, hasBase && compare, controller.signal, (tuned, base) => {
+        isAnswered ||= tuned !== "";
+        setTurns([...said, { role: "assistant", content: tuned, ...(base ? { base } : {}) }]);
+      });
     } catch (failed) {
       if (!controller.signal.aborted) setError(failed);
+      // A question without an answer is no part of the talk: it is there to be sent again.
+      if (!isAnswered) {
+        setTurns(turns);
+        setText((typed) => typed || question.content);
+      }
     } finally {
       setRunning(null);
     }
@@ -70,10 +77,25 @@ export function Chat({ job }: { job: JobJson }) {
           if (text.trim() && !running) void ask();
         }}
       >
-        <label className="field">
-          <span>{t.job.question}</span>
-          <textarea className="input" rows={3} value={text} onChange={(event) => setText(event.target.value)} />
-        </label>
+        <div className="field">
+          <label htmlFor="chat-question">{t.job.question}</label>
+          <textarea
+            id="chat-question"
+            className="input"
+            rows={3}
+            value={text}
+            aria-describedby="chat-hint"
+            onChange={(event) => setText(event.target.value)}
+            onKeyDown={(event) => {
+              if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.nativeEvent.isComposing) return;
+              event.preventDefault();
+              event.currentTarget.form?.requestSubmit();
+            }}
+          />
+          <span className="hint" id="chat-hint">
+            {t.job.sendHint}
+          </span>
+        </div>
         <div className="row">
           <button type="submit" className="button primary" disabled={!text.trim() || running !== null}>
             {t.job.ask}

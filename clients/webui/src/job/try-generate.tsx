@@ -18,14 +18,15 @@ export function Generate({ job }: { job: JobJson }) {
   const [wanted, setWanted] = useState(1);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
-  const [images, setImages] = useState<readonly GeneratedImageJson[]>([]);
+  const [drawn, setDrawn] = useState<{ prompt: string; images: readonly GeneratedImageJson[] }>({ prompt: "", images: [] });
   const draw = async (event: FormEvent) => {
     event.preventDefault();
     setBusy(true);
     setError(null);
     try {
       const body = { prompt, negativePrompt: avoid, loraScale: strength, count: wanted, ...(seed ? { seed } : {}) };
-      setImages((await post<GenerateImagesResponseJson>(`/v1/${job.name}:generateImages`, body)).images ?? []);
+      const told = await post<GenerateImagesResponseJson>(`/v1/${job.name}:generateImages`, body);
+      setDrawn({ prompt, images: told.images ?? [] });
     } catch (failed) {
       setError(failed);
     } finally {
@@ -48,11 +49,10 @@ export function Generate({ job }: { job: JobJson }) {
           <input
             className="input number-input"
             inputMode="numeric"
-            pattern="[0-9]*"
             placeholder="–"
-            title={t.job.seedHint}
+            aria-describedby="seed-hint"
             value={seed}
-            onChange={(event) => setSeed(event.target.value)}
+            onChange={(event) => setSeed(event.target.value.replace(/\D/g, ""))}
           />
         </label>
         <label className="row">
@@ -72,20 +72,33 @@ export function Generate({ job }: { job: JobJson }) {
           <span className="smoothing">{strength.toFixed(2)}</span>
         </label>
       </div>
+      <p className="small muted" id="seed-hint">
+        {t.job.seedHint}
+      </p>
       <p className="row">
         <button type="submit" className="button primary" disabled={busy || !prompt.trim()}>
           {t.job.draw}
         </button>
-        {busy && <span role="status">{t.job.drawing}</span>}
+        <span role="status">{busy ? t.job.drawing : drawn.images.length > 0 && t.job.drawn(drawn.images.length)}</span>
       </p>
       {error !== null && <Failure error={error} />}
       <div className="drawn">
-        {images.map((image, index) => (
-          <figure key={index} className="stack tight">
-            <img src={`data:image/png;base64,${base64(image.png)}`} alt={prompt} />
-            <figcaption className="small muted">{t.job.drawnWith(String(image.seed ?? 0))}</figcaption>
-          </figure>
-        ))}
+        {drawn.images.map((image, index) => {
+          const address = `data:image/png;base64,${base64(image.png)}`;
+          const title = t.job.drawnWith(String(image.seed ?? 0));
+          return (
+            <figure key={index} className="stack tight">
+              <img src={address} alt={drawn.prompt} />
+              <figcaption className="small muted row">
+                {title}
+                <a href={address} download={`${String(image.seed ?? 0)}.png`}>
+                  {t.actions.download}
+                  <span className="visually-hidden"> {title}</span>
+                </a>
+              </figcaption>
+            </figure>
+          );
+        })}
       </div>
     </form>
   );
