@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import unquote
 
 from google.api import annotations_pb2  # type: ignore[import-untyped]
@@ -107,9 +107,10 @@ class Rule:
 
 def read_query(query: Iterable[tuple[str, str]], message: _MessageT) -> _MessageT:
     """The message, filled in with a query's parameters. Raises BadRequest."""
-    values: dict[str, Any] = {}
+    # The stubs know two classes of descriptors, of which one is real.
+    values, descriptor = dict[str, Any](), cast(Descriptor, message.DESCRIPTOR)
     for name, text in query:
-        _put(values, message.DESCRIPTOR, name, text)
+        _put(values, descriptor, name, text)
     return _parsed(values, message)
 
 

@@ -70,17 +70,14 @@ export const adviceMeaningZh: Readonly<Record<string, string>> = {
 const LESS_MEMORY = ["减小批量，并相应增大梯度累积。", "开启梯度检查点。", "减小图像尺寸或最大长度。", "改用更小的基础模型；大语言模型可改用 QLoRA。"];
 const AGAIN = ["重新运行任务；若再次出现，请查看日志。"];
 
-/** What to do about a failed job, by ErrorReason; the server's own words, which are English, know the settings. */
+/** What to do about a failed job, by ErrorReason, where the reason says what happened; elsewhere only the server's words do. */
 export const failureRemediesZh: Readonly<Record<string, readonly string[]>> = {
-  INVALID_FIELD: ["按服务器原文所述修改设置，再重新运行。"],
-  NOT_SUPPORTED: ["按服务器原文所述修改设置，再重新运行。"],
   OUT_OF_MEMORY: LESS_MEMORY,
   DOES_NOT_FIT: LESS_MEMORY,
   DIVERGED: ["降低学习率。", "增加预热步数。", "检查数据集中是否有异常样本。"],
   WORKER_KILLED: ["查看系统日志中进程被终止的原因；若是内存不足，请减小批量。", ...AGAIN],
   WORKER_CRASHED: AGAIN,
   CRASH_LOOP: ["查看日志中进程每次中断的位置。", "减小批量，或换一台设备后重新运行。"],
-  RECIPE_FAILED: ["查看日志中出错的位置。", ...AGAIN],
   DATASET_INVALID: ["打开数据集页面，按其中的检查结果修正数据，再上传一次。"],
   DATASET_UNREADABLE: ["在数据集页面查看其检查结果，替换或删除损坏的文件。", ...AGAIN],
   DATASET_NOT_FOUND: ["换一个数据集，或重新上传。"],
@@ -91,5 +88,4 @@ export const failureRemediesZh: Readonly<Record<string, readonly string[]>> = {
   STORAGE_FULL: ["释放磁盘空间，或减少保留的检查点数量。", ...AGAIN],
   STORE_UNAVAILABLE: ["检查对象存储是否可用。", ...AGAIN],
   TRAINER_UNAVAILABLE: ["在“系统”页面查看训练服务是否可用。", ...AGAIN],
-  INTERNAL: AGAIN,
 };
