@@ -1,10 +1,13 @@
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from tuneyard.recipes.checkpoint_state import is_finite
+from tuneyard.recipes.checkpoint_state import is_finite, load_training_state
+from tuneyard.trainer.errors import RecipeError
 
 
 @pytest.fixture
@@ -39,3 +42,28 @@ def test_what_is_frozen_is_not_looked_at(model) -> None:
 
 def test_a_model_without_anything_trained_is_finite() -> None:
     assert is_finite(nn.Linear(2, 2).requires_grad_(False))
+
+
+def anonymous_mib() -> int:
+    """What this process has in memory beside files."""
+    found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) >> 10
+
+
+def test_a_training_state_takes_no_memory_until_it_is_copied(tmp_path: Path) -> None:
+    torch.save({"version": 3, "optimizer": torch.ones(64 << 18)}, tmp_path / "training.pt")
+    before = anonymous_mib()
+    state = load_training_state(tmp_path / "training.pt", version=3)
+    assert state["optimizer"].sum() == 64 << 18
+    assert anonymous_mib() - before < 32
+
+
+@pytest.mark.parametrize("damage", [b"", b"no archive at all", None])
+def test_a_damaged_training_state_is_told(tmp_path: Path, damage: bytes | None) -> None:
+    path = tmp_path / "training.pt"
+    torch.save({"version": 3, "optimizer": torch.ones(1 << 12)}, path)
+    path.write_bytes(path.read_bytes()[:5000] if damage is None else damage)
+    with pytest.raises(RecipeError) as refused:
+        load_training_state(path, version=3)
+    assert refused.value.reason == "CHECKPOINT_CORRUPT"

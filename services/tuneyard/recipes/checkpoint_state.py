@@ -21,10 +21,11 @@ def save_tensors(state: Mapping[str, Tensor], path: Path) -> None:
 def load_training_state(path: Path, *, version: int) -> dict[str, Any]:
     """A dict that torch.save wrote, with the number of its layout as "version".
 
-    Only plain values and tensors are ever unpickled. Raises RecipeError CHECKPOINT_CORRUPT.
+    Only plain values and tensors are ever unpickled; the tensors stay in the file until they are copied.
+    Raises RecipeError CHECKPOINT_CORRUPT.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the unpickler raises nearly anything on foreign bytes
         raise unusable_checkpoint(error) from error
     if not isinstance(state, dict) or state.get("version") != version:

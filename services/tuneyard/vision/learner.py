@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from tuneyard.recipes import checkpoint_state
 from tuneyard.recipes.checkpoint_state import save_tensors, unusable_checkpoint
 from tuneyard.recipes.counters import Counters
+from tuneyard.recipes.optimizers import restore_state
 from tuneyard.recipes.precision import Precision
 from tuneyard.recipes.random_states import random_states, set_random_states
 from tuneyard.trainer.curves import Curves
@@ -84,7 +85,7 @@ class Learner:
         state = load_training_state(folder)
         try:
             self.model.load_state_dict(load_file(folder / "model.safetensors"))
-            self.optimizer.load_state_dict(state["optimizer"])
+            restore_state(self.optimizer, state["optimizer"])
             if self.average:
                 self.average.model.load_state_dict(load_file(folder / "average.safetensors"))
                 self.average.updates = state["average_updates"]
