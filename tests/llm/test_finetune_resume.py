@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tuneyard.llm import finetune
 from tuneyard.llm.config import LanguageModelConfig, Lora, Quantization
 from tuneyard.llm.finetune import train
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
@@ -129,3 +130,14 @@ def test_a_damaged_checkpoint_is_told_as_such(upload, configure, start, file) ->
     with pytest.raises(RecipeError) as failed:
         train(config, second)
     assert failed.value.reason == "CHECKPOINT_CORRUPT"
+
+
+def test_a_checkpoint_of_an_accelerators_fp16_goes_on_as_the_processor_can(
+    upload, configure, start, monkeypatch
+) -> None:
+    config = configure("lora", precision="auto")
+    with monkeypatch.context() as accelerated:
+        accelerated.setattr(finetune, "choose_precision", lambda *_: "fp16")
+        resumed = paused_after(3, start(upload()), config)
+    train(config, resumed)
+    assert [each["code"] for each in resumed.all_of("warning")] == ["not_bitwise"]

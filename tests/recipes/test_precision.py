@@ -4,7 +4,18 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tuneyard.recipes.precision import Precision, faster_of, measured_on_cpu
+from tuneyard.recipes import precision as precisions
+from tuneyard.recipes.precision import (
+    Precision,
+    faster_of,
+    measured_on_cpu,
+    precision_of_checkpoint,
+    restore_scaler,
+)
+from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.fake_run import FakeRun
+
+CPU = torch.device("cpu")
 
 
 def steps(seconds: dict[str, list[float]]) -> Callable[[Precision], Callable[[], None]]:
@@ -47,3 +58,50 @@ def test_memory_that_runs_out_is_told() -> None:
 )
 def test_bf16_must_be_clearly_faster(fp32: float, bf16: float | None, chosen: str) -> None:
     assert faster_of({"fp32": fp32, "bf16": bf16}) == chosen
+
+
+@pytest.fixture
+def resume(tmp_path, monkeypatch):
+    """What a run on the processor goes on in, and the codes of its warnings."""
+
+    def resumed(saved: Precision, *, named: str = "auto", has_bf16: bool = True) -> tuple[str, list[str]]:
+        monkeypatch.setattr(precisions, "cpu_multiplies_bf16", lambda: has_bf16)
+        run = FakeRun(root=tmp_path)
+        chosen = precision_of_checkpoint(
+            saved, named=named, device=CPU, run=run, choose=lambda: "bf16" if has_bf16 else "fp32"
+        )
+        return chosen, [each["code"] for each in run.all_of("warning")]
+
+    return resumed
+
+
+@pytest.mark.parametrize("named", ["auto", "same"])
+@pytest.mark.parametrize("saved", ["fp32", "bf16"])
+def test_a_checkpoint_goes_on_in_its_own_precision(resume, saved, named) -> None:
+    assert resume(saved, named=saved if named == "same" else named) == (saved, [])
+
+
+@pytest.mark.parametrize(
+    ("saved", "has_bf16", "chosen"),
+    [("fp16", True, "bf16"), ("fp16", False, "fp32"), ("bf16", False, "fp32")],
+)
+def test_an_accelerators_precision_is_chosen_again_for_the_processor(resume, saved, has_bf16, chosen) -> None:
+    assert resume(saved, has_bf16=has_bf16) == (chosen, ["not_bitwise"])
+
+
+def test_what_was_asked_for_is_not_replaced_on_another_device(resume) -> None:
+    with pytest.raises(RecipeError, match="fp16 needs an accelerator") as refused:
+        resume("fp16", named="fp16")
+    assert refused.value.reason == "INVALID_FIELD"
+
+
+def test_what_was_asked_for_and_is_slow_here_is_warned_of(resume) -> None:
+    assert resume("bf16", named="bf16", has_bf16=False) == ("bf16", ["slow_precision"])
+
+
+def test_a_loss_scale_begins_anew_where_the_checkpoint_has_none() -> None:
+    scaler = torch.amp.GradScaler("cpu")
+    restore_scaler(scaler, torch.amp.GradScaler("cpu", enabled=False).state_dict())
+    assert scaler.get_scale() == torch.amp.GradScaler("cpu").get_scale()
+    restore_scaler(scaler, torch.amp.GradScaler("cpu", init_scale=8.0).state_dict())
+    assert scaler.get_scale() == 8.0

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.run import DatasetFiles
+from tuneyard.vision import classifier
 from tuneyard.vision.classifier import train
 from tuneyard.vision.config import Augmentation, ClassifierConfig
 
@@ -212,3 +213,23 @@ def test_a_run_reads_its_dataset_only(draw, configure, start) -> None:
     before = sorted(path for path in files.dir.rglob("*"))
     train(configure(max_steps=1), start(files))
     assert sorted(path for path in files.dir.rglob("*")) == before
+
+
+def test_a_checkpoint_of_an_accelerators_fp16_goes_on_as_the_processor_can(
+    draw, configure, start, monkeypatch
+) -> None:
+    config = configure(precision="auto")
+    with monkeypatch.context() as accelerated:
+        accelerated.setattr(classifier, "choose", lambda *_, **__: "fp16")
+        resumed = paused_after(3, start(draw()), config)
+    train(config, resumed)
+    assert [each["code"] for each in resumed.all_of("warning")] == ["not_bitwise"]
+    assert "fp32 on cpu" in str(resumed.all_of("log"))
+
+
+def test_one_that_asked_for_fp16_is_refused_on_the_processor(draw, configure, start, monkeypatch) -> None:
+    config = configure(precision="fp16")
+    resumed = paused_after(3, start(draw()), config)
+    with pytest.raises(RecipeError, match="accelerator") as refused:
+        train(config, resumed)
+    assert refused.value.reason == "INVALID_FIELD"

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.oom import OptimizerOutOfMemory
-from tuneyard.vision import detector_training
+from tuneyard.vision import detector_precision, detector_training
 from tuneyard.vision.detector import train
 from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_predictor import Detector
@@ -276,3 +276,17 @@ def test_unequal_classes_are_told(shapes, configure_detector, start) -> None:
     train(configure_detector(epochs=1), run)
     (advice,) = run.all_of("advice")
     assert advice["changes"] == {"object_detector.balance_classes": True}
+
+
+def test_a_checkpoint_of_an_accelerators_fp16_goes_on_as_the_processor_can(
+    shapes, configure_detector, start, monkeypatch
+) -> None:
+    config = configure_detector(precision="auto")
+    with monkeypatch.context() as accelerated:
+        accelerated.setattr(detector_precision, "choose", lambda *_, **__: "fp16")
+        first = start(shapes(), stop=Stop.PAUSE, stop_after=2)
+        with pytest.raises(Stopped):
+            train(config, first)
+    resumed = first.resumed()
+    train(config, resumed)
+    assert [each["code"] for each in resumed.all_of("warning")] == ["not_bitwise"]

@@ -19,7 +19,7 @@ from tuneyard.llm.data import LanguageData, prepare_data
 from tuneyard.llm.learner import Learner, load_state
 from tuneyard.llm.neftune import Neftune
 from tuneyard.llm.optimizers import make_optimizer
-from tuneyard.llm.precision import choose_precision
+from tuneyard.llm.precision import choose_precision, resumed_precision
 from tuneyard.llm.training import Training
 from tuneyard.recipes.checkpoint_state import set_threads
 from tuneyard.recipes.course import train_to_end
@@ -82,7 +82,11 @@ def make_learner(
     saved = load_state(checkpoint) if checkpoint else None
     with run.stage("load_model", config.base_model):
         seed_everything(config.seed)
-        precision = saved["precision"] if saved else choose_precision(config, device, run)
+        precision = (
+            resumed_precision(saved["precision"], config, device, run)
+            if saved
+            else choose_precision(config, device, run)
+        )
         model: Any = load_base(base.folder, config, device=device, precision=precision)
         if config.lora:
             model = add_adapter(model, config)

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from tuneyard.recipes.checkpoint_state import load_training_state, save_tensors, unusable_checkpoint
 from tuneyard.recipes.counters import Counters
 from tuneyard.recipes.optimizers import restore_state
-from tuneyard.recipes.precision import Precision
+from tuneyard.recipes.precision import Precision, restore_scaler
 from tuneyard.recipes.random_states import random_states, set_random_states
 from tuneyard.recipes.trained_weights import adapter_state, load_adapter_state
 from tuneyard.trainer.curves import Curves
@@ -117,7 +117,7 @@ class Learner:
             load_adapter_state(self.model, load_file(folder / _WEIGHTS))
             moments = load_training_state(folder / _OPTIMIZER, version=_VERSION)
             restore_state(self.optimizer, moments["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
+            restore_scaler(self.scaler, state["scaler"])
             self.counters = Counters.from_state(state["counters"])
             self.curves.load_state_dict(state["curves"])
             self.base = BaseLook(**state["base"]) if state["base"] else None

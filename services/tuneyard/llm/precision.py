@@ -14,7 +14,7 @@ from tuneyard.recipes.precision import Precision
 from tuneyard.recipes.precision import autocast as autocast_of
 from tuneyard.trainer.run import Run
 
-__all__ = ["Precision", "autocast", "base_dtype", "choose_precision", "dtype_of"]
+__all__ = ["Precision", "autocast", "base_dtype", "choose_precision", "dtype_of", "resumed_precision"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -28,6 +28,19 @@ def choose_precision(config: LanguageModelConfig, device: torch.device, run: Run
     if (bits := config.quantization) and bits.compute_dtype == "float16" and device.type == "cpu":
         run.warn("slow_precision", "The processor computes float16 slowly: unset bnb_4bit_compute_dtype.")
     return chosen
+
+
+def resumed_precision(
+    saved: Precision, config: LanguageModelConfig, device: torch.device, run: Run
+) -> Precision:
+    """The precision of a run that goes on from a checkpoint made in `saved`. Raises as `choose_precision`."""
+    return of_devices.precision_of_checkpoint(
+        saved,
+        named=config.precision,
+        device=device,
+        run=run,
+        choose=lambda: choose_precision(config, device, run),
+    )
 
 
 def dtype_of(precision: Precision) -> torch.dtype:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import torch
 
@@ -20,7 +20,9 @@ __all__ = [
     "cpu_multiplies_bf16",
     "faster_of",
     "measured_on_cpu",
+    "precision_of_checkpoint",
     "precision_of_cuda",
+    "restore_scaler",
 ]
 
 Precision = Literal["bf16", "fp16", "fp32"]
@@ -69,6 +71,45 @@ def choose_precision(named: str, device: torch.device, run: Run) -> Precision:
     if named == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
         run.warn("slow_precision", "This processor has no bf16 arithmetic: it is emulated, and slow.")
     return cast(Precision, named)
+
+
+def precision_of_checkpoint(
+    saved: Precision, *, named: str, device: torch.device, run: Run, choose: Callable[[], Precision]
+) -> Precision:
+    """The precision of a run that goes on from a checkpoint: the checkpoint's own, to the bit, unless another
+    kind of device made it and this one does it badly.
+
+    Then what was asked for is warned of or refused as where a run begins, and what was left to the device is
+    chosen again, with a warning. Raises RecipeError INVALID_FIELD.
+    """
+    if _does_well(saved, device):
+        return saved
+    if named != "auto":
+        return choose_precision(saved, device, run)
+    chosen = choose()
+    if chosen != saved:
+        run.warn(
+            "not_bitwise",
+            f"The checkpoint was made in {saved}, which is not for this device: the run goes on in {chosen},"
+            " and its results will not be bitwise those of an uninterrupted run.",
+        )
+    return chosen
+
+
+def _does_well(precision: Precision, device: torch.device) -> bool:
+    if precision == "fp32":
+        return True
+    if device.type == "cuda":
+        return precision == "fp16" or precision_of_cuda(device) == "bf16"
+    return precision == "bf16" and cpu_multiplies_bf16()
+
+
+def restore_scaler(scaler: torch.amp.GradScaler, saved: Mapping[str, Any]) -> None:
+    """Goes on with a checkpoint's loss scale; one made in another precision has none, and the scale begins
+    anew.
+    """
+    if saved:
+        scaler.load_state_dict(dict(saved))
 
 
 def measured_on_cpu(prepare: Callable[[Precision], Callable[[], None]]) -> dict[str, float | None]:

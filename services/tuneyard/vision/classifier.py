@@ -25,7 +25,7 @@ from tuneyard.vision.evaluation import require_measured
 from tuneyard.vision.learner import Learner, load_training_state
 from tuneyard.vision.optimization import WeightAverage, make_optimizer
 from tuneyard.vision.pixels import decode_workers, load_pixels, stored_side
-from tuneyard.vision.precision import choose
+from tuneyard.vision.precision import choose, resumed
 from tuneyard.vision.splits import make_splits
 from tuneyard.vision.training import Data, Training
 from tuneyard.vision.weights import initial_model, rescales
@@ -136,7 +136,11 @@ def make_learner(
     if config.freeze_backbone:
         networks.freeze_backbone(model)
     networks.set_training(model, frozen_backbone=config.freeze_backbone)
-    precision = saved["precision"] if saved else choose(config, model, device=device, run=run)
+    precision = (
+        resumed(saved["precision"], config, model, device=device, run=run)
+        if saved
+        else choose(config, model, device=device, run=run)
+    )
     average = WeightAverage(model, decay=config.ema_decay) if config.ema_decay else None
     if config.gradient_checkpointing:
         networks.checkpoint_gradients(model)

@@ -170,7 +170,7 @@ def make_learner(
     freeze(model, config.freeze_layers)
     set_training(model, frozen_layers=config.freeze_layers)
     precision = (
-        saved["precision"]
+        detector_precision.resumed(saved["precision"], config, model, data.settings, device=device, run=run)
         if saved
         else detector_precision.choose(config, model, data.settings, device=device, run=run)
     )

@@ -19,7 +19,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from tuneyard.recipes.checkpoint_state import save_tensors, unusable_checkpoint
 from tuneyard.recipes.counters import Counters
 from tuneyard.recipes.optimization import allocate_state, decay_groups
-from tuneyard.recipes.precision import Precision
+from tuneyard.recipes.precision import Precision, restore_scaler
 from tuneyard.trainer.curves import Curves
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.vision.detector_config import DetectorConfig
@@ -107,7 +107,7 @@ class DetectorLearner:
             if moments:
                 raise ValueError(f"{len(moments)} values too many of the optimizer")
             self.average.updates = state["average_updates"]
-            self.scaler.load_state_dict(state["scaler"])
+            restore_scaler(self.scaler, state["scaler"])
             self.counters = Counters.from_state(state["counters"])
             self.curves.load_state_dict(state["curves"])
             if (folder / _BEST).exists():

@@ -19,6 +19,7 @@ from tuneyard.recipes.precision import (
     cpu_multiplies_bf16,
     faster_of,
     measured_on_cpu,
+    precision_of_checkpoint,
     precision_of_cuda,
 )
 from tuneyard.trainer.run import Run
@@ -55,6 +56,27 @@ def choose(
 
     folder = run.cached("precision", subject, build)
     return faster_of(json.loads((folder / "seconds.json").read_text()))
+
+
+def resumed(
+    saved: Precision,
+    config: DetectorConfig,
+    model: nn.Module,
+    settings: Any,
+    *,
+    device: torch.device,
+    run: Run,
+) -> Precision:
+    """The precision of a run that goes on from a checkpoint made in `saved`; raises RecipeError INVALID_FIELD
+    where that was asked for and cannot be done here.
+    """
+    return precision_of_checkpoint(
+        saved,
+        named=config.precision,
+        device=device,
+        run=run,
+        choose=lambda: choose(config, model, settings, device=device, run=run),
+    )
 
 
 def measure(model: nn.Module, settings: Any, *, samples: int, side: int) -> dict[str, float | None]:

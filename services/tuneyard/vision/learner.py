@@ -17,7 +17,7 @@ from tuneyard.recipes import checkpoint_state
 from tuneyard.recipes.checkpoint_state import save_tensors, unusable_checkpoint
 from tuneyard.recipes.counters import Counters
 from tuneyard.recipes.optimizers import restore_state
-from tuneyard.recipes.precision import Precision
+from tuneyard.recipes.precision import Precision, restore_scaler
 from tuneyard.recipes.random_states import random_states, set_random_states
 from tuneyard.trainer.curves import Curves
 from tuneyard.vision.batches import Augmenter, SampleOrder
@@ -89,7 +89,7 @@ class Learner:
             if self.average:
                 self.average.model.load_state_dict(load_file(folder / "average.safetensors"))
                 self.average.updates = state["average_updates"]
-            self.scaler.load_state_dict(state["scaler"])
+            restore_scaler(self.scaler, state["scaler"])
             self.order.load_state_dict(state["order"])
             self.augmenter.load_state_dict(state["augmenter"])
             self.counters = Counters.from_state(state["counters"])

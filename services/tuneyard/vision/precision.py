@@ -20,6 +20,7 @@ from tuneyard.recipes.precision import (
     cpu_multiplies_bf16,
     faster_of,
     measured_on_cpu,
+    precision_of_checkpoint,
     precision_of_cuda,
 )
 from tuneyard.trainer.run import Run
@@ -38,6 +39,21 @@ def choose(config: ClassifierConfig, model: nn.Module, *, device: torch.device, 
     if device.type == "cuda":
         return precision_of_cuda(device)
     return _of_cpu(config, model, run=run)
+
+
+def resumed(
+    saved: Precision, config: ClassifierConfig, model: nn.Module, *, device: torch.device, run: Run
+) -> Precision:
+    """The precision of a run that goes on from a checkpoint made in `saved`; raises RecipeError INVALID_FIELD
+    where that was asked for and cannot be done here.
+    """
+    return precision_of_checkpoint(
+        saved,
+        named=config.precision,
+        device=device,
+        run=run,
+        choose=lambda: choose(config, model, device=device, run=run),
+    )
 
 
 def _of_cpu(config: ClassifierConfig, model: nn.Module, *, run: Run) -> Precision:
