@@ -1,4 +1,7 @@
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -156,4 +159,23 @@ def test_a_stop_ends_an_export_and_leaves_nothing(exporting: FakeRun, stop: Stop
     exporting.request_stop(stop)
     with pytest.raises(Stopped):
         export(config("safetensors"), exporting)
+    assert not exporting.artifacts
+
+
+@contextmanager
+def no_file_beyond(size_bytes: int) -> Iterator[None]:
+    """As on a disk that is full from there on."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("format", ["safetensors", "onnx", "torchscript"])
+def test_a_full_disk_is_told_as_such_and_nothing_is_stored(exporting: FakeRun, format: str) -> None:
+    with no_file_beyond(1 << 20), pytest.raises(RecipeError) as caught:
+        export(config(format), exporting)
+    assert caught.value.reason == "STORAGE_FULL"
     assert not exporting.artifacts

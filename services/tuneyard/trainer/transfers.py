@@ -20,7 +20,7 @@ from tuneyard.trainer.errors import RecipeError
 
 T = TypeVar("T")
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 10.0
 
 
@@ -143,14 +143,19 @@ def disk_full_is_told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in DISK_FULL:
             raise
-        raise RecipeError(
-            "The trainer's disk is full.",
-            reason="STORAGE_FULL",
-            remedies=("Free space on the trainer's machine, or lower the size limit of its cache.",),
-            retryable=True,
-        ) from error
+        raise disk_full() from error
+
+
+def disk_full() -> RecipeError:
+    """The error of a run that finds no room on the trainer's disk."""
+    return RecipeError(
+        "The trainer's disk is full.",
+        reason="STORAGE_FULL",
+        remedies=("Free space on the trainer's machine, or lower the size limit of its cache.",),
+        retryable=True,
+    )
 
 
 def local_path(folder: Path, name: str) -> Path:

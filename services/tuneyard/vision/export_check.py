@@ -59,13 +59,17 @@ class Check:
 def check(original: Forward, converted: Forward, inputs: CheckInputs, *, format: str) -> Check:
     """Compares the outputs on all inputs at once and on the first alone.
 
-    Raises RecipeError RECIPE_FAILED where they differ by more than rounding.
+    Raises RecipeError RECIPE_FAILED where they differ by more than rounding, or the original's are no finite
+    numbers.
     """
     sizes = sorted({1, len(inputs.images)})
     difference = largest = 0.0
     for size in sizes:
         batch = inputs.images[:size]
-        expected, found = original(batch), converted(batch)
+        expected = original(batch)
+        if not bool(expected.isfinite().all()):
+            raise _no_numbers(inputs)
+        found = converted(batch)
         if expected.shape != found.shape or not bool(found.isfinite().all()):
             raise _differs(format, f"gives {tuple(found.shape)} values that are not those of the original")
         difference = max(difference, (expected - found).abs().max().item())
@@ -83,19 +87,20 @@ def noise(*, count: int, image_size: int) -> CheckInputs:
     return CheckInputs(images, "generated inputs (the training's dataset is not at hand)")
 
 
-def _differs(format: str, what: str) -> RecipeError:
+def _no_numbers(inputs: CheckInputs) -> RecipeError:
     return RecipeError(
-        f"The {format} model {what}; it is not kept.",
-        remedies=("Export to another format, such as safetensors.",),
+        f"The trained model itself gives values that are no finite numbers for {inputs.source}: it is of no"
+        " use in any format.",
+        remedies=(
+            "Train again with a lower learning rate, and export that job.",
+            "Look at the job's metrics: where its loss stopped being a number, its weights did.",
+        ),
     )
 
 
-def cannot_convert(format: str, architecture: str, error: Exception) -> RecipeError:
-    """The error of a converter that gave up."""
-    first = (str(error).strip().splitlines() or [""])[0]
+def _differs(format: str, what: str) -> RecipeError:
     return RecipeError(
-        f"{architecture} cannot be converted to {format}: {type(error).__name__}: {first}"[:500],
-        reason="NOT_SUPPORTED",
+        f"The {format} model {what}; it is not kept.",
         remedies=("Export to another format, such as safetensors.",),
     )
 

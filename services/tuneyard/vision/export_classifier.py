@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 from tuneyard.datasets import FolderSource, image_folder
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import Result, Run
-from tuneyard.vision.export_check import CheckInputs, cannot_convert, check, noise, spread
+from tuneyard.vision.export_check import CheckInputs, check, noise, spread
 from tuneyard.vision.export_config import ExportConfig
+from tuneyard.vision.export_faults import converting, machine_faults_are_told
 from tuneyard.vision.export_files import Converted, save
 from tuneyard.vision.export_onnx import OPSET, OnnxModel, write_onnx
 from tuneyard.vision.export_openvino import OpenVinoModel, write_openvino
@@ -30,7 +31,7 @@ _CHECKED_IMAGES = 8
 def export(config: ExportConfig, run: Run) -> Result:
     """Writes the model in the wanted format. Raises RecipeError and Stopped."""
     torch.set_num_threads(run.cpu_threads)
-    with run.stage("load_model"):
+    with run.stage("load_model"), machine_faults_are_told(run.work_dir):
         source = run.source_artifacts()
         stored = load_stored(source)
         shutil.copyfile(source / CONFIG, run.work_dir / CONFIG)
@@ -38,7 +39,7 @@ def export(config: ExportConfig, run: Run) -> Result:
         inputs = check_inputs(config, stored, run)
     run.check_stop()
     run.fault("convert")
-    with run.stage("convert", config.format):
+    with run.stage("convert", config.format), machine_faults_are_told(run.work_dir):
         converted = convert(config, stored, inputs, run)
     run.check_stop()
 
@@ -97,37 +98,32 @@ def _to_safetensors(folder: Path, stored: StoredClassifier, inputs: CheckInputs)
 
 def _to_onnx(folder: Path, stored: StoredClassifier, inputs: CheckInputs, *, threads: int) -> Converted:
     settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    try:
+    with converting("ONNX", stored.architecture, folder):
         files = write_onnx(folder, stored.model, inputs.images, outputs=["logits"], facts=settings)
         model = OnnxModel(files[0], threads=threads)
-    except Exception as error:  # exporters raise nearly anything on a network that they cannot follow
-        raise cannot_convert("ONNX", stored.architecture, error) from error
     checked = check(stored.model, model, inputs, format="ONNX")
     return Converted(tuple(files), checked, {"opset": OPSET, **_shapes(stored)})
 
 
 def _to_openvino(folder: Path, stored: StoredClassifier, inputs: CheckInputs, *, threads: int) -> Converted:
     settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    try:
+    with converting("OpenVINO", stored.architecture, folder):
         onnx_file, *_ = write_onnx(folder, stored.model, inputs.images, outputs=["logits"], facts={})
         files = write_openvino(onnx_file, facts=settings)
         model = OpenVinoModel(files[0], threads=threads)
-    except Exception as error:  # as above
-        raise cannot_convert("OpenVINO", stored.architecture, error) from error
     checked = check(stored.model, model, inputs, format="OpenVINO")
     return Converted(tuple(files), checked, _shapes(stored))
 
 
 def _to_torchscript(folder: Path, stored: StoredClassifier, inputs: CheckInputs) -> Converted:
     path = folder / "model.torchscript.pt"
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            script = torch.jit.trace(stored.model, inputs.images[:1])  # type: ignore[no-untyped-call]
-            torch.jit.save(script, str(path))
-            again = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    except Exception as error:  # as above
-        raise cannot_convert("TorchScript", stored.architecture, error) from error
+    with converting("TorchScript", stored.architecture, folder), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        script = torch.jit.trace(stored.model, inputs.images[:1])  # type: ignore[no-untyped-call]
+        # By way of a file: at a full disk torch's own writer of paths ends the process.
+        with path.open("wb") as file:
+            torch.jit.save(script, file)
+        again = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     checked = check(stored.model, again, inputs, format="TorchScript")
     return Converted((path,), checked, {})
 

@@ -33,8 +33,9 @@ from tuneyard.vision.detector_model import (
 from tuneyard.vision.detector_offline import DEFAULT_CFG
 from tuneyard.vision.detector_predictor import place, upright_pixels
 from tuneyard.vision.evaluate_detector import load_source
-from tuneyard.vision.export_check import CheckInputs, Forward, cannot_convert, check, noise, spread
+from tuneyard.vision.export_check import CheckInputs, Forward, check, noise, spread
 from tuneyard.vision.export_config import ExportConfig
+from tuneyard.vision.export_faults import converting, machine_faults_are_told
 from tuneyard.vision.export_files import Converted, save
 from tuneyard.vision.export_onnx import OPSET, OnnxModel, write_onnx
 from tuneyard.vision.export_openvino import OpenVinoModel, write_openvino
@@ -46,7 +47,7 @@ _OUTPUT = "output0"
 def export(config: ExportConfig, run: Run) -> Result:
     """Writes the model in the wanted format. Raises RecipeError and Stopped."""
     torch.set_num_threads(run.cpu_threads)
-    with run.stage("load_model"):
+    with run.stage("load_model"), machine_faults_are_told(run.work_dir):
         stored, _ = load_source(run.source_artifacts())
         save_detector(
             run.work_dir,
@@ -59,7 +60,7 @@ def export(config: ExportConfig, run: Run) -> Result:
         inputs = check_inputs(config, stored, run)
     run.check_stop()
     run.fault("convert")
-    with run.stage("convert", config.format):
+    with run.stage("convert", config.format), machine_faults_are_told(run.work_dir):
         converted = convert(config, stored, inputs, run)
     run.check_stop()
 
@@ -166,12 +167,10 @@ def _facts(stored: LoadedDetector) -> dict[str, str]:
 
 def _to_onnx(folder: Path, stored: LoadedDetector, inputs: CheckInputs, *, threads: int) -> Converted:
     facts = _facts(stored) | {"tuneyard": (folder / CONFIG_FILE).read_text(encoding="utf-8")}
-    try:
+    with converting("ONNX", stored.architecture, folder):
         network = ExportedDetector(stored, format="onnx")
         files = write_onnx(folder, network, inputs.images, outputs=[_OUTPUT], facts=facts)
         model = OnnxModel(files[0], threads=threads)
-    except Exception as error:  # exporters raise nearly anything on a network that they cannot follow
-        raise cannot_convert("ONNX", stored.architecture, error) from error
     checked = check(_outputs(stored), _normalised(model, stored), inputs, format="ONNX")
     return Converted(tuple(files), checked, {"opset": OPSET, **_shapes(stored)})
 
@@ -179,13 +178,11 @@ def _to_onnx(folder: Path, stored: LoadedDetector, inputs: CheckInputs, *, threa
 def _to_openvino(folder: Path, stored: LoadedDetector, inputs: CheckInputs, *, threads: int) -> Converted:
     facts = _facts(stored)
     settings = {"tuneyard": (folder / CONFIG_FILE).read_text(encoding="utf-8")}
-    try:
+    with converting("OpenVINO", stored.architecture, folder):
         network = ExportedDetector(stored, format="onnx")
         onnx_file, *_ = write_onnx(folder, network, inputs.images, outputs=[_OUTPUT], facts={})
         files = write_openvino(onnx_file, facts=settings)
         model = OpenVinoModel(files[0], threads=threads)
-    except Exception as error:  # as above
-        raise cannot_convert("OpenVINO", stored.architecture, error) from error
     checked = check(_outputs(stored), _normalised(model, stored), inputs, format="OpenVINO")
     # In a folder whose name ends in _openvino_model, ultralytics opens the three files.
     beside = folder / "metadata.yaml"
@@ -195,18 +192,17 @@ def _to_openvino(folder: Path, stored: LoadedDetector, inputs: CheckInputs, *, t
 
 def _to_torchscript(folder: Path, stored: LoadedDetector, inputs: CheckInputs) -> Converted:
     path = folder / "model.torchscript"
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            network = ExportedDetector(stored, format="torchscript")
-            network(inputs.images[:1])
-            script = torch.jit.trace(network, inputs.images[:1])  # type: ignore[no-untyped-call]
-            # The name under which ultralytics looks for its facts.
-            extra = {"config.txt": json.dumps(_facts(stored))}
-            torch.jit.save(script, str(path), _extra_files=extra)
-            again = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    except Exception as error:  # as above
-        raise cannot_convert("TorchScript", stored.architecture, error) from error
+    with converting("TorchScript", stored.architecture, folder), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        network = ExportedDetector(stored, format="torchscript")
+        network(inputs.images[:1])
+        script = torch.jit.trace(network, inputs.images[:1])  # type: ignore[no-untyped-call]
+        # The name under which ultralytics looks for its facts.
+        extra = {"config.txt": json.dumps(_facts(stored))}
+        # By way of a file: at a full disk torch's own writer of paths ends the process.
+        with path.open("wb") as file:
+            torch.jit.save(script, file, _extra_files=extra)
+        again = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     checked = check(_outputs(stored), _normalised(again, stored), inputs, format="TorchScript")
     return Converted((path,), checked, _shapes(stored))
 
@@ -229,7 +225,8 @@ def _to_ultralytics(folder: Path, stored: LoadedDetector, inputs: CheckInputs) -
         "date": "",
         "version": ultralytics.__version__,
     }
-    torch.save(content, path)
+    with path.open("wb") as file:
+        torch.save(content, file)
     again = load_ultralytics_checkpoint(path)
     network = with_weights(stored.architecture, stored.classes, again.weights).eval()
     if again.classes != stored.classes or again.architecture != stored.architecture:
