@@ -1,13 +1,23 @@
 import math
 import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from tuneyard.recipes.checkpoint_state import is_finite, load_training_state
+from tuneyard.recipes.checkpoint_state import (
+    is_finite,
+    load_training_state,
+    save_tensors,
+    save_training_state,
+)
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.transfers import disk_full_is_told
 
 
 @pytest.fixture
@@ -67,3 +77,29 @@ def test_a_damaged_training_state_is_told(tmp_path: Path, damage: bytes | None) 
     with pytest.raises(RecipeError) as refused:
         load_training_state(path, version=3)
     assert refused.value.reason == "CHECKPOINT_CORRUPT"
+
+
+@contextmanager
+def no_file_beyond(size_bytes: int) -> Iterator[None]:
+    """As on a disk that is full from there on."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_checkpoint_that_finds_no_room_is_told_as_a_full_disk(tmp_path: Path) -> None:
+    values: dict[str, Any] = {"version": 3, "moments": torch.ones(1 << 18)}
+
+    def writes_state() -> None:
+        save_training_state(values, tmp_path / "training.pt")
+
+    def writes_tensors() -> None:
+        save_tensors({"weight": values["moments"]}, tmp_path / "model.safetensors")
+
+    for write in (writes_state, writes_tensors):
+        with no_file_beyond(1 << 16), pytest.raises(RecipeError) as caught, disk_full_is_told():
+            write()
+        assert caught.value.reason == "STORAGE_FULL"

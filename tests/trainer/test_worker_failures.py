@@ -1,5 +1,8 @@
 """What a worker records when a run fails, and what it keeps to itself."""
 
+import errno
+import os
+
 import pytest
 
 from tests.support.worker_folder import MakeFolder
@@ -137,6 +140,14 @@ def test_a_store_that_stays_away_fails_the_run(
 )
 def test_paths_are_taken_out_of_messages(text: str, expected: str) -> None:
     assert describe(ValueError(text)).message == f"The recipe failed: ValueError: {expected}"
+
+
+def test_a_full_disk_is_told_whatever_library_met_it() -> None:
+    for error in (
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ):
+        assert describe(error, stage="save").reason == "STORAGE_FULL"
 
 
 def test_an_error_names_the_stage_that_it_ended(worker_folder: MakeFolder) -> None:

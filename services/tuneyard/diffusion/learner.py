@@ -17,7 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tuneyard.recipes.checkpoint_state import load_training_state, save_tensors, unusable_checkpoint
+from tuneyard.recipes.checkpoint_state import (
+    load_training_state,
+    save_tensors,
+    save_training_state,
+    unusable_checkpoint,
+)
 from tuneyard.recipes.counters import Counters
 from tuneyard.recipes.optimizers import restore_state
 from tuneyard.recipes.precision import Precision
@@ -120,7 +125,7 @@ class Learner:
         # The best weights are those of this step or, where an average is kept, its average.
         if counters.best_value is not None and counters.best_step != counters.step:
             link_or_copy(self._best, folder / _BEST)
-        torch.save(
+        save_training_state(
             {
                 "version": _VERSION,
                 "optimizer": self.optimizer.state_dict(),

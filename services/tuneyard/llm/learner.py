@@ -16,7 +16,12 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim import Optimizer
 
-from tuneyard.recipes.checkpoint_state import load_training_state, save_tensors, unusable_checkpoint
+from tuneyard.recipes.checkpoint_state import (
+    load_training_state,
+    save_tensors,
+    save_training_state,
+    unusable_checkpoint,
+)
 from tuneyard.recipes.counters import Counters
 from tuneyard.recipes.optimizers import restore_state
 from tuneyard.recipes.precision import Precision, restore_scaler
@@ -93,8 +98,10 @@ class Learner:
             if has_best:
                 link_or_copy(self._best, folder / _BEST)
         # Apart: of a full fine-tuning it is twice as large as the model, and the rest is read before it.
-        torch.save({"version": _VERSION, "optimizer": self.optimizer.state_dict()}, folder / _OPTIMIZER)
-        torch.save(
+        save_training_state(
+            {"version": _VERSION, "optimizer": self.optimizer.state_dict()}, folder / _OPTIMIZER
+        )
+        save_training_state(
             {
                 "version": _VERSION,
                 "counters": counters.state_dict(),

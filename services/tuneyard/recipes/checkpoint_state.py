@@ -18,8 +18,15 @@ def save_tensors(state: Mapping[str, Tensor], path: Path) -> None:
     save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, path)
 
 
+def save_training_state(state: Mapping[str, Any], path: Path) -> None:
+    """Writes what `load_training_state` reads: plain values and tensors, "version" among them."""
+    # By way of a file: torch's own writer of paths does not say why it fails, such as for want of space.
+    with path.open("wb") as file:
+        torch.save(dict(state), file)
+
+
 def load_training_state(path: Path, *, version: int) -> dict[str, Any]:
-    """A dict that torch.save wrote, with the number of its layout as "version".
+    """A dict that `save_training_state` wrote, with the number of its layout as "version".
 
     Only plain values and tensors are ever unpickled; the tensors stay in the file until they are copied.
     Raises RecipeError CHECKPOINT_CORRUPT.

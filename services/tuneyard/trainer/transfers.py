@@ -20,7 +20,9 @@ from tuneyard.trainer.errors import RecipeError
 
 T = TypeVar("T")
 
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_TOLD_FULL = tuple(f"(os error {number})" for number in sorted(_FULL))
+"""What libraries say that are written in Rust, in exceptions of their own."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 10.0
 
 
@@ -139,13 +141,28 @@ class Transfers:
 
 @contextmanager
 def disk_full_is_told() -> Iterator[None]:
-    """Turns the OSError of a full disk into RecipeError STORAGE_FULL."""
+    """Turns what a full disk raises into RecipeError STORAGE_FULL."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in DISK_FULL:
+    except Exception as error:  # see `is_disk_full`
+        if isinstance(error, RecipeError) or not is_disk_full(error):
             raise
         raise disk_full() from error
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that a disk has no room, or was raised while such an error was handled.
+
+    torch tells of what it was writing, and safetensors in a type of its own.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in _FULL:
+            return True
+        if any(text in str(found) for text in _TOLD_FULL):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
 
 
 def disk_full() -> RecipeError:

@@ -22,6 +22,7 @@ from tuneyard.trainer.process import ParentGone, begin_worker
 from tuneyard.trainer.records import job_error, read_request, result_event
 from tuneyard.trainer.run import Result, Run
 from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE, WorkerSettings, thread_environment
+from tuneyard.trainer.transfers import disk_full, is_disk_full
 from tuneyard.trainer.worker_run import WorkerRun
 from tuneyard.v1.trainer_service_pb2 import RunCancelled, RunPaused, RunStarted, StartRunRequest
 
@@ -141,6 +142,8 @@ def describe(
     if is_out_of_memory(error):
         message = "Memory ran out" + (f" in the stage {stage}." if stage else ".")
         return out_of_memory_error(message, remedies=memory_remedies)
+    if is_disk_full(error):
+        return disk_full()
     text = _PATH.sub(r"…/\1", str(error))[:_MAX_MESSAGE_CHARACTERS]
     where = f" in the stage {stage}" if stage else ""
     return RecipeError(f"The recipe failed{where}: {type(error).__name__}" + (f": {text}" if text else ""))

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from tuneyard.trainer.errors import RecipeError, Stopped
 from tuneyard.trainer.oom import is_out_of_memory
-from tuneyard.trainer.transfers import DISK_FULL, disk_full
+from tuneyard.trainer.transfers import disk_full, is_disk_full
 
 _OTHER_FORMAT = ("Export to another format, such as safetensors.",)
 _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "Cannot allocate memory")
 """What onnxruntime and OpenVINO say, in exceptions of their own."""
-_NO_SPACE = ("No space left on device", "Disk quota exceeded", "File too large")
 
 
 @contextmanager
@@ -59,25 +58,21 @@ def converting(format: str, architecture: str, folder: Path) -> Iterator[None]:
 
 
 def _fault(error: Exception, folder: Path) -> RecipeError | None:
-    causes = [*_causes(error)]
-    if any(is_out_of_memory(each) or _says(each, _NO_MEMORY) for each in causes):
+    if any(_is_memory(each) for each in _causes(error)):
         return RecipeError(
             "Memory ran out while the model was converted and checked.",
             reason="OUT_OF_MEMORY",
             remedies=("Export again when more of the trainer's memory is free.",),
             retryable=True,
         )
-    if any(_is_full(each) for each in causes) or shutil.disk_usage(folder).free == 0:
+    # OpenVINO says nothing of it.
+    if is_disk_full(error) or shutil.disk_usage(folder).free == 0:
         return disk_full()
     return None
 
 
-def _is_full(error: BaseException) -> bool:
-    return (isinstance(error, OSError) and error.errno in DISK_FULL) or _says(error, _NO_SPACE)
-
-
-def _says(error: BaseException, texts: tuple[str, ...]) -> bool:
-    return any(text in str(error) for text in texts)
+def _is_memory(error: BaseException) -> bool:
+    return is_out_of_memory(error) or any(text in str(error) for text in _NO_MEMORY)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tuneyard.recipes import checkpoint_state
-from tuneyard.recipes.checkpoint_state import save_tensors, unusable_checkpoint
+from tuneyard.recipes.checkpoint_state import save_tensors, save_training_state, unusable_checkpoint
 from tuneyard.recipes.counters import Counters
 from tuneyard.recipes.optimizers import restore_state
 from tuneyard.recipes.precision import Precision, restore_scaler
@@ -62,7 +62,7 @@ class Learner:
         # At the best step itself the weights stand in the folder already.
         if self.best_weights is not None and self.counters.best_step != self.counters.step:
             save_tensors(self.best_weights, folder / "best.safetensors")
-        torch.save(
+        save_training_state(
             {
                 "version": _VERSION,
                 "counters": self.counters.state_dict(),
