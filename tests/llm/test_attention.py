@@ -14,6 +14,7 @@ from tuneyard.llm.attention import Segments, segments_of
 from tuneyard.llm.base_model import load_model
 from tuneyard.llm.decoder import decoder_of
 from tuneyard.llm.loss import loss_sums
+from tuneyard.llm.model_facts import MIXING
 from tuneyard.llm.rows import Sample, micro_batches, pack
 
 CPU = torch.device("cpu")
@@ -103,6 +104,28 @@ def test_a_model_that_lets_packed_samples_see_each_other_gets_them_one_by_one(mo
     packed = sum(losses(model, rows(lengths, max_length=64)))
     alone = sum(losses(model, rows(lengths, max_length=64, packing=False)))
     assert packed == pytest.approx(alone, rel=1e-5)
+
+
+_OTHER_NAMES: dict[str, dict[str, Any]] = {
+    "biogpt": {"intermediate_size": 64},
+    "falcon": {},
+    "opt": {"word_embed_proj_dim": 32, "ffn_dim": 64},
+    "recurrent_gemma": {"num_hidden_layers": 3, "intermediate_size": 64},
+    "xglm": {"d_model": 32, "num_layers": 2, "attention_heads": 2, "ffn_dim": 64},
+}
+
+
+@pytest.mark.parametrize("model_type", sorted(MIXING))
+def test_types_that_are_known_to_mix_samples_do(model_type: str) -> None:
+    assert not decoder_of(tiny(model_type, **_OTHER_NAMES[model_type])).isolates
+
+
+def test_attention_by_samples_keeps_apart_what_positions_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny("opt", word_embed_proj_dim=32, ffn_dim=64)
+    decoder = decoder_of(model)
+    assert (decoder.isolates, decoder.takes_segments) == (False, True)
+    monkeypatch.setattr("tuneyard.llm.loss._one_by_one", lambda _: pytest.fail("computed one by one"))
+    losses(model, rows([20, 9, 14], max_length=64))
 
 
 @pytest.mark.parametrize(("model_type", "isolates"), [("llama", True), ("opt", False)])

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,17 @@ def test_the_server_s_modules_import_no_torch() -> None:
     program = "import tuneyard.llm.estimate, tuneyard.llm.run_times, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def mixing_model() -> trainer_service_pb2.ModelSource:
+    facts = replace(find("mistral-7b").facts, model_type="falcon", isolates=False)
+    return trainer_service_pb2.ModelSource(facts=facts.to_json())
+
+
+def test_samples_that_would_see_each_other_are_not_packed_unless_asked_for() -> None:
+    found = answer(spec(), model=mixing_model(), dataset=source()).estimate
+    assert not found.resolved_spec.training.language_model.packing
+    assert "language_model.packing" not in fields(found.warnings)
+    asked = answer(spec(language_model__packing=True), model=mixing_model(), dataset=source()).estimate
+    assert asked.resolved_spec.training.language_model.packing
+    assert "language_model.packing" in fields(asked.warnings)

@@ -1,10 +1,12 @@
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tuneyard.llm import finetune
 from tuneyard.llm.config import Lora
@@ -113,6 +115,33 @@ def test_the_manifest_of_a_qlora_tells_the_arithmetic_that_was_chosen(upload, co
     manifest = json.loads(run.artifacts["manifest.json"].path.read_text())
     assert manifest["config"]["quantization"]["compute_dtype"] == "auto"
     assert manifest["compute_dtype_of_4bit_weights"] == "bfloat16"
+
+
+@pytest.fixture
+def mixing_base(tmp_path, tiny_base):
+    """A model in which samples that share a row would see each other."""
+    folder = tmp_path / "falcon"
+    shutil.copytree(tiny_base, folder, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = AutoConfig.for_model("falcon", vocab_size=len(AutoTokenizer.from_pretrained(tiny_base)), **shape)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def test_where_samples_would_see_each_other_packing_is_off_and_that_is_told(
+    upload, configure, start, tmp_path, mixing_base
+) -> None:
+    files, config = upload(), configure("full", max_steps=2)
+    packed, plain = (start(files, root=tmp_path / name, base_model_files=mixing_base) for name in "ab")
+    train(config, packed)
+    train(replace(config, packing=False), plain)
+    [told] = [each for each in packed.all_of("warning") if each["code"] == "packing_off"]
+    assert "type falcon" in told["message"] and "language_model.packing" in told["message"]
+    assert packed.series("train/loss") == plain.series("train/loss")
+    manifest = json.loads(packed.artifacts["manifest.json"].path.read_text())
+    assert manifest["config"]["packing"] is False
+    assert "packing_off" not in {each["code"] for each in plain.all_of("warning")}
 
 
 @pytest.mark.parametrize("method", METHODS)

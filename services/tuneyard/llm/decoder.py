@@ -58,12 +58,19 @@ class Decoder:
         """The head's weights as they are now."""
         return None if self.output is None else Head(self.output.weight, self.output.bias, self.course)
 
+    def keeps_apart(self, segments: Segments) -> bool:
+        """Whether samples that share a row do not see each other."""
+        return self.isolates or self._in_segments(segments)
+
+    def _in_segments(self, segments: Segments) -> bool:
+        return self.takes_segments and (self.window is None or segments.longest <= self.window)
+
     def inputs(self, ids: Tensor, positions: Tensor, segments: Segments) -> dict[str, Any]:
         """What to call `body` or `whole` with. No attention mask: restarting positions mean new samples."""
         given: dict[str, Any] = {"input_ids": ids, "use_cache": False, "return_dict": True}
         if self.takes_positions:
             given["position_ids"] = positions
-        if self.takes_segments and (self.window is None or segments.longest <= self.window):
+        if self._in_segments(segments):
             given |= {"segments": segments, "attention_mask": attention.no_mask(ids.device)}
         return given
 

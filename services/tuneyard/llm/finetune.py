@@ -1,8 +1,9 @@
 """The fine-tuning's recipe: from a dataset and settings to a stored adapter or model, from top to bottom."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -16,6 +17,7 @@ from tuneyard.llm.base_model import load_base, load_tokenizer
 from tuneyard.llm.base_source import FoundBase, find_base
 from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.llm.data import LanguageData, prepare_data
+from tuneyard.llm.decoder import decoder_of
 from tuneyard.llm.learner import Learner, load_state
 from tuneyard.llm.neftune import Neftune
 from tuneyard.llm.optimizers import make_optimizer
@@ -60,12 +62,19 @@ def train(config: LanguageModelConfig, run: Run) -> Result:
         if rate_factor is not None:
             learner.counters.rate_factor = rate_factor
         return Training(
-            config, learner, data, tokenizer, batching=batching, last_good=last_good, device=device, run=run
+            packed_where_apart(config, learner, run, told=rate_factor is not None),
+            learner,
+            data,
+            tokenizer,
+            batching=batching,
+            last_good=last_good,
+            device=device,
+            run=run,
         )
 
     training = train_to_end(begin)
     run.finalizing()
-    return finish(config, training, data, tokenizer, base, run=run)
+    return finish(training.config, training, data, tokenizer, base, run=run)
 
 
 def make_learner(
@@ -105,6 +114,23 @@ def make_learner(
             learner.counters.saved_step = learner.counters.step
         describe(config, learner, data, device=device, run=run)
     return learner
+
+
+def packed_where_apart(
+    config: LanguageModelConfig, learner: Learner, run: Run, *, told: bool
+) -> LanguageModelConfig:
+    """The settings, without packing where samples in one row would see each other; says so unless `told`."""
+    decoder = decoder_of(learner.model)
+    if not config.packing or decoder.isolates or decoder.takes_segments:
+        return config
+    if not told:
+        kind = cast(Any, learner.model).config.model_type
+        run.warn(
+            "packing_off",
+            f"In a model of type {kind}, samples that share a row would see each other, so each gets a row of"
+            " its own: language_model.packing is off in this run. That changes speed, not what is learned.",
+        )
+    return replace(config, packing=False)
 
 
 def data_identity(data: LanguageData, dataset_sha256: str) -> str:

@@ -25,6 +25,7 @@ def warnings(
         *_unusual_rates(given, full=work.adapters is None),
         *_large_adapter(work),
         *_without_effect(resolved, on_cpu=on_cpu),
+        *_packing_that_mixes(given, work),
         *(_unusual_for_data(given, resolved, data) if data else ()),
     ]
 
@@ -76,6 +77,15 @@ def _without_effect(resolved: training_pb2.TrainingSpec, *, on_cpu: bool) -> Ite
         yield violation(
             "language_model.neftune_alpha",
             f"{resolved.language_model.neftune_alpha:g}; 5 to 15 are usual, and more drowns the text.",
+        )
+
+
+def _packing_that_mixes(given: training_pb2.TrainingSpec, work: Workload) -> Iterator[Violation]:
+    if given.language_model.packing and not work.facts.isolates:
+        yield violation(
+            "language_model.packing",
+            f"In a model of type {work.facts.model_type}, samples that share a row would see each other: if"
+            " that shows when the run begins, each gets a row of its own, as with packing off.",
         )
 
 

@@ -45,7 +45,8 @@ def loss_sums(
     `chunk_tokens` is how many positions have logits at once; None: by the vocabulary and the device.
     """
     decoder = decoder_of(model)
-    pieces = _one_by_one(rows) if segments_of(rows.positions).packed and not decoder.isolates else [rows]
+    segments = segments_of(rows.positions)
+    pieces = _one_by_one(rows) if segments.packed and not decoder.keeps_apart(segments) else [rows]
     sums = []
     for piece in pieces:
         batch = _Batch.on(device, piece)

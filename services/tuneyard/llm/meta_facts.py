@@ -1,5 +1,6 @@
 """Models on the meta device, without their weights: whether stored ones fit, and exact facts of the sizes."""
 
+import inspect
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from tuneyard.llm.model_facts import Linears, ModelFacts
+from tuneyard.llm.model_facts import MIXING, Linears, ModelFacts
 from tuneyard.llm.quiet import quiet_transformers
 from tuneyard.llm.targets import leaf
 
@@ -92,7 +93,13 @@ def facts_of(model: PreTrainedModel, *, dtype_bytes: int) -> ModelFacts:
         dtype_bytes=dtype_bytes,
         linears=linears,
         attention_dropout=_attention_dropout(config),
+        isolates=_takes_positions(model) and config.model_type not in MIXING,
     )
+
+
+def _takes_positions(model: PreTrainedModel) -> bool:
+    """Whether it can be told that a sample begins within a row: models without cannot be packed for."""
+    return "position_ids" in inspect.signature(model.base_model.forward).parameters
 
 
 def _attention_dropout(config: Any) -> float:

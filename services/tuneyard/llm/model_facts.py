@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+MIXING = frozenset({"biogpt", "falcon", "opt", "recurrent_gemma", "xglm"})
+"""Types of models that take positions and yet let samples of one row see each other, as transformers computes
+them: found by comparing (`decoder_of`)."""
 _DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -53,6 +56,8 @@ class ModelFacts:
     linears: tuple[Linears, ...]
     attention_dropout: float = 0.0
     """While it trains; with any, processors compute attention in its plain form, at length squared."""
+    isolates: bool = True
+    """Whether samples that share a row do not see each other, as far as that is known without weights."""
 
     @property
     def linear_parameters(self) -> int:
@@ -115,6 +120,7 @@ class ModelFacts:
             dtype_bytes=_DTYPE_BYTES.get(dtype, 4),
             linears=tuple(shape.linears()),
             attention_dropout=_attention_dropout(config, model_type),
+            isolates=model_type not in MIXING,
         )
 
 

@@ -83,7 +83,7 @@ def resolve(spec: training_pb2.TrainingSpec, facts: ModelFacts | None = None) ->
     _fill(
         task,
         max_length=min(DEFAULT_MAX_LENGTH, longest),
-        packing=True,
+        packing=facts.isolates if facts else True,
         neftune_alpha=0.0,
         gradient_checkpointing=preset.gradient_checkpointing,
     )

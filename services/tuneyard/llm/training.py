@@ -75,6 +75,11 @@ class Training(Course):
         self._start = StepStart(learner.model)
         self._trained = trained_parameters(learner.model)
 
+    @property
+    def config(self) -> LanguageModelConfig:
+        """The settings that hold in this run."""
+        return self._config
+
     def run_to_end(self) -> str | None:
         """As every course, after a look at the base before the first step."""
         if self.counters.step == 0 and self.learner.base is None:
