@@ -44,6 +44,7 @@ class Configuration:
     targets: str = ""
     optimizer: str = "adamw"
     packing: bool = True
+    use_8bit: bool = False
 
     @property
     def name(self) -> str:
@@ -52,6 +53,7 @@ class Configuration:
         words += ["checkpointing"] if self.checkpointing else []
         words += [self.targets, "" if self.optimizer == "adamw" else self.optimizer]
         words += [] if self.packing else ["unpacked"]
+        words += ["8-bit"] if self.use_8bit else []
         return " ".join(filter(None, words))
 
     def spec(self) -> training_pb2.TrainingSpec:
@@ -61,6 +63,8 @@ class Configuration:
         task.method = training_pb2.FineTuningMethod.Value(f"FINE_TUNING_METHOD_{self.method.upper()}")
         task.max_length, task.packing = self.max_length, self.packing
         task.gradient_checkpointing = self.checkpointing
+        if self.use_8bit:
+            task.quantization.use_8bit = True
         if self.targets:
             task.lora.target_modules.append(self.targets)
         hyper.batch_size = self.batch_size
@@ -86,6 +90,9 @@ CONFIGURATIONS = (
     Configuration(MIDDLE, "lora", 512, 2, architecture="gpt_neox"),
     Configuration(MIDDLE, "qlora", 512, 1),
     Configuration(MIDDLE, "qlora", 512, 2, checkpointing=True),
+    Configuration(MIDDLE, "qlora", 512, 1, use_8bit=True),
+    Configuration(MIDDLE, "qlora", 512, 2, checkpointing=True, use_8bit=True),
+    Configuration(LARGE, "qlora", 256, 2, use_8bit=True),
     Configuration(MIDDLE, "full", 256, 2),
     Configuration(MIDDLE, "full", 256, 2, "fp32"),
     Configuration(MIDDLE, "full", 256, 2, checkpointing=True),
