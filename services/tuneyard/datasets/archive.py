@@ -10,7 +10,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from tuneyard.datasets.archive_directory import (
     ArchiveLimits,
     read_directory,
 )
+from tuneyard.datasets.archive_members import Members
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.progress import Cancelled, Progress, ProgressCallback
 
@@ -71,11 +72,16 @@ class Archive:
         self.path = path
         self._packed = limits.packed_formats
         self._zip = _open_zip(path, limits)
+        # Files are opened by what is known of them, never by name.
+        self._zip.NameToInfo = {}
         try:
-            self._infos, self.folders, self.ignored = read_directory(self._zip, limits, path.stat().st_size)
+            infos, self.folders, self.ignored = read_directory(self._zip, limits, path.stat().st_size)
         except BaseException:
             self._zip.close()
             raise
+        self._members = Members(infos)
+        # What zipfile keeps of each file takes ten times as much as is needed to find it again.
+        self._zip.filelist = []
 
     def __enter__(self) -> Self:
         return self
@@ -89,13 +95,13 @@ class Archive:
         """Closes the file."""
         self._zip.close()
 
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         """The files in the order of their names."""
-        return tuple(self._infos)
+        return self._members.names
 
     def size(self, name: str) -> int:
         """The inflated size in bytes that the directory claims; reading never yields more."""
-        return self._infos[name].file_size
+        return self._members.size(name)
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """All bytes of a file, piece by piece; verifies the checksum and refuses another archive inside."""
@@ -121,7 +127,7 @@ class Archive:
     def _inflate(self, name: str) -> Iterator[bytes]:
         with (
             _damage_as_archive_error(f"{name!r} in the archive is damaged", name),
-            self._zip.open(self._infos[name]) as file,
+            self._zip.open(self._members.info(name)) as file,
         ):
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk

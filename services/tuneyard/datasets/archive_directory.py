@@ -5,6 +5,7 @@ import stat
 import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import chain
 
 from tuneyard.datasets.codes import ADVICE, Code
 from tuneyard.datasets.names import ARCHIVE_EXTENSIONS, identity, is_junk, parents, top_folder
@@ -179,13 +180,15 @@ def _refuse_total(files: dict[str, zipfile.ZipInfo], limits: ArchiveLimits, arch
 
 
 def _refuse_collisions(files: Collection[str], folders: Collection[str]) -> None:
-    seen: dict[str, str] = {}
-    for name in (*folders, *files):
+    seen: set[str] = set()
+    for name in chain(folders, files):
         key = identity(name)
         if key in seen:
+            other = next(each for each in chain(folders, files) if identity(each) == key)
             raise ArchiveError(
                 Code.ARCHIVE_DUPLICATE_MEMBER,
-                f"{name!r} and {seen[key]!r} are the same file on some systems.",
+                f"{name!r} and {other!r} are the same file on some systems.",
                 member=name,
             )
-        seen[key] = name
+        # Most are as they are written: the name itself is there already.
+        seen.add(name if key == name else key)

@@ -7,19 +7,21 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, overload
 
 from tuneyard.datasets.class_balance import note_class_sizes
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.duplicates import Copies, Placed, likeness_groups, splittable
 from tuneyard.datasets.image_set import ImageSet
 from tuneyard.datasets.images import DEFAULT_IMAGE_LIMITS, ImageLimits, sniff
+from tuneyard.datasets.name_list import Picked
 from tuneyard.datasets.names import SPLIT_FOLDERS, identity, is_image_name
 from tuneyard.datasets.progress import ProgressCallback
 from tuneyard.datasets.report import FindingLog, Report, SplitSummary
 from tuneyard.datasets.source import Source
 
 FORMAT = "image-folder"
+_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,49 @@ class Sample:
     split: str
 
 
+class Samples(Sequence[Sample]):
+    """Very many samples in the order of their paths: what each is comes to be when it is asked for."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """`names` are those of all files, some of which are samples."""
+        self._names = names
+        self._positions, self._classes, self._splits = array("I"), array("I"), array("b")
+
+    def add(self, position: int, class_index: int, split: str) -> None:
+        """Adds the file with this position among the names."""
+        self._positions.append(position)
+        self._classes.append(class_index)
+        self._splits.append(_SPLITS.index(split))
+
+    def without(self, excluded: Collection[str]) -> "Samples":
+        """Those that are not excluded."""
+        kept = Samples(self._names)
+        for position, class_index, split in zip(self._positions, self._classes, self._splits, strict=True):
+            if self._names[position] not in excluded:
+                kept.add(position, class_index, _SPLITS[split])
+        return kept
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """Of each the path."""
+        return Picked(self._names, self._positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @overload
+    def __getitem__(self, at: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Sample]: ...
+
+    def __getitem__(self, at: int | slice) -> Sample | list[Sample]:
+        if isinstance(at, slice):
+            return [self[each] for each in range(*at.indices(len(self)))]
+        name = self._names[self._positions[at]]
+        return Sample(name, self._classes[at], _SPLITS[self._splits[at]])
+
+
 @dataclass(frozen=True)
 class ImageFolderIndex:
     """What the names say. `classes` are those of train/ in sorted order; samples are sorted by path.
@@ -40,7 +85,7 @@ class ImageFolderIndex:
     """
 
     classes: tuple[str, ...]
-    samples: tuple[Sample, ...]
+    samples: Samples
     class_folders: Mapping[str, Mapping[str, str]]
     """By split and class, the folder, empty ones too."""
     split_folders: Mapping[str, tuple[str, ...]]
@@ -66,7 +111,7 @@ class ImageFolderIndex:
         left_out = frozenset(excluded)
         if not left_out:
             return self
-        return replace(self, samples=tuple(sample for sample in self.samples if sample.path not in left_out))
+        return replace(self, samples=self.samples.without(left_out))
 
 
 def index(source: Source) -> ImageFolderIndex:
@@ -88,11 +133,11 @@ def index(source: Source) -> ImageFolderIndex:
     classes = tuple(sorted(class_folders.get("train", {})))
     numbers = {name: number for number, name in enumerate(classes)}
 
-    samples: list[Sample] = []
+    samples = Samples(source.names())
     unknown_class: list[str] = []
     outside: list[str] = []
     others: list[str] = []
-    for name in source.names():
+    for position, name in enumerate(source.names()):
         folder = name.rpartition("/")[0]
         found = place(folder) if folder else None
         if not is_image_name(name):
@@ -101,7 +146,7 @@ def index(source: Source) -> ImageFolderIndex:
         elif found is None:
             outside.append(name)
         elif found[1] in numbers:
-            samples.append(Sample(name, numbers[found[1]], found[0]))
+            samples.add(position, numbers[found[1]], found[0])
         else:
             unknown_class.append(name)
     split_folders: dict[str, tuple[str, ...]] = {}
@@ -109,7 +154,7 @@ def index(source: Source) -> ImageFolderIndex:
         split_folders[split] = (*split_folders.get(split, ()), root)
     return ImageFolderIndex(
         classes=classes,
-        samples=tuple(samples),
+        samples=samples,
         class_folders=class_folders,
         split_folders=split_folders,
         unknown_class=tuple(unknown_class),
@@ -129,7 +174,7 @@ def inspect(
     log = FindingLog()
     found = index(source)
     _note_structure(log, source, found)
-    names = [sample.path for sample in found.samples]
+    names = found.samples.paths
     images = ImageSet.read(log, source, names, limits=limits, progress=progress, workers=workers)
     placed = (
         Placed(sample.path, content, sample.split, found.classes[sample.class_index])
@@ -216,7 +261,7 @@ def _note_names_alike(log: FindingLog, found: ImageFolderIndex) -> None:
 
 def _summaries(usable: ImageFolderIndex) -> dict[str, SplitSummary]:
     counts = Counter((sample.split, sample.class_index) for sample in usable.samples)
-    present = [split for split in ("train", "val", "test") if split in usable.class_folders]
+    present = [split for split in _SPLITS if split in usable.class_folders]
     summaries = {}
     for split in present:
         per_class = {name: counts[split, number] for number, name in enumerate(usable.classes)}
@@ -230,7 +275,7 @@ def _note_classes(log: FindingLog, usable: ImageFolderIndex, splits: Mapping[str
         return
     if len(usable.classes) == 1:
         log.add(Code.CLASS_SINGLE, f"{usable.classes[0]!r} is the only class.")
-    if usable.has_val and not usable.of("val"):
+    if usable.has_val and not any(sample.split == "val" for sample in usable.samples):
         log.add(Code.SPLIT_EMPTY, "The val split has no usable image.", path=usable.split_folders["val"][0])
     for split, folders in usable.class_folders.items():
         for name, folder in folders.items():

@@ -5,7 +5,7 @@ of a dataset are equal, so a finding about a ZIP file is true of the folder that
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -13,6 +13,7 @@ from typing import Protocol, Self
 from tuneyard.datasets.archive import CHUNK_BYTES, Archive
 from tuneyard.datasets.archive_directory import DEFAULT_LIMITS, ArchiveError, ArchiveLimits
 from tuneyard.datasets.codes import Code
+from tuneyard.datasets.name_list import NameList
 from tuneyard.datasets.names import is_junk, top_folder
 
 
@@ -37,7 +38,7 @@ class Source(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         """All files, sorted."""
 
     def size(self, name: str) -> int:
@@ -54,21 +55,27 @@ class FolderSource:
     """A dataset in a folder. Links are not followed, since they may lead out of it."""
 
     def __init__(self, path: Path) -> None:
-        found: dict[str, list[str]] = {"file": [], "folder": [], "link": []}
+        folders: list[str] = []
+        links: list[str] = []
         self.ignored = 0
-        for name, kind in _walk(path):
-            if is_junk(name):
-                self.ignored += kind != "folder"
-            else:
-                found[kind].append(name)
-        files, folders, links = found.values()
+
+        def files_among(entries: Iterable[tuple[str, str]]) -> Iterator[str]:
+            for name, kind in entries:
+                if is_junk(name):
+                    self.ignored += kind != "folder"
+                elif kind == "file":
+                    yield name
+                else:
+                    (folders if kind == "folder" else links).append(name)
+
+        files = NameList(files_among(_walk(path)))
         prefix = top_folder(files, folders)
         start = len(prefix)
         self.root = path / prefix
         """The folder that names are relative to."""
         self.folders = tuple(sorted(name[start:] for name in folders if len(name) > start))
         self.links = tuple(sorted(name[start:] for name in links))
-        self._names = tuple(sorted(name[start:] for name in files))
+        self._names = files.below(prefix)
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +85,7 @@ class FolderSource:
     ) -> None:
         pass
 
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         return self._names
 
     def size(self, name: str) -> int:
@@ -100,7 +107,7 @@ class Without:
 
     def __init__(self, source: Source, left_out: Collection[str]) -> None:
         self._source = source
-        self._names = tuple(name for name in source.names() if name not in left_out)
+        self._names = NameList(name for name in source.names() if name not in left_out)
         self.folders = source.folders
         self.links = tuple(name for name in source.links if name not in left_out)
         self.ignored = source.ignored
@@ -113,7 +120,7 @@ class Without:
     ) -> None:
         """Whoever opened the source closes it."""
 
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         return self._names
 
     def size(self, name: str) -> int:
@@ -134,19 +141,35 @@ def open_source(path: Path, *, limits: ArchiveLimits = DEFAULT_LIMITS) -> Source
 
 
 def _walk(root: Path) -> Iterable[tuple[str, str]]:
-    """Everything below a folder as (name, "file" | "folder" | "link")."""
-    pending = [""]
-    while pending:
-        prefix = pending.pop()
-        with os.scandir(root / prefix) as entries:
-            for entry in entries:
-                name = prefix + _decodable(entry.name)
-                if entry.is_dir(follow_symlinks=False):
-                    if not is_junk(name):
-                        pending.append(f"{name}/")
-                    yield name, "folder"
-                else:
-                    yield name, "file" if entry.is_file(follow_symlinks=False) else "link"
+    """Everything below a folder as (name, "file" | "folder" | "link"), files in the order of their names."""
+    opened = [_listed(root, "")]
+    while opened:
+        name, kind = next(opened[-1], ("", ""))
+        if not kind:
+            opened.pop()
+            continue
+        yield name, kind
+        if kind == "folder" and not is_junk(name):
+            opened.append(_listed(root, f"{name}/"))
+
+
+def _listed(root: Path, prefix: str) -> Iterator[tuple[str, str]]:
+    """What lies in one folder."""
+    entries: list[str] = []
+    links: set[str] = set()
+    with os.scandir(root / prefix) as found:
+        for entry in found:
+            name = _decodable(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                # All that is in it comes where its name with the slash does.
+                name += "/"
+            elif not entry.is_file(follow_symlinks=False):
+                links.add(name)
+            entries.append(name)
+    entries.sort()
+    for name in entries:
+        kind = "folder" if name.endswith("/") else "link" if name in links else "file"
+        yield prefix + name.removesuffix("/"), kind
 
 
 def _decodable(name: str) -> str:
