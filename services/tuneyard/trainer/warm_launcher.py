@@ -48,9 +48,9 @@ _SPIN_COUNT = "10000"
 use the cores too, the threads that have work wait for those that have none, and a step takes several times
 as long. libgomp reads it when it is loaded, hence it is set for the process that will import torch.
 
-On two idle cores (AMD EPYC) this many cost nothing that could be measured: medians of a step of resnet18 74 ms,
-of mobilenet_v3_small 56 ms, as at the default. A third as many cost mobilenet 4 %. Beside two busy processes a
-step of resnet18 took 0.33 s, at three times as many 0.4 to 1.6 s; at the default up to 2.7 s beside one.
+On two idle cores (AMD EPYC) this many cost nothing that could be measured: a step of resnet18 took 74 ms, of
+mobilenet_v3_small 56 ms, as at the default; with a third as many mobilenet's took 4 % longer. Beside two busy
+processes resnet18's took 0.33 s, with three times as many 0.4 to 1.6 s; at the default up to 2.7 beside one.
 """
 
 
