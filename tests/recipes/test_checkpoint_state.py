@@ -1,8 +1,5 @@
 import math
 import re
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.full_disk import no_file_beyond
 from tuneyard.recipes.checkpoint_state import (
     is_finite,
     load_training_state,
@@ -77,17 +75,6 @@ def test_a_damaged_training_state_is_told(tmp_path: Path, damage: bytes | None) 
     with pytest.raises(RecipeError) as refused:
         load_training_state(path, version=3)
     assert refused.value.reason == "CHECKPOINT_CORRUPT"
-
-
-@contextmanager
-def no_file_beyond(size_bytes: int) -> Iterator[None]:
-    """As on a disk that is full from there on."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_checkpoint_that_finds_no_room_is_told_as_a_full_disk(tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ import openvino
 import pytest
 import torch
 
+from tests.support.full_disk import no_file_beyond
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.vision import export_classifier
@@ -160,17 +158,6 @@ def test_a_stop_ends_an_export_and_leaves_nothing(exporting: FakeRun, stop: Stop
     with pytest.raises(Stopped):
         export(config("safetensors"), exporting)
     assert not exporting.artifacts
-
-
-@contextmanager
-def no_file_beyond(size_bytes: int) -> Iterator[None]:
-    """As on a disk that is full from there on."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("format", ["safetensors", "onnx", "torchscript"])
