@@ -23,7 +23,7 @@ from tuneyard.diffusion.finished import FinishedPipeline, StoredLora, base_gone,
 from tuneyard.diffusion.latents import LatentSource, keep_latents
 from tuneyard.diffusion.pipeline import Pipeline, open_pipeline
 from tuneyard.diffusion.pixels import Framing, file_sha256
-from tuneyard.diffusion.sampling import STEPS_ON_ACCELERATOR, STEPS_ON_CPU
+from tuneyard.diffusion.sampling import STEPS_ON_ACCELERATOR, STEPS_ON_CPU, prompt_seed
 from tuneyard.diffusion.training_data import OneByOne, Picture
 from tuneyard.trainer.errors import Stop, Stopped
 from tuneyard.trainer.evaluate_config import EvaluateConfig
@@ -218,7 +218,8 @@ def draw(
         for row, prompt in enumerate(prompts):
             for scale in scales:
                 wish = Wish(prompt=prompt, steps=steps, width=side, height=side, lora_scale=scale)
-                pictures[scale].append(artist.draw(wish, seed=source.seed + row, check=run.check_stop))
+                seed = prompt_seed(source.seed, row)
+                pictures[scale].append(artist.draw(wish, seed=seed, check=run.check_stop))
     except Exception as error:
         if not is_out_of_memory(error):
             raise

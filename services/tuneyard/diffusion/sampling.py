@@ -40,6 +40,11 @@ _Rows = list[tuple[Image.Image | None, Image.Image | None]]
 """Of each prompt the base's picture and the tuned one's."""
 
 
+def prompt_seed(seed: int, number: int) -> int:
+    """Every prompt, counted from 0, has a seed of its own, in a training and in evaluations of it."""
+    return seed * _SEED_STEP + number
+
+
 @dataclass(frozen=True)
 class Prompts:
     """What is drawn, and how."""
@@ -52,8 +57,8 @@ class Prompts:
     """What the network predicts; None: as its pipeline says."""
 
     def seed_of(self, number: int) -> int:
-        """Every prompt has a seed of its own, which stays the same from look to look."""
-        return self.seed * _SEED_STEP + number
+        """The seed of a prompt's picture, the same from look to look."""
+        return prompt_seed(self.seed, number)
 
 
 @dataclass(frozen=True)
