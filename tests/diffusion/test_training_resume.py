@@ -78,6 +78,7 @@ def test_a_paused_training_in_fp16_goes_on_with_its_loss_scale(
 ) -> None:
     """Only accelerators are trained on in fp16; its autocast and loss scale are the processor's too."""
     monkeypatch.setattr(text_to_image_lora, "choose_precision", lambda *_: "fp16")
+    monkeypatch.setattr(text_to_image_lora, "precision_of_checkpoint", lambda saved, **_: saved)
     files, config = upload(), configure(train_text_encoder=True, gradient_checkpointing=True)
     whole, first = (start(files, root=tmp_path / name, family=family) for name in ("whole", "parts"))
     train(config, whole)
@@ -86,6 +87,20 @@ def test_a_paused_training_in_fp16_goes_on_with_its_loss_scale(
     assert state["scaler"]["scale"] > 1 and state["precision"] == "fp16"
     train(config, second)
     assert_same_end(whole, first, second)
+
+
+@variant
+def test_a_checkpoint_of_an_accelerators_fp16_goes_on_in_what_this_device_does_well(
+    upload, configure, start, tmp_path, monkeypatch
+) -> None:
+    files, config = upload(), configure(precision="auto")
+    first = start(files, root=tmp_path / "parts")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(text_to_image_lora, "choose_precision", lambda *_: "fp16")
+        second = paused_after(3, first, config)
+    train(config, second)
+    assert load_state(second.checkpoints[-1].dir)["precision"] != "fp16"
+    assert "not_bitwise" in [warning["code"] for warning in second.all_of("warning")]
 
 
 def test_one_killed_after_a_checkpoint_within_an_epoch_ends_bitwise_the_same(

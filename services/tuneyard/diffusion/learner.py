@@ -25,7 +25,7 @@ from tuneyard.recipes.checkpoint_state import (
 )
 from tuneyard.recipes.counters import Counters
 from tuneyard.recipes.optimizers import restore_state
-from tuneyard.recipes.precision import Precision
+from tuneyard.recipes.precision import Precision, restore_scaler
 from tuneyard.recipes.random_states import random_states, set_random_states
 from tuneyard.recipes.trained_weights import adapter_state, load_adapter_state
 from tuneyard.trainer.curves import Curves
@@ -152,7 +152,7 @@ class Learner:
                 raise ValueError("made with other samples")
             load_adapter_state(self.model, load_file(folder / _WEIGHTS))
             restore_state(self.optimizer, state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
+            restore_scaler(self.scaler, state["scaler"])
             self.counters = Counters.from_state(state["counters"])
             self.curves.load_state_dict(state["curves"])
             self.base_metrics = state["base_metrics"]

@@ -29,7 +29,7 @@ from tuneyard.recipes.checkpoint_state import set_threads
 from tuneyard.recipes.course import train_to_end
 from tuneyard.recipes.optimization import decay_groups
 from tuneyard.recipes.optimizers import make_optimizer
-from tuneyard.recipes.precision import Precision, choose_precision
+from tuneyard.recipes.precision import Precision, choose_precision, precision_of_checkpoint
 from tuneyard.recipes.random_states import seed_everything
 from tuneyard.recipes.trained_weights import trained_parameters
 from tuneyard.recipes.watch import advise_on_speed
@@ -61,7 +61,7 @@ def train(config: TextToImageConfig, run: Run) -> Result:
     with run.stage("find_base", config.base_model):
         found = find_base(config, run)
         pipeline = open_pipeline(found.folder)
-    precision = saved["precision"] if saved else choose_precision(config.precision, device, run)
+    precision = _precision(config, saved, device=device, run=run)
     with run.stage("prepare_data"):
         data = prepare_data(config, run, pipeline, dtype=DTYPES[precision], device=device)
         advise_on_speed(config.precision, run, device)
@@ -98,6 +98,21 @@ def train(config: TextToImageConfig, run: Run) -> Result:
     training = train_to_end(begin)
     run.finalizing()
     return finish(config, training, base, run=run)
+
+
+def _precision(
+    config: TextToImageConfig, saved: Mapping[str, Any] | None, *, device: torch.device, run: Run
+) -> Precision:
+    """The precision of a run that begins, or that goes on from a checkpoint's state; raises RecipeError."""
+
+    def choose() -> Precision:
+        return choose_precision(config.precision, device, run)
+
+    if saved is None:
+        return choose()
+    return precision_of_checkpoint(
+        saved["precision"], named=config.precision, device=device, run=run, choose=choose
+    )
 
 
 def make_learner(
