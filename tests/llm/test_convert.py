@@ -13,7 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.support.tiny_llm import ARCHITECTURES, Architecture, tiny_llama, tiny_model
+from tests.support.tiny_llm import (
+    ARCHITECTURES,
+    WITHOUT_FUSED_ATTENTION,
+    Architecture,
+    tiny_llama,
+    tiny_model,
+)
 from tuneyard.llm.convert import convert
 from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.trainer.convert_child import Converted, ModelFiles
@@ -53,7 +59,7 @@ def edit(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", (*ARCHITECTURES, *WITHOUT_FUSED_ATTENTION))
 def test_a_folder_is_linked_checked_and_counted(
     imported: Imported, tmp_path: Path, architecture: Architecture
 ) -> None:

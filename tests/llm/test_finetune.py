@@ -8,6 +8,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from tests.support.tiny_llm import WITHOUT_FUSED_ATTENTION, tiny_model
 from tuneyard.llm import finetune
 from tuneyard.llm.config import Lora
 from tuneyard.llm.finetune import train
@@ -62,6 +63,19 @@ def test_a_fine_tuning_ends_with_an_adapter_and_its_reports(upload, configure, s
     }
     progress = run.all_of("progress")
     assert {entry["unit"] for entry in progress} == {"tokens"} and all(entry["count"] for entry in progress)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "method"), zip(WITHOUT_FUSED_ATTENTION, ("qlora", "lora", "full"), strict=True)
+)
+def test_a_base_without_fused_attention_is_trained(
+    upload, configure, start, tmp_path, architecture, method
+) -> None:
+    base = tiny_model(tmp_path / "other", architecture, vocab=512, hidden=32)
+    run = start(upload(), base_model_files=base)
+    train(configure(method, epochs=4), run)
+    losses = [loss for _, loss in run.series("eval/loss")]
+    assert losses[-1] < losses[0]
 
 
 def test_each_evaluation_measures_what_the_one_before_the_first_step_measured(

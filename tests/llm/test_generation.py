@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.support.tiny_llm import ARCHITECTURES, tiny_model
+from tests.support.tiny_llm import ARCHITECTURES, WITHOUT_FUSED_ATTENTION, tiny_model
 from tuneyard.llm.generation import context_length, end_tokens, generate, generate_batch, stream
 
 _PROMPT = "Return the number of items"
@@ -28,7 +28,7 @@ def _reference(model: Any, tokenizer: Any, ids: list[int], count: int) -> str:
     return str(tokenizer.decode(tokens[0, len(ids) :], skip_special_tokens=True))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", (*ARCHITECTURES, *WITHOUT_FUSED_ATTENTION))
 def test_greedy_text_is_that_of_transformers(architecture: Any, tmp_path: Path) -> None:
     model, tokenizer = _opened(tiny_model(tmp_path / "model", architecture))
     prompts = [tokenizer.encode(text) for text in (_PROMPT, "x", "A much longer line than the others: " * 3)]

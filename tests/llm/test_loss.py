@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.support.tiny_llm import ARCHITECTURES, tiny_model
+from tests.support.tiny_llm import ARCHITECTURES, WITHOUT_FUSED_ATTENTION, tiny_model
 from tuneyard.llm.adapters import add_adapter
 from tuneyard.llm.base_model import load_base
 from tuneyard.llm.config import LanguageModelConfig, Lora, MethodName
@@ -95,7 +95,7 @@ def gradients(model: nn.Module, loss: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("config", [FULL, LORA], ids=lambda config: config.method)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", (*ARCHITECTURES, *WITHOUT_FUSED_ATTENTION))
 def test_packed_and_unpacked_rows_have_the_loss_and_gradients_of_full_logits(
     folders: Any, architecture: str, config: LanguageModelConfig
 ) -> None:

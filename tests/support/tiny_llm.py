@@ -19,7 +19,20 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-Architecture = Literal["llama", "qwen2", "qwen3", "mistral", "gpt2", "gpt_neox", "phi", "phi3", "gemma"]
+Architecture = Literal[
+    "llama",
+    "qwen2",
+    "qwen3",
+    "mistral",
+    "gpt2",
+    "gpt_neox",
+    "phi",
+    "phi3",
+    "gemma",
+    "gemma2",
+    "bloom",
+    "gpt_neo",
+]
 ARCHITECTURES: tuple[Architecture, ...] = (
     "llama",
     "qwen2",
@@ -31,6 +44,9 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     "phi3",
     "gemma",
 )
+
+WITHOUT_FUSED_ATTENTION: tuple[Architecture, ...] = ("gemma2", "bloom", "gpt_neo")
+"""Which transformers computes with plain matrices only."""
 
 CACHE = Path(__file__).resolve().parents[2] / "build" / "tiny-llm"
 """What takes seconds to compute and never changes."""
@@ -193,7 +209,17 @@ def _own_names(architecture: str, shape: dict[str, Any]) -> dict[str, Any]:
         return {names.get(key, key): value for key, value in shape.items() if key != "num_key_value_heads"}
     if architecture == "gpt_neox":
         return {key: value for key, value in shape.items() if key != "num_key_value_heads"}
-    if architecture in ("gemma", "qwen3"):
+    if architecture == "bloom":
+        names = {"num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}
+        unknown = {"num_key_value_heads", "intermediate_size", "max_position_embeddings"}
+        return {names.get(key, key): value for key, value in shape.items() if key not in unknown}
+    if architecture == "gpt_neo":
+        names = {"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"}
+        layers = shape["num_hidden_layers"]
+        kinds = {"attention_types": [[["global", "local"], layers // 2]], "window_size": 256}
+        own = {key: value for key, value in shape.items() if key != "num_key_value_heads"}
+        return {names.get(key, key): value for key, value in own.items()} | kinds
+    if architecture in ("gemma", "gemma2", "qwen3"):
         return {**shape, "head_dim": shape["hidden_size"] // heads}
     return shape
 

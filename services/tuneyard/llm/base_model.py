@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from tuneyard.llm.config import LanguageModelConfig
 from tuneyard.llm.precision import Precision, base_dtype
@@ -21,7 +21,16 @@ from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.oom import is_out_of_memory
 from tuneyard.trainer.safe_json import refused
 
-__all__ = ["load_base", "load_model", "load_tokenizer"]
+__all__ = ["attention_of", "load_base", "load_model", "load_tokenizer"]
+
+
+def attention_of(folder: Path) -> str:
+    """The implementation of attention that a folder's architecture is computed with: the fused one where
+    transformers has it, else that of plain matrices (Gemma 2, Bloom, GPT-J and older ones).
+    """
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    architecture: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return "sdpa" if getattr(architecture, "_supports_sdpa", True) else "eager"
 
 
 def load_base(
@@ -64,7 +73,7 @@ def load_model(
                 dtype=dtype,
                 device_map={"": device},
                 quantization_config=quantization,
-                attn_implementation="sdpa",
+                attn_implementation=attention_of(folder),
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from tuneyard.llm.base_model import attention_of
 from tuneyard.llm.stored_adapter import read_adapter
 from tuneyard.llm.stored_names import stored_names
 from tuneyard.llm.weights_index import read_index
@@ -47,7 +48,7 @@ def streamed_model(folder: Path, *, check: Callable[[], None] = lambda: None) ->
     config: Any = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     loader: Any = AutoModelForCausalLM
     with init_empty_weights(include_buffers=False):
-        model: Any = loader.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+        model: Any = loader.from_config(config, dtype=torch.float32, attn_implementation=attention_of(folder))
     model.tie_weights()
     model.eval()
     model.config.use_cache = False
