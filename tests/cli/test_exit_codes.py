@@ -78,6 +78,7 @@ def test_violations_are_2_and_listed_by_field(gateway: FakeGateway, run: Run) ->
         ("export", "1", "--to", "zip", "-o", "x"),
         ("predict", "1", "/no/such.png"),
         ("up", "--trainers", "music"),
+        ("up", "--web-host", "my laptop"),
     ],
 )
 def test_wrong_usage_is_2(run: Run, arguments: tuple[str, ...]) -> None:
@@ -85,6 +86,13 @@ def test_wrong_usage_is_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert ran.code == 2
     assert ran.err
     assert "Traceback" not in ran.err
+
+
+def test_other_machines_come_in_with_a_token_only(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TUNEYARD_TOKEN", raising=False)
+    ran = run("up", "--web-host", "0.0.0.0")
+    assert ran.code == 1
+    assert "TUNEYARD_TOKEN" in ran.err
 
 
 def test_an_unreachable_server_is_3_and_says_what_to_do(run: Run) -> None:

@@ -58,6 +58,24 @@ async def test_beyond_loopback_callers_bring_the_token(gateway: FakeGateway) -> 
 
 
 @pytest.mark.parametrize(
+    ("host", "status"),
+    [("192.0.2.7:8000", 200), ("[2001:db8::7]:8000", 200), ("192.0.2.7.evil.example:8000", 421)],
+)
+async def test_beyond_loopback_it_answers_to_any_address_but_to_no_unknown_name(
+    gateway: FakeGateway, host: str, status: int
+) -> None:
+    config = WebConfig(listen="0.0.0.0:8000", server=gateway.address, token="t")
+    async with client(config, host=host) as http:
+        answer = await http.get("/v1/jobs/a", headers={"Authorization": "Bearer t"})
+    assert answer.status_code == status
+
+
+async def test_on_loopback_it_answers_to_no_other_address(config: WebConfig) -> None:
+    async with client(config, host="192.0.2.7:8000") as http:
+        assert (await http.get("/v1/jobs/a")).status_code == 421
+
+
+@pytest.mark.parametrize(
     ("header", "value", "status"),
     [
         ("Authorization", b"Bearer \xe9", 401),

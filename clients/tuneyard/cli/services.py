@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tuneyard.cli.supervisor import Program
+from tuneyard.client.addresses import is_loopback
 
 # What must be importable for each extra, and what its services need.
 EXTRAS: Final[Mapping[str, Sequence[str]]] = {
@@ -27,7 +28,8 @@ DEFAULT_PORTS: Final[Mapping[str, int]] = {
     "diffusion": 50062,
     "llm": 50063,
 }
-_HOST: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
+_EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Installation:
     ports: Mapping[str, int]
     environment: Mapping[str, str] = field(repr=False)
     devices: str = ""
+    web_host: str = LOOPBACK
+    """Where the web server listens; everything else can be reached on this machine alone."""
 
     @property
     def gateway_address(self) -> str:
@@ -49,11 +53,15 @@ class Installation:
     @property
     def web_url(self) -> str:
         """Where a browser finds it; "" without a web server."""
-        return f"http://{self.address('web')}" if "web" in self.ports else ""
+        if "web" not in self.ports:
+            return ""
+        shown = socket.gethostname() if self.web_host in _EVERY_ADDRESS else self.web_host
+        return f"http://{_bracketed(shown)}:{self.ports['web']}"
 
     def address(self, service: str) -> str:
         """HOST:PORT of a service."""
-        return f"{_HOST}:{self.ports[service]}"
+        host = self.web_host if service == "web" else LOOPBACK
+        return f"{_bracketed(host)}:{self.ports[service]}"
 
     def programs(self) -> list[Program]:
         """The gateway, a trainer per family, and the web server where it has a port."""
@@ -76,6 +84,8 @@ class Installation:
                 "TUNEYARD_SERVER": self.gateway_address,
                 "TUNEYARD_WEB_LISTEN": self.address("web"),
             }
+            if not is_loopback(self.web_host):
+                web.setdefault("TUNEYARD_WEB_HOSTS", socket.gethostname())
             programs.append(Program("web", "tuneyard.web", web))
         return programs
 
@@ -123,7 +133,7 @@ def free_ports(services: Sequence[str]) -> dict[str, int]:
     listeners = [socket.socket() for _ in services]
     try:
         for listener in listeners:
-            listener.bind((_HOST, 0))
+            listener.bind((LOOPBACK, 0))
         return {
             service: int(listener.getsockname()[1])
             for service, listener in zip(services, listeners, strict=True)
@@ -133,13 +143,17 @@ def free_ports(services: Sequence[str]) -> dict[str, int]:
             listener.close()
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, host: str = LOOPBACK) -> bool:
     """Whether a service could listen on a port of this machine."""
-    with socket.socket() as listener:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         # As gRPC does: a port whose last connections linger is free.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((_HOST, port))
+            listener.bind((host, port))
         except OSError:
             return False
         return True
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

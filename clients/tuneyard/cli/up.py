@@ -18,6 +18,7 @@ from tuneyard.cli.services import Installation
 from tuneyard.cli.session import EXIT_OK, Session
 from tuneyard.cli.supervisor import CannotStart, LineWriter, Supervisor
 from tuneyard.client import Client, ConnectionSettings, TuneyardError
+from tuneyard.client.addresses import is_address, is_loopback
 from tuneyard.client.words import FAMILIES, word_of
 from tuneyard.v1 import system_pb2
 
@@ -76,13 +77,22 @@ def up(
     ports: Annotated[
         str, typer.Option(help="default, or auto for free ones.", metavar="default|auto")
     ] = "default",
+    web_host: Annotated[
+        str,
+        typer.Option(
+            help="Where the web server listens: 0.0.0.0 lets browsers of other machines in, and needs"
+            " TUNEYARD_TOKEN.",
+            metavar="ADDRESS",
+        ),
+    ] = services.LOOPBACK,
 ) -> int:
     """Start the gateway, the trainers and the web server on this machine; Ctrl-C stops them.
 
-    They listen on this machine only. What dies is started again.
+    They listen on this machine only, but for the web server where that is asked for. What dies starts again.
     """
     if missing := services.missing_modules("gateway"):
         raise Failure(f"{', '.join(missing)} not installed", hints=("pip install 'tuneyard[gateway]'",))
+    _check_web_host(session, web_host)
     families = _families(session, trainers)
     data = data_folder(data_dir)
     installation = Installation(
@@ -90,9 +100,10 @@ def up(
         store=store_url(store, data),
         database=database_url(database, data),
         families=families,
-        ports=_ports(ports, families),
+        ports=_ports(ports, families, web_host),
         environment=service_environment(),
         devices=devices,
+        web_host=web_host,
     )
     data.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(installation.programs(), write=_writer(session))
@@ -141,7 +152,9 @@ def _ready_trainers(client: Client) -> Sequence[system_pb2.Trainer] | None:
 
 
 def _web_answers(installation: Installation) -> bool:
-    return "web" in installation.ports and not services.is_free(installation.ports["web"])
+    return "web" in installation.ports and not services.is_free(
+        installation.ports["web"], installation.web_host
+    )
 
 
 def _announce(session: Session, installation: Installation, trainers: Sequence[system_pb2.Trainer]) -> None:
@@ -185,14 +198,29 @@ def _families(session: Session, wanted: str) -> list[str]:
     return available
 
 
-def _ports(choice: str, families: Sequence[str]) -> dict[str, int]:
+def _check_web_host(session: Session, host: str) -> None:
+    if host != "localhost" and not is_address(host):
+        raise UsageFailure(f"--web-host {host!r} is no address, such as 0.0.0.0 for all of this machine")
+    if not is_loopback(host) and not session.token:
+        raise Failure(
+            f"--web-host {host}: other machines could come in, and there is no token",
+            hints=("export TUNEYARD_TOKEN=$(openssl rand -hex 32)",),
+        )
+
+
+def _ports(choice: str, families: Sequence[str], web_host: str) -> dict[str, int]:
     names = services.listeners(families)
     if choice == "auto":
         return services.free_ports(names)
     if choice != "default":
         raise UsageFailure(f"--ports {choice!r} is neither default nor auto")
     ports = {name: services.DEFAULT_PORTS[name] for name in names}
-    if taken := [f"{port} ({name})" for name, port in ports.items() if not services.is_free(port)]:
+    hosts = {"web": web_host}
+    if taken := [
+        f"{port} ({name})"
+        for name, port in ports.items()
+        if not services.is_free(port, hosts.get(name, services.LOOPBACK))
+    ]:
         raise Failure(
             f"in use: port {', '.join(taken)}",
             hints=("is Tuneyard running already? tuneyard trainers", "or take free ones: --ports auto"),

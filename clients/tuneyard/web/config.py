@@ -3,8 +3,8 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
+from tuneyard.client.addresses import is_loopback
 from tuneyard.client.config import default_server, default_token
 
 DEFAULT_LISTEN = "127.0.0.1:8000"
@@ -32,8 +32,7 @@ class WebConfig:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        host = self.listen.rpartition(":")[0].strip("[]")
-        return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+        return is_loopback(self.listen.rpartition(":")[0].strip("[]"))
 
 
 def load_config(environment: Mapping[str, str] = os.environ) -> WebConfig:
@@ -54,11 +53,3 @@ def load_config(environment: Mapping[str, str] = os.environ) -> WebConfig:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip().rstrip("/").lower() for word in text.split(",") if word.strip())
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

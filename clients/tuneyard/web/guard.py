@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tuneyard.client.addresses import is_address
 from tuneyard.web import problems, session
 from tuneyard.web.config import WebConfig
 from tuneyard.web.session import Sessions
@@ -75,7 +76,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers, origin: str) -> tuple[int, str] | None:
         host = headers.get("host", "")
         name = _name(host)
-        if name not in self._hosts:
+        if not self._answers_to(name):
             return 421, f"This server is not called {name!r}: list the name in TUNEYARD_WEB_HOSTS."
         if origin and not self._is_listed(origin) and urlsplit(origin.lower()).netloc != host.lower():
             return (
@@ -98,6 +99,10 @@ class Guard:
         if any(map(self._sessions.is_token, _tokens(headers))) or self._sessions.is_signed_in(headers):
             return None
         return 401, "Bring the token: Authorization: Bearer …"
+
+    def _answers_to(self, name: str) -> bool:
+        # Only a name can be made to lead here by somebody else.
+        return name in self._hosts or (not self._config.is_loopback and is_address(name.strip("[]")))
 
     def _is_listed(self, origin: str) -> bool:
         return origin.lower().rstrip("/") in self._config.origins
