@@ -88,6 +88,15 @@ def test_attention_dropout_costs_a_processor_the_square_of_the_length() -> None:
     assert work(facts=dropping).device_bytes() == work().device_bytes()
 
 
+def test_attention_that_is_not_fused_costs_the_square_of_the_length() -> None:
+    def more(max_length: int) -> int:
+        plain = work(facts=replace(facts(), fused_attention=False), row_tokens=max_length)
+        return plain.device_bytes() - work(row_tokens=max_length).device_bytes()
+
+    assert more(512) > 0
+    assert more(1024) == 4 * more(512)
+
+
 def test_checkpoints_hold_what_is_trained_and_artifacts_what_is_kept() -> None:
     adapters = work().adapters
     assert adapters and work().checkpoint_bytes() == 16 * adapters.parameters

@@ -170,6 +170,9 @@ class Workload:
         if facts.attention_dropout and on_cpu:
             # Only the plain form of attention knows dropout there: scores, probabilities, what was dropped.
             attention += 3 * 4 * facts.heads * self.row_tokens
+        elif not facts.fused_attention:
+            # Scores, their softmax in fp32, and that in the format of the values.
+            attention += (4 + 2 * number) * facts.heads * self.row_tokens
         activation = _ACTIVATION_TENSORS.get(facts.model_type, 1)
         if self.adapters is None:
             inner_tensors = 3 if facts.gated else activation
@@ -217,7 +220,11 @@ class Workload:
         dequantised = widest * number if self.bits else 0
         logits = min(4 * self.tokens * facts.vocab_size, _CHUNK_BYTES[on_cpu]) * _CHUNK_COPIES
         head = facts.vocab_size * facts.hidden_size * 6 if self.adapters is None else 0
-        return layer + dequantised + round(logits) + head
+        # Without fused attention, gradients of one layer's scores: three in fp32 and three in the format.
+        scores = (
+            0 if facts.fused_attention else self.tokens * facts.heads * self.row_tokens * (12 + 3 * number)
+        )
+        return layer + dequantised + round(logits) + head + scores * (12 + 3 * number)
 
     def step_bytes(self, *, on_cpu: bool) -> int:
         """What a step needs beside `state_bytes`."""

@@ -93,6 +93,7 @@ def facts_of(model: PreTrainedModel, *, dtype_bytes: int) -> ModelFacts:
         dtype_bytes=dtype_bytes,
         linears=linears,
         attention_dropout=_attention_dropout(config),
+        fused_attention=getattr(type(model), "_supports_sdpa", True),
         isolates=_takes_positions(model) and config.model_type not in MIXING,
     )
 

@@ -56,6 +56,8 @@ class ModelFacts:
     linears: tuple[Linears, ...]
     attention_dropout: float = 0.0
     """While it trains; with any, processors compute attention in its plain form, at length squared."""
+    fused_attention: bool = True
+    """Whether transformers computes its attention without keeping all scores, at length squared."""
     isolates: bool = True
     """Whether samples that share a row do not see each other, as far as that is known without weights."""
 
@@ -120,6 +122,7 @@ class ModelFacts:
             dtype_bytes=_DTYPE_BYTES.get(dtype, 4),
             linears=tuple(shape.linears()),
             attention_dropout=_attention_dropout(config, model_type),
+            fused_attention=model_type not in _UNFUSED,
             isolates=model_type not in MIXING,
         )
 
@@ -313,4 +316,5 @@ _SHAPES: Mapping[str, Callable[[Mapping[str, Any]], _Shape]] = {
     "gpt_neox": lambda config: _classic(config, _NEOX_NAMES, learned=0),
     "opt": _opt,
 }
+_UNFUSED = frozenset({"gemma2"})
 _TIED_BY_DEFAULT = frozenset({"gpt2", "opt", "gemma", "gemma2", "gemma3_text"})
