@@ -206,7 +206,7 @@ async def test_a_worker_that_cannot_be_prepared_is_not_launched(launcher: Launch
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "30000"),
+        ({}, "10000"),
         ({"GOMP_SPINCOUNT": "7"}, "7"),
         ({"OMP_WAIT_POLICY": "active"}, "None"),
     ],
