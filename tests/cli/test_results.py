@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_gateway import FakeGateway, FakeJob
-from tuneyard.v1 import event_pb2, job_pb2
+from tests.support.fake_gateway import FakeDatasets, FakeGateway, FakeJob
+from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2
 from tuneyard.v1.artifact_service_pb2 import DownloadArtifactResponse, ListArtifactsResponse
-from tuneyard.v1.training_service_pb2 import EvaluateResponse, ExportResponse
+from tuneyard.v1.training_service_pb2 import EvaluateResponse, ExportResponse, GetJobResponse
 
 Run = Callable[..., Any]
 
@@ -113,6 +113,21 @@ def test_the_options_of_an_evaluation_are_its_spec(
         compare_with_base=False,
         clip_model="models/clip",
     )
+
+
+def test_an_evaluation_uploads_a_file_in_the_format_of_the_jobs_task(
+    gateway: FakeGateway, evaluated: dict[str, bytes], run: Run, tmp_path: Path
+) -> None:
+    datasets = FakeDatasets()
+    datasets.serve(gateway)
+    source = job_pb2.Job(name="jobs/1", state=job_pb2.JOB_STATE_SUCCEEDED)
+    source.spec.training.object_detector.SetInParent()
+    gateway.answer("GetJob", GetJobResponse(job=source))
+    (tmp_path / "street.zip").write_bytes(b"zip")
+    assert run("evaluate", "1", "--dataset", tmp_path / "street.zip", "--detach").code == 0
+    (uploaded,) = datasets.datasets.values()
+    assert uploaded.format == dataset_pb2.DATASET_FORMAT_YOLO
+    assert gateway.requests["Evaluate"][0].spec.dataset == uploaded.name
 
 
 def test_an_evaluation_with_json_is_one_document(

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from tuneyard.cli.artifacts import Output, fetch
-from tuneyard.cli.command import command, value_named
+from tuneyard.cli.command import UsageFailure, command, value_named
 from tuneyard.cli.follow import follow_to_success
 from tuneyard.cli.formats import plain
 from tuneyard.cli.jobs import JobName
 from tuneyard.cli.reports import print_report
 from tuneyard.cli.session import EXIT_OK, Session
-from tuneyard.cli.train import Watch, created
+from tuneyard.cli.spec_options import TASK_FIELDS, TASK_FORMATS
+from tuneyard.cli.train import Watch, created, dataset_name
 from tuneyard.cli.transfers import shown_transfers
 from tuneyard.client.words import EXPORT_FORMATS
 from tuneyard.v1.job_pb2 import JOB_STATE_SUCCEEDED, EvaluateSpec, ExportSpec, MergeSpec
@@ -74,7 +75,12 @@ def evaluate(
     job: JobName,
     *,
     dataset: Annotated[
-        str, typer.Option(help="Default: the one that the job was trained on.", show_default=False)
+        str,
+        typer.Option(
+            help="An id, a name, or a file or folder here, which is uploaded. Default: the one that the job"
+            " was trained on.",
+            show_default=False,
+        ),
     ] = "",
     split: Annotated[
         str,
@@ -107,8 +113,8 @@ def evaluate(
     detach: Annotated[bool, typer.Option("--detach", help="Only create the job.")] = False,
 ) -> int:
     """Measure a finished job's model on held-out data, and show the result."""
-    if dataset and "/" not in dataset:
-        dataset = f"datasets/{dataset}"
+    if dataset:
+        dataset = dataset_name(session, dataset, lambda: _format(session, _full(job)), checked=True)
     if clip_model and "/" not in clip_model:
         clip_model = f"models/{clip_model}"
     spec = EvaluateSpec(
@@ -140,6 +146,14 @@ def _wait(session: Session, name: str) -> None:
         follow_to_success(quiet, name)
     finally:
         quiet.close()
+
+
+def _format(session: Session, job: str) -> str:
+    """The format of the datasets that a job's model is trained on."""
+    kind = session.client.jobs.get(job).spec.training.WhichOneof("task")
+    if kind is None:
+        raise UsageFailure(f"{job} is no training: there is no model to be evaluated")
+    return next(TASK_FORMATS[task] for task, field in TASK_FIELDS.items() if field == kind)
 
 
 def _full(job: str) -> str:

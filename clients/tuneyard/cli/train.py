@@ -1,7 +1,7 @@
 """`tuneyard train TASK` and `tuneyard estimate TASK`: the whole typed spec as options."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -155,25 +155,31 @@ def _spec(
     )
     if not spec.HasField(TASK_FIELDS[task]):  # type: ignore[arg-type]
         raise UsageFailure(f"--set gives the spec another task than {task}")
-    spec.dataset = _dataset_name(session, dataset, TASK_FORMATS[task], checked=checked)
+
+    def format() -> str:
+        return TASK_FORMATS[task]
+
+    spec.dataset = dataset_name(session, dataset, format, checked=checked)
     if held_out := spec.data_split.validation_dataset:
-        spec.data_split.validation_dataset = _dataset_name(
-            session, held_out, TASK_FORMATS[task], option="--validation-dataset", checked=True
+        spec.data_split.validation_dataset = dataset_name(
+            session, held_out, format, option="--validation-dataset", checked=True
         )
     return spec
 
 
-def _dataset_name(
-    session: Session, dataset: str, format: str, *, option: str = "--dataset", checked: bool
+def dataset_name(
+    session: Session, dataset: str, format: Callable[[], str], *, option: str = "--dataset", checked: bool
 ) -> str:
-    """The server's name of a dataset; a file here is uploaded first and, if `checked`, waited for."""
+    """The server's name of a dataset; a file here is uploaded first and, if `checked`, waited for. Its format
+    is asked for then.
+    """
     if dataset.startswith("datasets/") and dataset.count("/") == 1:
         return dataset
     path = Path(dataset)
     is_path = "/" in dataset or path.suffix.lower() in (".zip", ".jsonl", ".gz")
     if path.exists() and (is_path or not _is_there(session, dataset)):
         with shown_transfers(session) as progress:
-            uploaded = session.client.datasets.upload(path, format=format, progress=progress)
+            uploaded = session.client.datasets.upload(path, format=format(), progress=progress)
         session.people.print(f"dataset {uploaded.name}")
         if checked:
             with session.err.status(f"{uploaded.name} is being checked …"):
