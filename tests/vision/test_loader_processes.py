@@ -1,13 +1,11 @@
-import os
-import signal
-import time
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
-from torch.utils.data import DataLoader, Dataset
 
-from tuneyard.trainer.cgroup import OutOfMemoryKills
 from tuneyard.trainer.errors import OUT_OF_MEMORY_REMEDIES, RecipeError
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.vision.loader_processes import affordable, failures_told, free_shared_memory_bytes
@@ -15,65 +13,26 @@ from tuneyard.vision.loader_processes import affordable, failures_told, free_sha
 MIB = 1 << 20
 
 
-class Kernel(OutOfMemoryKills):
-    """Counts kills in a file of the test's."""
-
-    def __init__(self, folder: Path) -> None:
-        self.events = folder / "memory.events"
-        self.events.write_text("oom_kill 3\n")
-        membership = folder / "cgroup"
-        membership.write_text("0::/\n")
-        super().__init__(root=folder, membership=membership)
+def told(how: str, folder: Path) -> dict[str, Any]:
+    """How a training tells of a loader process that was killed."""
+    command = [sys.executable, "-m", "tests.support.killed_loaders", how, str(folder)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert ran.returncode == 0 and ran.stdout, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
 
 
-class Killed(Dataset[int]):
-    """The process that is to prepare the third sample is killed."""
-
-    def __init__(self, kernel: Kernel, *, tells: bool) -> None:
-        self._events, self._tells = kernel.events, tells
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> int:
-        if index == 2:
-            if self._tells:
-                self._events.write_text("oom_kill 4\n")
-            os.kill(os.getpid(), signal.SIGKILL)
-        return index
-
-
-def read_all(dataset: Dataset[int]) -> None:
-    for _ in DataLoader(dataset, num_workers=2, multiprocessing_context="fork"):
-        pass
-
-
-def test_a_process_that_the_kernel_killed_for_memory_is_told_as_that(tmp_path: Path) -> None:
-    kernel = Kernel(tmp_path)
-    with pytest.raises(RecipeError) as failed, failures_told(kernel):
-        read_all(Killed(kernel, tells=True))
-    assert failed.value.reason == "OUT_OF_MEMORY"
-    assert failed.value.remedies[0] == OUT_OF_MEMORY_REMEDIES[0]
-    assert any("data_loader_workers" in remedy for remedy in failed.value.remedies)
+@pytest.mark.parametrize("how", ["kernel", "computing"])
+def test_a_process_that_the_kernel_killed_for_memory_is_told_as_that(tmp_path: Path, how: str) -> None:
+    found = told(how, tmp_path)
+    assert found["reason"] == "OUT_OF_MEMORY"
+    assert found["remedies"][0] == OUT_OF_MEMORY_REMEDIES[0]
+    assert any("data_loader_workers" in remedy for remedy in found["remedies"])
 
 
 def test_a_process_that_was_killed_otherwise_may_be_tried_again(tmp_path: Path) -> None:
-    kernel = Kernel(tmp_path)
-    with pytest.raises(RecipeError) as failed, failures_told(kernel):
-        read_all(Killed(kernel, tells=False))
-    assert (failed.value.reason, failed.value.retryable) == ("RECIPE_FAILED", True)
-
-
-def test_a_kill_is_told_wherever_the_training_is(tmp_path: Path) -> None:
-    kernel = Kernel(tmp_path)
-    with pytest.raises(RecipeError) as failed, failures_told(kernel):
-        loader = iter(DataLoader(Killed(kernel, tells=True), num_workers=2, multiprocessing_context="fork"))
-        next(loader)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            torch.ones(10).sum()
-        next(loader)
-    assert failed.value.reason == "OUT_OF_MEMORY"
+    found = told("otherwise", tmp_path)
+    assert (found["reason"], found["retryable"]) == ("RECIPE_FAILED", True)
 
 
 @pytest.mark.parametrize(
@@ -115,9 +74,9 @@ def test_as_many_processes_prepare_as_shared_memory_has_room_for(
 ) -> None:
     run = FakeRun(root=tmp_path)
     assert affordable(4, batch_bytes=10 * MIB, free_bytes=free_bytes, run=run) == workers
-    told = run.all_of("warning")
-    assert bool(told) == (workers < 4)
-    assert all("--shm-size" in each["message"] for each in told)
+    warned = run.all_of("warning")
+    assert bool(warned) == (workers < 4)
+    assert all("--shm-size" in each["message"] for each in warned)
 
 
 def test_none_are_never_too_many(tmp_path: Path) -> None:

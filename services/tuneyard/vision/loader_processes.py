@@ -4,6 +4,8 @@ They pass batches on in shared memory, of which a container has 64 MB unless it 
 """
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ _MORE_SHARED_MEMORY: Final = (
     "Give a container more shared memory (`docker run --shm-size=2g`, or `--ipc=host`)."
 )
 _FEWER: Final = "Reduce data_loader_workers; with 0 the training process prepares batches itself."
+_LOADER: Final = "DataLoader worker"
 _ENDS: Final = ("exited unexpectedly", "is killed by signal")
 _REMEDIES: Final = (OUT_OF_MEMORY_REMEDIES[0], "Reduce image_size.", _FEWER, "Use a smaller base model.")
 
@@ -63,17 +66,25 @@ def failures_told(kills: OutOfMemoryKills | None = None) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if _LOADER in str(error):
+            _hear_of_no_more_ends()
         told = _described(str(error), lambda: kills.claim(since=before))
         if told is None:
             raise
         raise told from error
 
 
+def _hear_of_no_more_ends() -> None:
+    """torch's handler would raise the same again as each of the other processes ends."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def _described(text: str, kernel_killed: Callable[[], bool]) -> RecipeError | None:
     if "shared memory" in text:
         message = "Shared memory ran out, in which processes pass on the batches that they prepare."
         return out_of_memory_error(message, remedies=(_MORE_SHARED_MEMORY, *_REMEDIES))
-    if "DataLoader worker" not in text or not any(end in text for end in _ENDS):
+    if _LOADER not in text or not any(end in text for end in _ENDS):
         return None
     if kernel_killed():
         message = "The kernel killed a process that prepares batches: the machine's memory ran out."
