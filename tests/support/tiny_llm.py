@@ -12,7 +12,7 @@ import sysconfig
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tokenizers
 import torch
@@ -33,20 +33,11 @@ Architecture = Literal[
     "bloom",
     "gpt_neo",
 ]
-ARCHITECTURES: tuple[Architecture, ...] = (
-    "llama",
-    "qwen2",
-    "qwen3",
-    "mistral",
-    "gpt2",
-    "gpt_neox",
-    "phi",
-    "phi3",
-    "gemma",
-)
-
 WITHOUT_FUSED_ATTENTION: tuple[Architecture, ...] = ("gemma2", "bloom", "gpt_neo")
 """Which transformers computes with plain matrices only."""
+ARCHITECTURES: tuple[Architecture, ...] = tuple(
+    each for each in get_args(Architecture) if each not in WITHOUT_FUSED_ATTENTION
+)
 
 CACHE = Path(__file__).resolve().parents[2] / "build" / "tiny-llm"
 """What takes seconds to compute and never changes."""
