@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.ledger import LedgerDriver
+from tuneyard.gateway import paging
 from tuneyard.gateway.jobs import RunSequenceGap
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.v1 import errors_pb2, event_pb2, job_pb2, trainer_service_pb2
@@ -231,11 +232,24 @@ async def test_events_of_some_kinds_are_listed_page_by_page(ledger: LedgerDriver
     name, attempt = await ledger.running()
     logs = [{"log": event_pb2.LogEvent(message=text)} for text in ("one", "two")]
     await ledger.write(name, attempt, logs[0], ledger.metrics(1, train_loss=2.0), logs[1])
-    [first] = await ledger.jobs.listed_events(name, kinds=["log"], after=0, limit=1)
-    [second] = await ledger.jobs.listed_events(name, kinds=["log"], after=first.sequence, limit=10)
+    [first], after_first = await ledger.jobs.listed_events(name, kinds=["log"], after=0, limit=1)
+    [second], after_second = await ledger.jobs.listed_events(name, kinds=["log"], after=after_first, limit=1)
     assert (first.log.message, second.log.message) == ("one", "two")
-    everything = await ledger.jobs.listed_events(name, kinds=[], after=0, limit=100)
+    assert (after_first, after_second) == (first.sequence, 0)
+    everything, _ = await ledger.jobs.listed_events(name, kinds=[], after=0, limit=100)
     assert [event.sequence for event in everything] == list(range(1, len(everything) + 1))
     with pytest.raises(TuneyardError) as caught:
         await ledger.jobs.listed_events("jobs/none", kinds=[], after=0, limit=1)
     assert caught.value.reason == "JOB_NOT_FOUND"
+
+
+async def test_a_page_of_large_events_has_a_size_that_clients_take(ledger: LedgerDriver) -> None:
+    name, attempt = await ledger.running()
+    texts = [letter * 700_000 for letter in "abc"]
+    await ledger.write(name, attempt, *({"log": event_pb2.LogEvent(message=text)} for text in texts))
+    found, after = [], 0
+    for _ in texts:
+        events, after = await ledger.jobs.listed_events(name, kinds=["log"], after=after, limit=10)
+        assert sum(event.ByteSize() for event in events) <= paging.PAGE_BYTES
+        found += [event.log.message for event in events]
+    assert (found, after) == (texts, 0)

@@ -80,15 +80,15 @@ class AsyncJobs:
     async def events(self, name: str, *, kinds: Sequence[str] = (), after: int = 0) -> Sequence[JobEvent]:
         """A job's committed events beyond a sequence, of some kinds such as "log" and "sample", in order."""
         found: list[JobEvent] = []
+        request = service.ListJobEventsRequest(
+            parent=names.job(name), kinds=kinds, after_sequence=after, page_size=_EVENTS_PAGE
+        )
         while True:
-            reached = found[-1].sequence if found else after
-            request = service.ListJobEventsRequest(
-                parent=names.job(name), kinds=kinds, after_sequence=reached, page_size=_EVENTS_PAGE
-            )
             page = await self._connection.unary(self._connection.training.ListJobEvents, request)
             found += page.events
-            if len(page.events) < _EVENTS_PAGE:
+            if not page.next_after_sequence:
                 return found
+            request.after_sequence = page.next_after_sequence
 
     async def checkpoints(self, name: str) -> Sequence[Checkpoint]:
         """A job's checkpoints, oldest first."""

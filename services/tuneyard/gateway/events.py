@@ -6,9 +6,10 @@ is serialized once, when it is written.
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tuneyard.gateway import paging
 from tuneyard.gateway.schema import events
 from tuneyard.v1 import event_pb2
 
@@ -76,15 +77,26 @@ async def read_after(
     return [(number, chunk(blob)) for number, blob in await connection.execute(_AFTER, parameters)]
 
 
-async def read_kinds_after(
+async def read_page_after(
     connection: AsyncConnection, job_id: str, sequence: int, limit: int, *, kinds: Sequence[str]
-) -> list[bytes]:
-    """At most `limit` serialized JobEvents beyond a sequence, in order; with `kinds`, of these only."""
-    query = select(events.c.blob).where(events.c.job_id == job_id, events.c.sequence > sequence)
+) -> tuple[list[bytes], int]:
+    """A page of serialized JobEvents beyond a sequence, in order, and where the next one starts (0: nowhere).
+
+    At most `limit` events, fewer where they are large; with `kinds`, of these only.
+    """
+    conditions = [events.c.job_id == job_id, events.c.sequence > sequence]
     if kinds:
-        query = query.where(events.c.kind.in_([_KINDS[name] for name in kinds]))
-    found = await connection.execute(query.order_by(events.c.sequence).limit(limit))
-    return [blob for (blob,) in found]
+        conditions.append(events.c.kind.in_([_KINDS[name] for name in kinds]))
+    # Sizes first: of events that no page could hold none is read.
+    sizes = select(events.c.sequence, func.length(events.c.blob).label("size_bytes")).where(*conditions)
+    rows = (await connection.execute(sizes.order_by(events.c.sequence).limit(limit + 1))).all()
+    page = rows[: paging.fitting(row.size_bytes for row in rows[:limit])]
+    if not page:
+        return [], 0
+    last = page[-1].sequence
+    query = select(events.c.blob).where(*conditions, events.c.sequence <= last)
+    found = await connection.execute(query.order_by(events.c.sequence))
+    return [blob for (blob,) in found], last if len(rows) > len(page) else 0
 
 
 async def read_metrics_after(

@@ -123,12 +123,17 @@ class JobQueries(Ledger):
 
     async def listed_events(
         self, name: str, *, kinds: Sequence[str], after: int, limit: int
-    ) -> builtins.list[event_pb2.JobEvent]:
-        """At most `limit` committed events beyond `after`, in order, of these kinds. JOB_NOT_FOUND."""
+    ) -> tuple[builtins.list[event_pb2.JobEvent], int]:
+        """A page of committed events of these kinds beyond `after`, in order, and where the next one starts.
+
+        At most `limit` events; 0: there are no more yet. JOB_NOT_FOUND.
+        """
         async with self._db.read() as connection:
             await self._require(connection, name)
-            blobs = await events.read_kinds_after(connection, job_id(name), after, limit, kinds=kinds)
-        return [event_pb2.JobEvent.FromString(blob) for blob in blobs]
+            blobs, following = await events.read_page_after(
+                connection, job_id(name), after, limit, kinds=kinds
+            )
+        return [event_pb2.JobEvent.FromString(blob) for blob in blobs], following
 
     async def metric_events_after(
         self, job_id: str, sequence: int, limit: int

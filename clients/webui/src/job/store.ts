@@ -129,12 +129,12 @@ export class JobStore {
   private async takePast(reached: number): Promise<void> {
     const kinds = LISTED.map((kind) => `kinds=${kind}`).join("&");
     let after = 0;
-    for (;;) {
+    while (after < reached) {
       const page = await get<ListJobEventsResponseJson>(`/v1/${this.name}/events?${kinds}&afterSequence=${after}&pageSize=${PAGE}`);
       const events = (page.events ?? []).filter((event) => Number(event.sequence) <= reached);
       for (const event of events) this.take(event, true);
-      if ((page.events ?? []).length < PAGE || !events.length) return;
-      after = Number(events.at(-1)?.sequence);
+      if (!page.nextAfterSequence) return;
+      after = Number(page.nextAfterSequence);
     }
   }
 

@@ -1136,9 +1136,9 @@ class ListJobEventsRequest(_message.Message):
     parent: _builtins.str
     """Required. "jobs/{job}"."""
     after_sequence: _builtins.int
-    """Only events after this sequence: for the next page, that of the last event of this one."""
+    """Only events after this sequence: for the next page, its `next_after_sequence`."""
     page_size: _builtins.int
-    """At most this many events. Default: 500."""
+    """At most this many events; a page holds fewer where they are large. Default: 500."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Kinds, by the names of the fields of JobEvent's body such as "log" and "sample". Default: all."""
@@ -1166,18 +1166,22 @@ class ListJobEventsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_after_sequence: _builtins.int
+    """Output only. `after_sequence` for the next page; 0 means that there are no more events yet."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
-        """The events; fewer than asked for means that there are no more yet."""
+        """In order."""
 
     def __init__(
         self,
         *,
         events: _abc.Iterable[_event_pb2.JobEvent] | None = ...,
+        next_after_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_after_sequence", b"next_after_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -128,13 +128,13 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         names.job_id(request.parent, field="parent")
         if unknown := [index for index, kind in enumerate(request.kinds) if kind not in _EVENT_KINDS]:
             raise invalid(f"kinds[{unknown[0]}]", f"must be one of {', '.join(_EVENT_KINDS)}")
-        listed = await self._jobs.listed_events(
+        listed, following = await self._jobs.listed_events(
             request.parent,
             kinds=request.kinds,
             after=request.after_sequence,
             limit=request.page_size or _EVENTS_PAGE,
         )
-        return pb.ListJobEventsResponse(events=listed)
+        return pb.ListJobEventsResponse(events=listed, next_after_sequence=following)
 
     async def ListCheckpoints(
         self, request: pb.ListCheckpointsRequest, context: Context
