@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import LoraVariant
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -93,22 +94,24 @@ def use_in_input_format(module: nn.Module) -> None:
     the backward pass, a copy of each input in the format of the adapters, fp32.
     """
     for layer in module.modules():
-        if not isinstance(layer, LoraLayer):
-            continue
-        layer.cast_input_dtype_enabled = False
-        for factors in (layer.lora_A, layer.lora_B):
-            for name, each in factors.items():
-                plain = cast(nn.Linear, each)
-                factor = _Factor(plain.in_features, plain.out_features, bias=False, device="meta")
-                factor.weight = plain.weight
-                factors[name] = factor
+        if isinstance(layer, LoraLayer):
+            layer.cast_input_dtype_enabled = False
+            for name in layer.lora_A:
+                layer.lora_variant[name] = _InInputFormat()
 
 
-class _Factor(nn.Linear):
-    """A matrix of an adapter: held in its own format, and used in that of what it is given."""
+class _InInputFormat(LoraVariant):
+    """A plain adapter whose matrices are held in their own format, and used in that of what they are given.
 
-    def forward(self, given: Tensor) -> Tensor:
-        return functional.linear(given, self.weight.to(given.dtype))
+    It is the second matrix that is scaled, not what comes out: that is far larger.
+    """
+
+    @staticmethod
+    def forward(module: Any, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:
+        down = module.lora_A[active_adapter].weight
+        up = module.lora_B[active_adapter].weight * module.scaling[active_adapter]
+        reduced = functional.linear(module.lora_dropout[active_adapter](x), down.to(x.dtype))
+        return result + functional.linear(reduced, up.to(x.dtype))
 
 
 def _add(module: nn.Module, layers: list[str], lora: Lora) -> None:
