@@ -228,8 +228,9 @@ class Resolver:
         # Random weights are those of no model.
         if _begins_at_random(training):
             return None
-        catalogue = self._trainers.base_models(FAMILIES[task_of_training(training)])
-        wanted = wanted_base(training.base_model, catalogue, revision=training.base_model_revision)
+        task = task_of_training(training)
+        catalogue = self._trainers.base_models(FAMILIES[task])
+        wanted = wanted_base(training.base_model, catalogue, revision=training.base_model_revision, task=task)
         return await self._models.standing_for(wanted)
 
     async def _dataset(self, name: str) -> trainer_service_pb2.DatasetSource | Waiting:
