@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from tests.support.fake_gateway import FakeGateway
 from tuneyard.cli.main import app
+from tuneyard.v1.dataset_pb2 import Dataset
+from tuneyard.v1.dataset_service_pb2 import GetDatasetResponse
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ Run = Callable[..., Ran]
 @pytest.fixture
 def gateway() -> Iterator[FakeGateway]:
     fake = FakeGateway()
+    fake.on("GetDataset", lambda request, _: GetDatasetResponse(dataset=Dataset(name=request.name)))
     fake.start()
     yield fake
     fake.stop()

@@ -12,6 +12,7 @@ from tuneyard.v1 import dataset_pb2
 from tuneyard.v1.dataset_service_pb2 import (
     CreateDatasetVersionRequest,
     CreateDatasetVersionResponse,
+    GetDatasetRequest,
     GetDatasetResponse,
 )
 
@@ -26,7 +27,12 @@ def sent(gateway: FakeGateway) -> Callable[[], CreateDatasetVersionRequest]:
     )
     version.report.excluded.extend(["cat/1.png", "cat/2.png"])
     gateway.answer("CreateDatasetVersion", CreateDatasetVersionResponse(dataset=version))
-    gateway.answer("GetDataset", GetDatasetResponse(dataset=version))
+    stored = {version.name: version}
+
+    def get(request: GetDatasetRequest, _: object) -> GetDatasetResponse:
+        return GetDatasetResponse(dataset=stored.get(request.name, dataset_pb2.Dataset(name=request.name)))
+
+    gateway.on("GetDataset", get)
     return lambda: gateway.requests["CreateDatasetVersion"][0]  # type: ignore[no-any-return]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneyard.cli.command import UsageFailure, command, value_named
+from tuneyard.cli.dataset_names import stored_dataset
 from tuneyard.cli.findings import Shown, print_findings
 from tuneyard.cli.formats import enum_word, local_time, plain, size, table
 from tuneyard.cli.previews import print_preview
@@ -35,7 +36,7 @@ Format = Annotated[
         show_default=False,
     ),
 ]
-Name = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's id or name.")]
+Name = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's id or title.")]
 
 
 @command(app)
@@ -153,6 +154,7 @@ def without(
     ] = True,
 ) -> int:
     """Make a version of a dataset without some files or lines. The dataset itself stays as it is."""
+    dataset = stored_dataset(session, dataset)
     paths = list(files or ())
     if findings:
         found = _findings_in(findings)
@@ -195,7 +197,7 @@ def _list(
 @command(app)
 def show(session: Session, dataset: Name) -> None:
     """Show one dataset with what was found in it."""
-    found = session.client.datasets.get(dataset)
+    found = session.client.datasets.get(stored_dataset(session, dataset))
     if session.json:
         session.document(found)
     else:
@@ -229,7 +231,7 @@ def preview(
     if max_length:
         task.max_length = max_length
     spec = training_pb2.TrainingSpec(
-        dataset=f"datasets/{dataset.removeprefix('datasets/')}", base_model=base_model, language_model=task
+        dataset=stored_dataset(session, dataset), base_model=base_model, language_model=task
     )
     found = session.client.preview(spec, split=split, first_row=first - 1, max_rows=rows)
     if session.json:
@@ -241,11 +243,12 @@ def preview(
 @command(app)
 def delete(session: Session, dataset: Name) -> None:
     """Delete a dataset. Refused while a job that waits or runs uses it."""
-    session.client.datasets.delete(dataset)
+    name = stored_dataset(session, dataset)
+    session.client.datasets.delete(name)
     if session.json:
-        session.document({"deleted": dataset})
+        session.document({"deleted": name})
     else:
-        session.out.print(f"deleted {plain(dataset)}")
+        session.out.print(f"deleted {plain(name)}")
 
 
 def _checked(session: Session, dataset: dataset_pb2.Dataset, *, wait: bool) -> int:

@@ -9,13 +9,14 @@ import typer
 
 from tuneyard.cli.artifacts import Output, fetch
 from tuneyard.cli.command import UsageFailure, command, value_named
+from tuneyard.cli.dataset_names import dataset_name
 from tuneyard.cli.follow import follow_to_success
 from tuneyard.cli.formats import plain
 from tuneyard.cli.jobs import JobName
 from tuneyard.cli.reports import print_report
 from tuneyard.cli.session import EXIT_OK, Session
 from tuneyard.cli.spec_options import TASK_FIELDS, TASK_FORMATS
-from tuneyard.cli.train import Watch, created, dataset_name
+from tuneyard.cli.train import Watch, created
 from tuneyard.cli.transfers import shown_transfers
 from tuneyard.client.words import EXPORT_FORMATS
 from tuneyard.v1.job_pb2 import JOB_STATE_SUCCEEDED, EvaluateSpec, ExportSpec, MergeSpec

@@ -1,21 +1,18 @@
 """`tuneyard train TASK` and `tuneyard estimate TASK`: the whole typed spec as options."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from tuneyard.cli.command import UsageFailure, command
+from tuneyard.cli.dataset_names import dataset_name
 from tuneyard.cli.estimates import print_estimate
 from tuneyard.cli.follow import follow
-from tuneyard.cli.formats import plain
 from tuneyard.cli.methods import methods_table, of_each_method
 from tuneyard.cli.session import EXIT_FAILED, EXIT_OK, Session
 from tuneyard.cli.spec_options import TASK_FIELDS, TASK_FORMATS, build_spec, options_of
-from tuneyard.cli.transfers import shown_transfers
-from tuneyard.client.errors import DatasetNotFound, InvalidRequest
 from tuneyard.v1.training_pb2 import TrainingSpec
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model: tuneyard train TASK --dataset …")
@@ -28,8 +25,8 @@ _JOB = "Job"
 Dataset = Annotated[
     str,
     typer.Option(
-        help="A dataset of the server, or else a ZIP or folder here, which is uploaded first. "
-        "datasets/NAME always means the server's, ./NAME the one here.",
+        help="A dataset of the server, by id or title, or else a ZIP or folder here, which is uploaded "
+        "first. datasets/ID always means the server's, ./NAME the one here.",
         metavar="NAME_OR_PATH",
     ),
 ]
@@ -165,39 +162,6 @@ def _spec(
             session, held_out, format, option="--validation-dataset", checked=True
         )
     return spec
-
-
-def dataset_name(
-    session: Session, dataset: str, format: Callable[[], str], *, option: str = "--dataset", checked: bool
-) -> str:
-    """The server's name of a dataset; a file here is uploaded first and, if `checked`, waited for. Its format
-    is asked for then.
-    """
-    if dataset.startswith("datasets/") and dataset.count("/") == 1:
-        return dataset
-    path = Path(dataset)
-    is_path = "/" in dataset or path.suffix.lower() in (".zip", ".jsonl", ".gz")
-    if path.exists() and (is_path or not _is_there(session, dataset)):
-        with shown_transfers(session) as progress:
-            uploaded = session.client.datasets.upload(path, format=format(), progress=progress)
-        session.people.print(f"dataset {uploaded.name}")
-        if checked:
-            with session.err.status(f"{uploaded.name} is being checked …"):
-                session.client.datasets.wait_ready(uploaded.name)
-        return uploaded.name
-    if is_path:
-        raise UsageFailure(f"{option} {dataset!r}: there is no such file or folder")
-    return f"datasets/{dataset}"
-
-
-def _is_there(session: Session, name: str) -> bool:
-    """Whether the server has a dataset that is called like the file or folder here."""
-    try:
-        found = session.client.datasets.get(name)
-    except (DatasetNotFound, InvalidRequest):
-        return False
-    session.people.print(f"dataset {found.name} of the server; ./{plain(name)} means the one here")
-    return True
 
 
 def label_of(text: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tuneyard.v1 import dataset_pb2, dataset_service_pb2
 from tuneyard.v1.dataset_pb2 import Dataset, DatasetFormat
 
 _POLL_SECONDS = 0.25
+_OF_NO_USE = (dataset_pb2.DATASET_STATE_UPLOADING, dataset_pb2.DATASET_STATE_INVALID)
 
 
 class AsyncDatasets:
@@ -209,6 +210,18 @@ class AsyncDatasets:
                 raise
             return existing
 
+    async def named(self, word: str, *, of_use: bool = False) -> list[Dataset]:
+        """The datasets that a person may mean by a word: the one of that id, else those of that title, newest
+        first. A file's name is a title without its suffix, too. Titles of those that are UPLOADING or INVALID
+        count where no other has it, and not at all if `of_use`.
+        """
+        if names.is_id(word.removeprefix("datasets/")):
+            with suppress(errors.DatasetNotFound):
+                return [await self.get(word)]
+        titled = [each for each in await self.list() if word in _titles(each)]
+        usable = [each for each in titled if each.state not in _OF_NO_USE]
+        return usable if usable or of_use else titled
+
     async def list(
         self,
         *,
@@ -225,6 +238,10 @@ class AsyncDatasets:
             return page.datasets, page.next_page_token
 
         return await collect(fetch, limit=limit)
+
+
+def _titles(dataset: Dataset) -> tuple[str, str]:
+    return dataset.display_name, names.stem(dataset.display_name)
 
 
 def _is_same(existing: Dataset, wanted: dataset_service_pb2.CreateDatasetRequest) -> bool:

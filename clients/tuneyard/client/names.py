@@ -5,6 +5,7 @@ import uuid
 from typing import Final
 
 _NOT_IN_IDS: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def job(name: str) -> str:
@@ -29,10 +30,20 @@ def new_request_id() -> str:
     return str(uuid.uuid4())
 
 
+def is_id(word: str) -> bool:
+    """Whether a dataset or model may have this id."""
+    return bool(_ID.fullmatch(word))
+
+
 def content_id(file_name: str, sha256: str) -> str:
     """A dataset's id from its file's name and content: the same file gets the same id."""
-    stem = _NOT_IN_IDS.sub("-", file_name.split(".", maxsplit=1)[0]).strip("-._") or "dataset"
-    return f"{stem[:60]}-{sha256[:12]}"
+    kept = _NOT_IN_IDS.sub("-", stem(file_name)).strip("-._") or "dataset"
+    return f"{kept[:60]}-{sha256[:12]}"
+
+
+def stem(file_name: str) -> str:
+    """A file's name without its suffixes: "tickets" of "tickets.jsonl.gz"."""
+    return file_name.split(".", maxsplit=1)[0]
 
 
 def _full(name: str, collection: str) -> str:

@@ -124,6 +124,10 @@ class Datasets:
         """Waits until the dataset's validation has ended; DatasetInvalid where it ended badly."""
         return self._portal.run(self._datasets.wait_ready(name, timeout=timeout))
 
+    def named(self, word: str, *, of_use: bool = False) -> list[dataset_pb2.Dataset]:
+        """The datasets that a person may mean by a word: the one of that id, else those of that title."""
+        return self._portal.run(self._datasets.named(word, of_use=of_use))
+
     def list(
         self,
         *,

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -15,7 +14,6 @@ from tuneyard.v1 import dataset_pb2, dataset_service_pb2
 from tuneyard.web.guide.own_names import naming, told_as
 from tuneyard.web.guide.specs import FORMATS
 
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _CHUNK_BYTES: Final = 1 << 20
 _LISTED: Final = 5
 _STATUS: Final = {
@@ -43,11 +41,12 @@ async def stored_name(client: AsyncClient, path: str) -> str:
     "my-set", "datasets/my-set" and "/datasets/my-set" mean the same.
     """
     found = re.fullmatch(r"/?(?:datasets/)?([^/]+)/?", path)
-    if found and _ID.fullmatch(found[1]):
-        with suppress(errors.NotFound):
-            return (await client.datasets.get(found[1])).name
-    if found and (titled := await _titled(client, found[1])):
-        return titled
+    named = await client.datasets.named(found[1], of_use=True) if found else []
+    if found and len(named) > 1:
+        listed = ", ".join(each.name for each in named[:_LISTED])
+        raise _invalid("dataset_path", f"{found[1]!r} is the title of {listed}: name one of them")
+    if named:
+        return named[0].name
     if path.startswith("/"):
         return ""
     if found:
@@ -87,7 +86,7 @@ async def upload(
     if not file.size:
         raise _invalid(field, "is empty")
     request = dataset_service_pb2.CreateDatasetRequest(
-        dataset_id=name if _ID.fullmatch(name) else "",
+        dataset_id=name if names.is_id(name) else "",
         display_name=name or file.filename or "upload",
         format=DATASET_FORMATS[format],
         size_bytes=file.size or 0,
@@ -124,21 +123,6 @@ async def checked(client: AsyncClient, name: str, *, field: str) -> dataset_pb2.
             Violation(field, f"{finding.path}: {finding.message}".lstrip(": ")) for finding in serious
         ]
         raise InvalidField(error.message, reason="DATASET_INVALID", violations=violations) from error
-
-
-async def _titled(client: AsyncClient, title: str) -> str:
-    """The one dataset of this title that can be used; "" where there is none."""
-    of_no_use = (dataset_pb2.DATASET_STATE_UPLOADING, dataset_pb2.DATASET_STATE_INVALID)
-    found = [
-        dataset.name
-        for dataset in await client.datasets.list()
-        if dataset.display_name == title and dataset.state not in of_no_use
-    ]
-    if len(found) > 1:
-        raise _invalid(
-            "dataset_path", f"{title!r} is the title of {', '.join(found[:_LISTED])}: name one of them"
-        )
-    return "".join(found)
 
 
 async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
