@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_gateway import FakeDatasets, FakeGateway, FakeJob
-from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2
+from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2, training_pb2
 from tuneyard.v1.artifact_service_pb2 import DownloadArtifactResponse, ListArtifactsResponse
 from tuneyard.v1.training_service_pb2 import EvaluateResponse, ExportResponse, GetJobResponse
 
@@ -174,3 +174,28 @@ def test_an_export_is_waited_for_and_downloaded(
     (request,) = gateway.requests["Export"]
     assert request.spec.format == job_pb2.ExportFormat.Value(f"EXPORT_FORMAT_{format.upper()}")
     assert "SUCCEEDED" in ran.err
+
+
+FULL = training_pb2.LanguageModel(method=training_pb2.FINE_TUNING_METHOD_FULL)
+
+
+@pytest.mark.parametrize(
+    ("spec", "format"),
+    [
+        (training_pb2.TrainingSpec(image_classifier=training_pb2.ImageClassifier()), "SAFETENSORS"),
+        (training_pb2.TrainingSpec(language_model=training_pb2.LanguageModel()), "ADAPTER"),
+        (training_pb2.TrainingSpec(language_model=FULL), "SAFETENSORS"),
+        (training_pb2.TrainingSpec(text_to_image_lora=training_pb2.TextToImageLora()), "ADAPTER"),
+    ],
+)
+def test_what_a_job_trained_is_exported_as_it_is(
+    gateway: FakeGateway, run: Run, tmp_path: Path, spec: training_pb2.TrainingSpec, format: str
+) -> None:
+    serve(gateway, {"model.bin": b"weights"})
+    jobs = {
+        "jobs/1": job_pb2.Job(spec=job_pb2.JobSpec(training=spec)),
+        "jobs/2": job_pb2.Job(state=job_pb2.JOB_STATE_SUCCEEDED),
+    }
+    gateway.on("GetJob", lambda request, _: GetJobResponse(job=jobs[request.name]))
+    run("export", "1", "-o", tmp_path)
+    assert job_pb2.ExportFormat.Name(gateway.requests["Export"][0].spec.format) == f"EXPORT_FORMAT_{format}"

@@ -19,7 +19,8 @@ from tuneyard.cli.spec_options import TASK_FIELDS, TASK_FORMATS
 from tuneyard.cli.train import Watch, created
 from tuneyard.cli.transfers import shown_transfers
 from tuneyard.client.words import EXPORT_FORMATS
-from tuneyard.v1.job_pb2 import JOB_STATE_SUCCEEDED, EvaluateSpec, ExportSpec, MergeSpec
+from tuneyard.v1.job_pb2 import JOB_STATE_SUCCEEDED, EvaluateSpec, ExportSpec, Job, MergeSpec
+from tuneyard.v1.training_pb2 import FINE_TUNING_METHOD_FULL
 
 
 def add_to(root: typer.Typer) -> None:
@@ -34,11 +35,18 @@ def export(
     job: JobName,
     *,
     to: Annotated[
-        str, typer.Option(help=f"One of {', '.join(EXPORT_FORMATS)}.", metavar="FORMAT")
-    ] = "safetensors",
+        str,
+        typer.Option(
+            help=f"One of {', '.join(EXPORT_FORMATS)}. Default: adapter where the job trained one, else"
+            " safetensors.",
+            metavar="FORMAT",
+            show_default=False,
+        ),
+    ] = "",
     output: Output,
 ) -> None:
     """Convert a finished job's model to another format, and download it."""
+    to = to or ("adapter" if _has_adapter(session.client.jobs.get(job)) else "safetensors")
     spec = ExportSpec(source_job=_full(job), format=value_named("--to", to, EXPORT_FORMATS))
     exporting = session.client.export(spec)
     _wait(session, exporting.name)
@@ -147,6 +155,18 @@ def _wait(session: Session, name: str) -> None:
         follow_to_success(quiet, name)
     finally:
         quiet.close()
+
+
+def _has_adapter(job: Job) -> bool:
+    """Whether a job's model is weights beside its base's."""
+    spec = job.spec.training
+    match spec.WhichOneof("task"):
+        case "language_model":
+            return spec.language_model.method != FINE_TUNING_METHOD_FULL
+        case "text_to_image_lora":
+            return True
+        case _:
+            return False
 
 
 def _format(session: Session, job: str) -> str:
