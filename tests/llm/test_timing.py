@@ -47,12 +47,26 @@ def test_more_work_is_predicted_to_take_longer() -> None:
     assert seconds(request(eval_steps=1)) > 2 * usual
 
 
-@pytest.mark.parametrize("change", [{"method": 1}, {"method": 3}, {"gradient_checkpointing": True}], ids=str)
+@pytest.mark.parametrize("change", [{"method": 1}, {"gradient_checkpointing": True}], ids=str)
 def test_methods_that_compute_more_take_longer(change: dict[str, Any]) -> None:
     asked = request()
     for name, value in change.items():
         setattr(asked.spec.training.language_model, name, value)
     assert seconds(asked) > 1.2 * seconds(request())
+
+
+def test_a_quantised_base_takes_longer_the_fewer_tokens_are_computed_at_once() -> None:
+    def ratio(max_length: int, **quantised: bool) -> float:
+        plain, four_or_eight = request(batch_size=1), request(batch_size=1)
+        for each in (plain, four_or_eight):
+            each.spec.training.language_model.max_length = max_length
+        four_or_eight.spec.training.language_model.method = training_pb2.FINE_TUNING_METHOD_QLORA
+        for name, value in quantised.items():
+            setattr(four_or_eight.spec.training.language_model.quantization, name, value)
+        return seconds(four_or_eight) / seconds(plain)
+
+    assert 1 < ratio(1024) < 1.1 < ratio(128)
+    assert ratio(128) < ratio(128, use_8bit=True, use_4bit=False)
 
 
 def test_nothing_is_predicted_while_steps_or_the_device_are_unknown() -> None:
