@@ -11,10 +11,10 @@ PYTEST := $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile
 DEFAULT_TESTS := OMP_NUM_THREADS=1 $(PYTEST)
 # Trainings compute with as many threads as users' do; where two meet, those that wait leave the core to the other.
 # In the order of their names: by the number of tests, the guide, one test of minutes, would come last and alone.
-INTEGRATION_TESTS := OMP_WAIT_POLICY=PASSIVE $(PYTEST) --no-loadscope-reorder
+INTEGRATION_TESTS := OMP_WAIT_POLICY=PASSIVE $(PYTEST) -rs --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock protos format lint check servers test e2e soak demo up bench ui wheel clean
+.PHONY: help install lock protos format lint check servers test sdks e2e soak demo up bench ui wheel clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -25,7 +25,7 @@ install:  ## Put the locked packages and Tuneyard into .venv
 lock:  ## Resolve pyproject.toml into requirements.lock again (UPGRADE=1 takes newer versions)
 	@scripts/lock $(if $(UPGRADE),--upgrade)
 
-protos: install  ## Generate protos/gen from protos/tuneyard/v1
+protos: install  ## Generate protos/gen and clients/go/tuneyardv1 from protos/tuneyard/v1
 	@$(PYTHON) scripts/protos.py
 
 format: install  ## Format the code and the protos, and fix what can be fixed
@@ -43,6 +43,9 @@ servers: install  ## Get the servers that integration tests need: PostgreSQL, Mi
 test: servers  ## Default and integration tests (REQUIRE_SERVERS=1: a missing server is an error)
 	@$(if $(findstring integration,$(MARKS)),,$(DEFAULT_TESTS))
 	@$(INTEGRATION_TESTS) -m "integration and ($(MARKS))"
+
+sdks: install  ## Build the SDKs of other languages, and test them against a real gateway
+	@$(PYTHON) -m pytest -q -rs -m integration tests/integration/test_sdk_*.py
 
 e2e: install  ## Drive the web UI in a real browser; screenshots in build/screenshots (QUICK=1: each page in one look)
 	@REQUIRE_SERVERS=$${REQUIRE_SERVERS:-1} bash tests/e2e/install

@@ -1,11 +1,13 @@
-"""Generates protos/gen, docs/api.md and the OpenAPI document from protos/tuneyard/v1; checks the contract.
+"""Generates protos/gen, clients/go/tuneyardv1, docs/api.md and the OpenAPI document from protos/tuneyard/v1;
+checks the contract.
 
     scripts/protos.py            generate
     scripts/protos.py --check    fail where the committed code is not what would be generated
     scripts/protos.py --lint     buf lint, format, and breaking against PROTO_BASE (else a release, else main)
     scripts/protos.py --format   rewrite the protos in buf's format
 
-buf comes from npm; its checks run on an image built by protoc, so that no schema registry is reached.
+buf comes from npm; its checks run on an image built by protoc, so that no schema registry is reached. Code
+for Go is generated and checked where the machine has Go.
 """
 
 import argparse
@@ -18,6 +20,8 @@ import tarfile
 import tempfile
 from io import BytesIO
 from pathlib import Path
+
+import go_protos
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
@@ -79,27 +83,42 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*") if path.is_file()}
 
 
+def fresh_trees(temporary: Path) -> dict[Path, dict[str, bytes]]:
+    """The folders of generated code with the files they should hold; without Go's where it cannot be made."""
+    generate(temporary)
+    trees = {GENERATED: tree(temporary / PACKAGE)}
+    try:
+        go = go_protos.generate(temporary, [str(path) for path in sources(PROTOS)], protoc=protoc)
+    except go_protos.GoUnavailable as error:
+        print(f"protos: code for Go skipped: {error}")
+    else:
+        trees[go_protos.GENERATED] = tree(go)
+    return trees
+
+
 def write() -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        generate(Path(temporary))
-        GENERATED.mkdir(parents=True, exist_ok=True)
-        fresh = tree(Path(temporary) / PACKAGE)
-        for name in tree(GENERATED).keys() - fresh.keys():
-            (GENERATED / name).unlink()
+        trees = fresh_trees(Path(temporary))
+    for folder, fresh in trees.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in tree(folder).keys() - fresh.keys():
+            (folder / name).unlink()
         for name, content in fresh.items():
-            (GENERATED / name).write_bytes(content)
+            (folder / name).write_bytes(content)
     for path, text in derived().items():
         path.write_text(text)
 
 
 def check() -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        generate(Path(temporary))
-        fresh, committed = tree(Path(temporary) / PACKAGE), tree(GENERATED)
-    names = sorted(fresh.keys() | committed.keys())
-    differing = [name for name in names if fresh.get(name) != committed.get(name)]
-    if differing:
-        raise SystemExit(f"protos: generated code is not current ({', '.join(differing)}); fix: make protos")
+        trees = fresh_trees(Path(temporary))
+    for folder, fresh in trees.items():
+        committed = tree(folder)
+        names = sorted(fresh.keys() | committed.keys())
+        differing = [name for name in names if fresh.get(name) != committed.get(name)]
+        if differing:
+            where = f"{folder.relative_to(ROOT)}: {', '.join(differing)}"
+            raise SystemExit(f"protos: generated code is not current ({where}); fix: make protos")
     for path, text in derived().items():
         if not path.exists() or path.read_text() != text:
             raise SystemExit(f"protos: {path.relative_to(ROOT)} is not current; fix: make protos")
