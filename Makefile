@@ -71,5 +71,5 @@ wheel: ui  ## Build the wheel, with the web UI in it, into dist/
 	@$(PYTHON) -m hatchling build -t wheel && $(PYTHON) scripts/check_wheel.py dist/*.whl
 
 clean:  ## Remove what was built here (.venv stays)
-	@rm -rf build dist demo-output clients/tuneyard/web/static .hypothesis
+	@rm -rf build dist demo-output clients/tuneyard/web/static clients/typescript/dist clients/typescript/src/gen .hypothesis
 	@find services clients protos tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
