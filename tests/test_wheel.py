@@ -43,7 +43,8 @@ def test_a_wheel_holds_the_built_web_ui_although_git_ignores_it(checkout: Path) 
     assert load_script("check_wheel").missing(wheel) == []
     names = zipfile.ZipFile(wheel).namelist()
     assert {f"tuneyard/web/static/{name}" for name in UI} <= set(names)
-    assert not [name for name in names if "webui" in name or name.endswith(".proto")]
+    assert not [name for name in names if "webui" in name or name.endswith((".proto", ".go", ".ts"))]
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"tuneyard"}
 
 
 def test_a_wheel_without_the_web_ui_is_told_apart(checkout: Path) -> None:
