@@ -229,9 +229,11 @@ class Dispatcher:
 
 def job_error(error: TuneyardError, *, stage: str) -> errors_pb2.JobError:
     """Returns why a job could not be run, from what was raised before any worker had it."""
+    fields = dict.fromkeys(violation.field for violation in error.violations)
     return errors_pb2.JobError(
         reason=reason_value(error.reason),
         message=error.message,
         stage=stage,
-        remedies=[violation.description for violation in error.violations],
+        # What is wrong with them the message says.
+        remedies=[f"Change {', '.join(fields)}, and train again."] if fields else [],
     )
