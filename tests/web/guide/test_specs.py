@@ -79,6 +79,21 @@ def test_words_and_forms_texts_become_values() -> None:
     assert (made.image_classifier.pretrained, made.hyperparameters.epochs) == (False, 3)
 
 
+@pytest.mark.parametrize("given", ["clip", "models/clip", "/models/clip"])
+def test_a_clip_model_of_the_store_is_called_as_datasets_are(given: str) -> None:
+    assert spec("text_to_image", clip_model=given).text_to_image_lora.clip_model == "models/clip"
+
+
+@pytest.mark.parametrize("given", ["held-out", "datasets/held-out", "/datasets/held-out"])
+def test_a_dataset_to_validate_on_is_called_as_the_one_to_train_on(given: str) -> None:
+    assert spec("llm", validation_dataset=given).data_split.validation_dataset == "datasets/held-out"
+
+
+@pytest.mark.parametrize("given", ["", "org/clip", "models/"])
+def test_what_is_no_name_of_the_store_is_left_as_it_is(given: str) -> None:
+    assert spec("text_to_image", clip_model=given).text_to_image_lora.clip_model == given
+
+
 @pytest.mark.parametrize(
     ("model_type", "settings", "field"),
     [

@@ -45,6 +45,8 @@ _QUANTIZING: Final = (
     "use_nested_quant",
 )
 _NOT_SETTINGS: Final = ("dataset", "base_model")
+_STORED: Final[Mapping[str, str]] = {"clip_model": "models/", "validation_dataset": "datasets/"}
+"""Settings that name something in the store, and what its full name begins with."""
 
 
 def training_spec(
@@ -131,7 +133,11 @@ def _walk(message: Descriptor, prefix: str) -> Iterator[tuple[str, tuple[str, Fi
 
 
 def _value(field: FieldDescriptor, name: str, value: Any) -> Any:
-    """A value as proto3 JSON has it: words of enums, lists that came as one text, numbers from forms."""
+    """A value as proto3 JSON has it: words of enums, lists that came as one text, numbers from forms, whole
+    names of what is in the store.
+    """
+    if field.name in _STORED and isinstance(value, str):
+        return _stored(_STORED[field.name], value)
     if field.is_repeated and isinstance(value, str):
         return _listed(field, value)
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL and isinstance(value, str):
@@ -149,6 +155,12 @@ def _value(field: FieldDescriptor, name: str, value: Any) -> Any:
             raise _invalid(name, f"{value!r} is none of {words}")
         return known[value.lower()]
     return value
+
+
+def _stored(root: str, name: str) -> str:
+    """Of "clip", "models/clip" and "/models/clip" all the same; what is none, the server refuses."""
+    bare = name.removeprefix("/").removeprefix(root)
+    return f"{root}{bare}" if bare and "/" not in bare else name
 
 
 def _listed(field: FieldDescriptor, text: str) -> Any:
