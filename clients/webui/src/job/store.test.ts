@@ -38,7 +38,9 @@ const answer = (path: string): Response => {
     refusals -= 1;
     return json({ title: "away", status: 503, detail: "The gateway is away." }, 503);
   }
-  return json({ events: events.slice(after, after + PAGE) });
+  const page = events.slice(after, after + PAGE);
+  const isLast = after + PAGE >= events.length;
+  return json({ events: page, ...(!isLast && { nextAfterSequence: String(after + page.length) }) });
 };
 
 beforeEach(() => {
