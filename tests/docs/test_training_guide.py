@@ -185,12 +185,12 @@ def test_presets_are_what_is_recommended() -> None:
             ENGLISH,
             "Model Training, LLM Fine-tuning, System, Image Classifier, Object Detector, Text-to-Image LoRA,"
             " Start Training, Start Fine-tuning, Try on 200 samples first, Train again with these,"
-            " Export LoRA Adapter, Merge & Export Full Model",
+            " Export LoRA Adapter, Merge & Export Full Model, Evaluate…",
         ),
         (
             CHINESE,
             "模型训练, 大模型微调, 系统, 图像分类, 目标检测, 文生图 LoRA, 开始训练, 开始微调,"
-            " 先用 200 个样本试训, 用这些参数再训练, 导出 LoRA 适配器, 合并并导出完整模型",
+            " 先用 200 个样本试训, 用这些参数再训练, 导出 LoRA 适配器, 合并并导出完整模型, 评估…",
         ),
     ],
     ids=("en", "zh"),

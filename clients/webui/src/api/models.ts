@@ -51,3 +51,7 @@ export function useModel(id: string) {
     refetchInterval: (query) => (query.state.data?.state === "MODEL_STATE_IMPORTING" ? 500 : false),
   });
 }
+
+/** Those that score pictures: they are no base, and no training makes them. */
+export const clipModels = (models: readonly ModelJson[]) =>
+  models.filter((model) => model.state === "MODEL_STATE_READY" && model.architecture === "CLIPModel");

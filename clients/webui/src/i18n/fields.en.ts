@@ -84,7 +84,7 @@ export const fieldsEn: Record<string, Word> = {
   validationPrompts: ["Sample prompts", "One a line; answered at each evaluation."],
   sampleSteps: ["Sample every", "Without a value, at each evaluation."],
   triggerWords: ["Trigger words", "Words that call the trained style."],
-  clipModel: ["CLIP model", "Of the store, models/NAME; scores how well sample images show their prompts."],
+  clipModel: ["CLIP model", "Of the store; scores how well sample images show their prompts."],
   use4bit: ["4-bit base (use_4bit)", "Holds the base in 4 bits."],
   use8bit: ["8-bit base (use_8bit)", "Not together with 4 bits."],
   bnb4bitComputeDtype: ["4-bit compute type", "The arithmetic on 4-bit weights."],

@@ -81,7 +81,7 @@ export const fieldsZh: typeof fieldsEn = {
   validationPrompts: ["样例提示词", "每行一条，每次评估时生成回答。"],
   sampleSteps: ["采样间隔", "留空则每次评估时采样。"],
   triggerWords: ["触发词", "用来唤起所训练风格的词。"],
-  clipModel: ["CLIP 模型", "模型库中的 models/名称；为样例图片与提示词的相符程度打分。"],
+  clipModel: ["CLIP 模型", "模型库中的 CLIP 模型；为样例图片与提示词的相符程度打分。"],
   use4bit: ["4 位基础模型（use_4bit）", "基础模型以 4 位保存。"],
   use8bit: ["8 位基础模型（use_8bit）", "不能与 4 位同时使用。"],
   bnb4bitComputeDtype: ["4 位计算类型", "对 4 位权重运算时的精度。"],

@@ -8,7 +8,9 @@ import type { ExportFormatJson, JobJson } from "../gen/tuneyard/v1/job_pb";
 import type { MergeResponseJson } from "../gen/tuneyard/v1/training_service_pb";
 import { useT } from "../i18n";
 import { jobTitle, kindOfJob, type JobKind } from "../job";
+import type { Task } from "../train/tasks";
 import { Button, Failure } from "../ui/parts";
+import { Evaluation } from "./evaluation";
 
 /** What each kind of model can be converted to. */
 const FORMATS: Partial<Record<JobKind, readonly ExportFormatJson[]>> = {
@@ -21,7 +23,7 @@ export function Results({ job }: { job: JobJson }) {
   const t = useT();
   const [, navigate] = useLocation();
   const [error, setError] = useState<unknown>(null);
-  const [asked, setAsked] = useState(false);
+  const [asked, setAsked] = useState<"export" | "evaluate" | "">("");
   const [busy, setBusy] = useState(false);
   const formats = FORMATS[kindOfJob(job) ?? "merge"];
   const spec = (job.resolvedSpec ?? job.spec)?.training;
@@ -56,19 +58,23 @@ export function Results({ job }: { job: JobJson }) {
       <a className={`button${hasAdapter ? "" : " primary"}`} href={`/v1/${job.name}/artifacts:download`}>
         {t.job.downloadAll}
       </a>
-      {formats && <Button onClick={() => setAsked(true)}>{t.job.exportAs}</Button>}
-      {job.spec?.training && <Button onClick={() => void make("evaluate")}>{t.job.evaluate}</Button>}
+      {formats && <Button onClick={() => setAsked("export")}>{t.job.exportAs}</Button>}
+      {job.spec?.training && <Button onClick={() => setAsked("evaluate")}>{t.job.evaluate}</Button>}
       {job.spec?.training && (
         <Link className="button" href={`/jobs/${idOf(job.name)}/try`}>
           {t.job.tabs.try}
         </Link>
       )}
       {error !== null && <Failure error={error} />}
-      {asked && formats && (
-        <Formats
-          formats={formats}
-          onChoose={(format) => void make("export", { format })}
-          onClose={() => setAsked(false)}
+      {asked === "export" && formats && (
+        <Formats formats={formats} onChoose={(format) => void make("export", { format })} onClose={() => setAsked("")} />
+      )}
+      {asked === "evaluate" && (
+        <Evaluation
+          task={kindOfJob(job) as Task}
+          training={spec}
+          onChoose={(more) => void make("evaluate", more)}
+          onClose={() => setAsked("")}
         />
       )}
     </div>

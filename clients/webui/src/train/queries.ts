@@ -3,6 +3,7 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useEffect, useMemo, useState } from "react";
 
+import { clipModels } from "../api/models";
 import { ApiError, get, idOf, post, type FieldViolation } from "../api/http";
 import type { GetDatasetResponseJson, ListDatasetsResponseJson } from "../gen/tuneyard/v1/dataset_service_pb";
 import type { DatasetFormatJson, DatasetJson } from "../gen/tuneyard/v1/dataset_pb";
@@ -25,7 +26,7 @@ export function useFields(task: Task) {
   return { fields, error, refetch };
 }
 
-/** The catalogue's models for a task, and those of the store. */
+/** The catalogue's models for a task, and those of the store; those that score what its trainer draws are no bases. */
 export function useBaseModels(task: Task) {
   const { kind, family } = TASK_OF[task];
   const catalogue = useQuery({
@@ -36,8 +37,9 @@ export function useBaseModels(task: Task) {
     queryKey: ["models", family],
     queryFn: ({ signal }) => get<ListModelsResponseJson>(`/v1/models?family=${family}&pageSize=1000`, signal),
   });
-  const own = store.data?.models?.filter((model) => model.state === "MODEL_STATE_READY" && model.tasks?.includes(kind));
-  return { ...catalogue, models: catalogue.data?.baseModels ?? [], own: own ?? [], store };
+  const stored = store.data?.models ?? [];
+  const own = stored.filter((model) => model.state === "MODEL_STATE_READY" && model.tasks?.includes(kind));
+  return { ...catalogue, models: catalogue.data?.baseModels ?? [], own, clips: clipModels(stored), store };
 }
 
 export function useDatasets(format: DatasetFormatJson) {

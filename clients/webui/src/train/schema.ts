@@ -66,6 +66,9 @@ export function fieldsOf(document: OpenApi, task: Task): Field[] {
   return walk("TrainingSpec", "");
 }
 
+/** A setting that names something that is there, as a choice; as a text where there is nothing to choose from. */
+export const choosing = (field: Field, options: readonly string[]): Field => (options.length ? { ...field, kind: "choice", options } : field);
+
 const referred = (described: Described) => (described.$ref ?? described.allOf?.[0]?.$ref)?.split("/").pop();
 
 function field(path: string, described: Described, inner: Described | undefined): Field {

@@ -75,6 +75,7 @@ export const TASK_OF: Record<Task, TaskFacts> = {
   },
 };
 
+export const CLIP_MODEL = "textToImageLora.clipModel";
 export const METHOD = "languageModel.method";
 
 /** Whether a field has a meaning with a method of fine-tuning. */

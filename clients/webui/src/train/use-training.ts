@@ -8,8 +8,8 @@ import type { FineTuningMethodJson } from "../gen/tuneyard/v1/training_pb";
 import { useT } from "../i18n";
 import { changed, keepDraft, recallDraft, reduce, specOf } from "./draft";
 import { useBaseModels, useDataset, useDevices, useEstimate, useFields, useRested, violationsOf } from "./queries";
-import { jsonPath } from "./schema";
-import { applies, METHOD, TASK_OF, type Task } from "./tasks";
+import { choosing, jsonPath } from "./schema";
+import { applies, CLIP_MODEL, METHOD, TASK_OF, type Task } from "./tasks";
 import { outsideOf } from "./words";
 
 export function useTraining(page: string, first: Task) {
@@ -19,7 +19,7 @@ export function useTraining(page: string, first: Task) {
   useEffect(() => keepDraft(page, draft), [page, draft]);
   const { task } = draft;
   const description = useFields(task);
-  const { models } = useBaseModels(task);
+  const { models, clips } = useBaseModels(task);
   const dataset = useDataset(draft.dataset).data ?? undefined;
   const devices = useDevices(TASK_OF[task].family);
 
@@ -30,7 +30,16 @@ export function useTraining(page: string, first: Task) {
   const typedMethod = draft.values[METHOD];
   const method = task === "language_model" ? ((typedMethod ?? bestMethod) as FineTuningMethodJson) : undefined;
   const all = description.fields;
-  const fields = useMemo(() => (all ?? []).filter((field) => applies(field.path, method)), [all, method]);
+  const typedClip = draft.values[CLIP_MODEL];
+  // What another job had is shown, whether it is still there or not.
+  const clipNames = [...new Set([...clips.map(({ name }) => name ?? ""), ...(typedClip ? [typedClip] : [])])].join(" ");
+  const fields = useMemo(
+    () =>
+      (all ?? [])
+        .filter((field) => applies(field.path, method))
+        .map((field) => (field.path === CLIP_MODEL ? choosing(field, clipNames.split(" ").filter(Boolean)) : field)),
+    [all, method, clipNames],
+  );
   const made = useMemo(() => specOf({ ...draft, baseModel }, fields, words.notANumber), [draft, baseModel, fields, words]);
   const bare = useMemo(
     () => specOf({ ...draft, baseModel, values: typedMethod ? { [METHOD]: typedMethod } : {} }, fields, "").spec,
