@@ -43,7 +43,7 @@ export const MAIN = [
 ] as const;
 
 /** Whether a metric is a share from 0 to 1. */
-export const isShareOf = (name: string) => /accuracy|precision|recall|map50|ap50/.test(name);
+export const isShareOf = (name: string) => /accuracy|agreement|precision|recall|map50|ap50/.test(name);
 
 /** A value as people say it: shares as percentages, everything else as a number. */
 export const metricValue = (name: string, value: number | undefined) =>

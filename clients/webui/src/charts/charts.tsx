@@ -11,6 +11,7 @@ import { clockOf } from "../job/clock";
 import type { JobView, Mark } from "../job/store";
 import { isTaken, singleKeysAreOn } from "../keys";
 import { measureName, metricName, partsOf } from "../metrics";
+import { isEnded } from "../states";
 import { Button, Segmented } from "../ui/parts";
 import Chart from "./chart";
 import { panelsOf, rank, type Look, type PanelSpec, type Source } from "./panel";
@@ -29,7 +30,7 @@ function kept(): Look {
 /** The charts of one job. */
 export default function Charts({ view, job }: { view: JobView; job: JobJson }) {
   const t = useT();
-  if (!view.curves.size) return <p className="muted">{t.job.noCurves}</p>;
+  if (!view.curves.size) return <p className="muted">{isEnded(job.state) ? t.job.noCurvesAtEnd : t.job.noCurves}</p>;
   const label = (name: string) => {
     const { stage, part } = partsOf(name);
     return part || (stage ? t.stageNames[stage] : metricName(t, name));

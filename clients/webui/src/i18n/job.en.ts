@@ -28,6 +28,7 @@ export const jobEn = {
     filterPanels: "Filter metrics",
     resetZoom: "Reset zoom",
     noCurves: "No measured value yet.",
+    noCurvesAtEnd: "Nothing was measured.",
     hiddenPoints: (n: number) => `${n} not shown`,
     table: "Table",
     marks: "Marks: · checkpoint, ★ best, ↻ new attempt, ▼ smaller batch after memory ran out, ↶ went back. Drag to zoom, double click or 0 to see all, l for log scale.",
@@ -196,6 +197,13 @@ export const jobEn = {
     grad_norm: "Gradient norm",
     ap50: "AP50 by class",
     ap50_95: "AP50–95 by class",
+    max_logit_difference: "Largest logit difference",
+    mean_logit_difference: "Mean logit difference",
+    top1_agreement: "Same most likely token",
+    max_prediction_difference: "Largest prediction difference",
+    mean_prediction_difference: "Mean prediction difference",
+    max_latent_difference: "Largest latent difference",
+    max_pixel_difference: "Largest pixel difference",
   } as Record<string, string>,
   /** A measure by where it was taken: "Training loss". */
   metricOf: {

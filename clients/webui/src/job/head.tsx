@@ -18,6 +18,7 @@ export function Head({ job }: { job: JobJson }) {
   const kind = kindOfJob(job);
   const training = job.spec?.training;
   const source = sourceOf(job);
+  const stored = job.spec?.merge?.outputPath;
   return (
     <header>
       <div className="grow stack tight">
@@ -43,6 +44,11 @@ export function Head({ job }: { job: JobJson }) {
           {source && (
             <li>
               <Link href={`/jobs/${idOf(source)}`}>{t.job.source}</Link>
+            </li>
+          )}
+          {stored?.startsWith("models/") && job.state === "JOB_STATE_SUCCEEDED" && (
+            <li className="break">
+              <Link href={`/models/${idOf(stored)}`}>{stored}</Link>
             </li>
           )}
         </ul>

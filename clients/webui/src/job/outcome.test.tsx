@@ -36,12 +36,12 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-function show(language: string) {
+function show(language: string, job: JobJson = FAILED, view: Partial<JobView> = {}) {
   localStorage.setItem("tuneyard.language", language);
   render(
     <QueryClientProvider client={new QueryClient()}>
       <Speaking>
-        <Outcome view={VIEW} job={FAILED} />
+        <Outcome view={{ ...VIEW, ...view }} job={job} />
       </Speaking>
     </QueryClientProvider>,
   );
@@ -65,4 +65,36 @@ it("shows the server's words as they are in English", async () => {
   show("en");
   expect((await screen.findByText(/The loss of step 7/)).closest("details")).toBeNull();
   expect(screen.getByText("Lower the learning rate.")).toBeTruthy();
+});
+
+it("leads from a base model that cannot be had to where models are imported", async () => {
+  show("en", { ...FAILED, error: { reason: "ERROR_REASON_BASE_MODEL_UNAVAILABLE", message: "The hub cannot be reached." } });
+  expect((await screen.findByRole("link", { name: "Import a model" })).getAttribute("href")).toBe("/models?import");
+});
+
+it("tells no speed before the first step: what prepares the data counts other things", async () => {
+  const running: JobJson = { name: "jobs/a", state: "JOB_STATE_RUNNING", progress: { fraction: 0, rate: 5129, unit: "images" } };
+  show("en", running);
+  expect(await screen.findByRole("progressbar")).toBeTruthy();
+  expect(screen.queryByText(/5,129/)).toBeNull();
+});
+
+const MERGE: JobJson = {
+  name: "jobs/m",
+  state: "JOB_STATE_SUCCEEDED",
+  spec: { merge: { sourceJob: "jobs/a" } },
+  metrics: { "merge/top1_agreement": { latest: 1, best: 1 } },
+};
+const MERGED = { advice: [], summary: "6 layers of the base changed." };
+
+it("shows of a merge how it was proved", async () => {
+  show("en", MERGE, MERGED);
+  expect((await screen.findByText("Same most likely token")).nextSibling?.textContent).toMatch(/^100\.0\s%$/);
+  expect(screen.getByText("6 layers of the base changed.").closest("details")).toBeNull();
+});
+
+it("folds the server's words about a merge where they are not the reader's", async () => {
+  show("zh", MERGE, MERGED);
+  expect((await screen.findByText("首选词元一致率")).nextSibling?.textContent).toBe("100.0%");
+  expect(screen.getByText("6 layers of the base changed.").closest("details")?.open).toBe(false);
 });

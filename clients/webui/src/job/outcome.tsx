@@ -9,8 +9,8 @@ import { count, duration, number, percent, seconds } from "../format";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import type { Messages } from "../i18n/en";
 import { useSpeech, useT } from "../i18n";
-import { jobTitle } from "../job";
-import { MAIN, metricName, metricValue } from "../metrics";
+import { jobTitle, sourceOf } from "../job";
+import { MAIN, measureName, metricName, metricValue } from "../metrics";
 import { isEnded, kindOf } from "../states";
 import { fieldName, valueText } from "../train/words";
 import { Button, Failure, Original, Progress } from "../ui/parts";
@@ -35,6 +35,7 @@ export function Outcome({ view, job }: { view: JobView; job: JobJson }) {
       {kind === "running" && <Running view={view} job={job} />}
       {job.state === "JOB_STATE_FAILED" && <Failed view={view} job={job} />}
       {isEnded(job.state) && <Ended job={job} />}
+      {sourceOf(job) && view.summary && <Summary told={view.summary} />}
       {job.state === "JOB_STATE_SUCCEEDED" && <Results job={job} />}
       <Numbers job={job} dimmed={!view.connected} />
       {view.advice.map((event) => (
@@ -100,7 +101,7 @@ function Running({ view, job }: { view: JobView; job: JobJson }) {
           <span>{t.job.epoch(number(Number(progress?.epoch ?? 0)), count(progress?.totalEpochs))}</span>
         )}
         {left !== undefined && <strong>{t.jobs.left(duration(left))}</strong>}
-        {Number(progress?.rate ?? 0) > 0 && (
+        {step > 0 && Number(progress?.rate ?? 0) > 0 && (
           <span>
             {number(Number(progress?.rate))} {t.units[progress?.unit ?? ""] ?? progress?.unit}/s
           </span>
@@ -181,6 +182,11 @@ function Failed({ view, job }: { view: JobView; job: JobJson }) {
         {job.spec?.training && (
           <Link className="button" href={`/${job.spec.training.languageModel ? "finetune" : "train"}?from=${idOf(job.name)}`}>
             {t.job.edit}
+          </Link>
+        )}
+        {error?.reason === "ERROR_REASON_BASE_MODEL_UNAVAILABLE" && (
+          <Link className="button" href="/models?import">
+            {t.models.importTitle}
           </Link>
         )}
         <Link className="button" href={`/jobs/${idOf(job.name)}/log`}>
@@ -286,15 +292,33 @@ function Ended({ job }: { job: JobJson }) {
   );
 }
 
+/** What a merge, an export or an evaluation says of its result; what a training says, its curves show. */
+function Summary({ told }: { told: string }) {
+  const { language } = useSpeech();
+  if (language === "en") return <p className="break">{told}</p>;
+  return (
+    <Original>
+      <p>{told}</p>
+    </Original>
+  );
+}
+
 /** Numbers shown at most. */
 const SHOWN = 5;
 
 function Numbers({ job, dimmed }: { job: JobJson; dimmed: boolean }) {
   const t = useT();
   const names = MAIN.filter((name) => job.metrics?.[name]).slice(0, SHOWN);
-  if (!names.length) return null;
+  const proof = Object.entries(job.metrics ?? {}).filter(([name]) => name.startsWith("merge/"));
+  if (!names.length && !proof.length) return null;
   return (
     <dl className={`tiles${dimmed ? " dimmed" : ""}`}>
+      {proof.map(([name, { latest }]) => (
+        <div key={name}>
+          <dt>{measureName(t, name.replace("merge/", ""))}</dt>
+          <dd>{metricValue(name, Number(latest ?? 0))}</dd>
+        </div>
+      ))}
       {names.map((name) => (
         <div key={name}>
           <dt>{metricName(t, name)}</dt>

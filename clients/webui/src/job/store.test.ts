@@ -11,6 +11,7 @@ const events = Array.from({ length: PAGE + 1 }, (_, index) => ({
   time: "2026-11-01T00:00:00Z",
   log: { message: `line ${index + 1}` },
 }));
+const withResult = [{ sequence: "1", result: { summary: "It is done." } }, ...events.slice(1)];
 const metrics = toBinary(
   GetJobMetricsResponseSchema,
   create(GetJobMetricsResponseSchema, {
@@ -25,6 +26,7 @@ let cuts = 0;
 /** What the server does when the curves are asked for. */
 let onCurves: () => void = () => undefined;
 let state = job.state;
+let kept: readonly object[] = events;
 const json = (body: unknown, status = 200) => new Response(JSON.stringify(body), { status });
 const answer = (path: string): Response => {
   if (path === "/v1/jobs/a") return json({ job: { ...job, state } });
@@ -38,13 +40,13 @@ const answer = (path: string): Response => {
     refusals -= 1;
     return json({ title: "away", status: 503, detail: "The gateway is away." }, 503);
   }
-  const page = events.slice(after, after + PAGE);
+  const page = kept.slice(after, after + PAGE);
   const isLast = after + PAGE >= events.length;
   return json({ events: page, ...(!isLast && { nextAfterSequence: String(after + page.length) }) });
 };
 
 beforeEach(() => {
-  [refusals, cuts, state, onCurves] = [0, 0, job.state, () => undefined];
+  [refusals, cuts, state, kept, onCurves] = [0, 0, job.state, events, () => undefined];
   vi.useFakeTimers();
   vi.stubGlobal("fetch", (path: string) => Promise.resolve(answer(path)));
 });
@@ -98,5 +100,14 @@ test("a job that ends while its page is opened is shown as ended", async () => {
   const leave = store.subscribe(() => undefined);
   await vi.advanceTimersByTimeAsync(100);
   expect(store.snapshot().job?.state).toBe("JOB_STATE_SUCCEEDED");
+  leave();
+});
+
+test("what the job says of its result is kept", async () => {
+  kept = withResult;
+  const store = new JobStore("a");
+  const leave = store.subscribe(() => undefined);
+  await vi.advanceTimersByTimeAsync(100);
+  expect(store.snapshot().summary).toBe("It is done.");
   leave();
 });

@@ -39,6 +39,8 @@ export interface JobView {
   advice: readonly JobEventJson[];
   checkpoints: readonly CheckpointJson[];
   artifacts: number;
+  /** What the job says of its result. */
+  summary: string;
   sequence: number;
 }
 
@@ -61,6 +63,7 @@ const NOTHING: JobView = {
   advice: [],
   checkpoints: [],
   artifacts: 0,
+  summary: "",
   sequence: 0,
 };
 
@@ -186,6 +189,7 @@ export class JobStore {
         samples: [...view.samples, { step: Number(event.sample.step ?? 0), sequence: event.sequence ?? "", sample: event.sample }],
       };
     else if (event.advice) this.view = { ...view, advice: [...view.advice, event] };
+    else if (event.result) this.view = { ...view, summary: event.result.summary ?? "" };
     else if (event.artifact) this.view = { ...view, artifacts: view.artifacts + 1 };
     else if (event.oomRecovered)
       this.mark(Number(event.oomRecovered.step ?? 0), "oom", `${event.oomRecovered.oldBatchSize} → ${event.oomRecovered.newBatchSize}`);

@@ -4,6 +4,7 @@ import { Suspense, lazy, useEffect, useSyncExternalStore } from "react";
 import { Link, useLocation } from "wouter";
 
 import { useT } from "../i18n";
+import { sourceOf } from "../job";
 import { Artifacts } from "../job/artifacts";
 import { Head, useTitle } from "../job/head";
 import { Log } from "../job/log";
@@ -24,7 +25,9 @@ export default function JobPage({ params }: { params: { id: string; tab?: string
   const store = storeOf(params.id);
   const view = useSyncExternalStore(store.subscribe, store.snapshot);
   const [, navigate] = useLocation();
-  const tab = (TABS as readonly string[]).includes(params.tab ?? "") ? (params.tab as Tab) : "charts";
+  // What other jobs are made into has no curves.
+  const first: Tab = view.job && sourceOf(view.job) ? "artifacts" : "charts";
+  const tab = (TABS as readonly string[]).includes(params.tab ?? "") ? (params.tab as Tab) : first;
   useTitle(view.job);
   useEffect(() => {
     const press = (event: KeyboardEvent) => {
