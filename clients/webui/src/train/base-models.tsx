@@ -16,6 +16,8 @@ interface Row {
   name: string;
   badge: string;
   facts: string[];
+  /** The catalogue's model that stands for it in the list. */
+  listedAs?: string | undefined;
 }
 
 export function BaseModels({ task, value, violation, onChange }: { task: Task; value: string; violation?: string | undefined; onChange: (id: string) => void }) {
@@ -25,7 +27,7 @@ export function BaseModels({ task, value, violation, onChange }: { task: Task; v
   const rows = useRows(found.models, found.own, useDevices(TASK_OF[task].family) ?? []);
   const [search, setSearch] = useState("");
   const wanted = search.trim().toLowerCase();
-  const shown = rows.filter((row) => `${row.name} ${row.id}`.toLowerCase().includes(wanted));
+  const shown = rows.filter((row) => !row.listedAs && `${row.name} ${row.id}`.toLowerCase().includes(wanted));
   const typed = search.trim();
   const isFree = typed.includes("/") || shown.length === 0;
   const free = isFree && typed.length > 2 && !rows.some((row) => row.id === typed) && /^[\w.-]+(\/[\w.-]+)?$/.test(typed) ? typed : "";
@@ -140,6 +142,7 @@ function useRows(models: readonly BaseModelJson[], own: readonly ModelJson[], de
     name: model.displayName || (model.name ?? ""),
     badge: words.own,
     facts: [model.architecture ?? "", bytes(model.sizeBytes)].filter(Boolean),
+    listedAs: models.find((each) => each.model && each.model === model.name)?.id,
   }));
   return [...listed.slice(0, 1), ...stored, ...listed.slice(1)];
 }

@@ -4,6 +4,7 @@ import { useCallback, useEffect, useMemo, useRef, useState, type ReactNode } fro
 
 import { ApiError, type FieldViolation } from "../api/http";
 import { useT } from "../i18n";
+import type { Messages } from "../i18n/en";
 import { Button, Failure, Loading, Page, Segmented } from "../ui/parts";
 import { BaseModels } from "./base-models";
 import { DatasetChoice } from "./dataset";
@@ -241,7 +242,7 @@ function Aside({
           violations={training.violations}
           error={isReady ? estimate.error : null}
           onRetry={() => void estimate.refetch()}
-          waiting={isReady ? "" : draft.dataset ? words.estimate.needUpload : words.estimate.needDataset}
+          waiting={isReady ? "" : whyNoFigures(words, draft.dataset, dataset?.state)}
           devices={devices}
           hasAdapter={hasAdapter}
           onApply={(label, changes) => dispatch({ type: "apply", label, changes })}
@@ -252,6 +253,11 @@ function Aside({
       {children}
     </aside>
   );
+}
+
+function whyNoFigures(words: Messages["training"], dataset: string, state: string | undefined): string {
+  if (!dataset) return words.estimate.needDataset;
+  return state === "DATASET_STATE_INVALID" ? words.start.datasetInvalid : words.estimate.needUpload;
 }
 
 /** Everything that is wrong, with a way to each field; it takes the focus. */

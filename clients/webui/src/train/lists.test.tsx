@@ -47,6 +47,18 @@ it("says that the imported models are missing in the list, and asks for them aga
   expect(screen.queryByRole("alert")).toBeNull();
 });
 
+it("lists a model once that the catalogue has and the store too", async () => {
+  const kept = ANSWERS["/v1/baseModels"]!;
+  ANSWERS["/v1/baseModels"] = { baseModels: [{ id: "resnet50", displayName: "ResNet-50", model: "models/mine" }] };
+  show(<BaseModels task="image_classifier" value="" onChange={() => undefined} />);
+  expect(await screen.findByLabelText(/ResNet-50/)).toBeTruthy();
+  expect(screen.queryByLabelText(/Mine/)).toBeNull();
+  cleanup();
+  show(<BaseModels task="image_classifier" value="models/mine" onChange={() => undefined} />);
+  expect(await screen.findByLabelText(/Mine/)).toBeTruthy();
+  ANSWERS["/v1/baseModels"] = kept;
+});
+
 it("says that the datasets could not be listed", async () => {
   broken.add("/v1/datasets");
   show(<DatasetChoice task="image_classifier" value="" onChange={() => undefined} onFile={() => undefined} />);
