@@ -15,6 +15,7 @@ from tuneyard.client import AsyncClient
 from tuneyard.client.connection import ConnectionSettings
 from tuneyard.web import guide_page, problems
 from tuneyard.web.assets import assets_of
+from tuneyard.web.attempts import Attempts
 from tuneyard.web.config import WebConfig
 from tuneyard.web.guard import Guard
 from tuneyard.web.guide.app import make_guide_app
@@ -37,7 +38,8 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
     client = AsyncClient(ConnectionSettings(server=config.server, token=config.token or None))
     transcoder, transfers = Transcoder(client.raw), Transfers(client)
     sessions = Sessions(config.token)
-    session = SessionEndpoints(sessions, is_needed=not config.is_loopback)
+    attempts = Attempts()
+    session = SessionEndpoints(sessions, attempts, is_needed=not config.is_loopback)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -95,7 +97,7 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
             *assets,
             Route("/{path:path}", index),
         ],
-        middleware=[Middleware(Guard, config=config, sessions=sessions)],
+        middleware=[Middleware(Guard, config=config, sessions=sessions, attempts=attempts)],
         exception_handlers={HTTPException: _http_problem, Exception: _fault},
         lifespan=lifespan,
     )

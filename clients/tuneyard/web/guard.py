@@ -1,7 +1,7 @@
 """What every HTTP request passes: the caller's right to ask, and headers that keep pages to themselves."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tuneyard.client.addresses import is_address
 from tuneyard.web import problems, session
+from tuneyard.web.attempts import Attempts, Verdict
 from tuneyard.web.config import WebConfig
 from tuneyard.web.session import Sessions
 
@@ -36,12 +37,13 @@ _CORS_HEADERS: Final = (
 
 
 class Guard:
-    """Refuses other hosts' names (DNS rebinding), other origins (forged requests) and missing tokens."""
+    """Refuses other hosts' names (DNS rebinding), other origins (forged requests), and lacking tokens."""
 
-    def __init__(self, app: ASGIApp, config: WebConfig, sessions: Sessions) -> None:
+    def __init__(self, app: ASGIApp, config: WebConfig, sessions: Sessions, attempts: Attempts) -> None:
         self._app = app
         self._config = config
         self._sessions = sessions
+        self._attempts = attempts
         own = config.listen.rpartition(":")[0].lower()
         self._hosts = frozenset((*config.hosts, own, *(_LOOPBACK_NAMES if config.is_loopback else ())))
 
@@ -54,7 +56,7 @@ class Guard:
         foreign = bool(origin) and self._is_listed(origin)
         refusal = self._refusal(scope, headers, origin)
         if refusal is not None:
-            await self._refuse(scope, receive, send, *refusal)
+            await _refuse(scope, receive, send, refusal)
             return
 
         async def send_guarded(message: Message) -> None:
@@ -73,15 +75,14 @@ class Guard:
             return
         await self._app(scope, receive, send_guarded)
 
-    def _refusal(self, scope: Scope, headers: Headers, origin: str) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope, headers: Headers, origin: str) -> dict[str, Any] | None:
         host = headers.get("host", "")
         name = _name(host)
         if not self._answers_to(name):
-            return 421, f"This server is not called {name!r}: list the name in TUNEYARD_WEB_HOSTS."
+            return _refused(421, f"This server is not called {name!r}: list the name in TUNEYARD_WEB_HOSTS.")
         if origin and not self._is_listed(origin) and urlsplit(origin.lower()).netloc != host.lower():
-            return (
-                403,
-                f"Pages of {origin} may not call this server: list the origin in TUNEYARD_WEB_ORIGINS.",
+            return _refused(
+                403, f"Pages of {origin} may not call this server: list the origin in TUNEYARD_WEB_ORIGINS."
             )
         if (
             not origin
@@ -93,12 +94,23 @@ class Guard:
                 None,
             )
         ):
-            return 403, "Another site's page may not change anything here."
+            return _refused(403, "Another site's page may not change anything here.")
         if self._config.is_loopback or scope.get("method") == "OPTIONS" or _is_open(scope):
             return None
-        if any(map(self._sessions.is_token, _tokens(headers))) or self._sessions.is_signed_in(headers):
+        return self._unknown(scope, headers)
+
+    def _unknown(self, scope: Scope, headers: Headers) -> dict[str, Any] | None:
+        """What a caller is told who is not to be let in."""
+        if self._sessions.is_signed_in(headers):
             return None
-        return 401, "Bring the token: Authorization: Bearer …"
+        if tokens := list(_tokens(headers)):
+            is_right = any(map(self._sessions.is_token, tokens))
+            verdict = self._attempts.judge(scope, "\n".join(tokens), is_right=is_right)
+            if verdict is Verdict.RIGHT:
+                return None
+            if verdict is Verdict.TOO_MANY:
+                return problems.too_many_tokens(self._attempts.retry_after_seconds(scope))
+        return _refused(401, "Bring the token: Authorization: Bearer …")
 
     def _answers_to(self, name: str) -> bool:
         # Only a name can be made to lead here by somebody else.
@@ -107,16 +119,18 @@ class Guard:
     def _is_listed(self, origin: str) -> bool:
         return origin.lower().rstrip("/") in self._config.origins
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, status: int, detail: str) -> None:
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": detail[:120]})
-            return
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-        reason = {401: "UNAUTHENTICATED"}.get(status, "PERMISSION_DENIED")
-        await problems.answer(problems.plain(status, detail, reason=reason), headers=headers)(
-            scope, receive, send
-        )
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, problem: dict[str, Any]) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": problem["detail"][:120]})
+        return
+    await problems.refusal(problem)(scope, receive, send)
+
+
+def _refused(status: int, detail: str) -> dict[str, Any]:
+    reason = {401: "UNAUTHENTICATED"}.get(status, "PERMISSION_DENIED")
+    return problems.plain(status, detail, reason=reason)
 
 
 def _is_open(scope: Scope) -> bool:

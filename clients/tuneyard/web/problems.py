@@ -97,6 +97,22 @@ def answer_error(error: errors.TuneyardError, *, part: str = "") -> Response:
     return answer(of_error(error, part=part), headers=headers_of(error))
 
 
+def too_many_tokens(seconds: int) -> dict[str, Any]:
+    """The problem of a token that is not looked at after many wrong ones."""
+    detail = f"Too many wrong tokens came from this address: try again in {seconds} s."
+    return plain(
+        HTTPStatus.TOO_MANY_REQUESTS, detail, reason="TOO_MANY_REQUESTS", retry_after_seconds=seconds
+    )
+
+
+def refusal(problem: dict[str, Any]) -> Response:
+    """The answer to a caller who is not let in."""
+    headers = {"WWW-Authenticate": "Bearer"} if problem["status"] == HTTPStatus.UNAUTHORIZED else {}
+    if "retry_after_seconds" in problem:
+        headers["Retry-After"] = str(problem["retry_after_seconds"])
+    return answer(problem, headers=headers)
+
+
 def headers_of(error: errors.TuneyardError) -> dict[str, str]:
     """What the answer to what a call ended with says beside its problem."""
     headers = {}

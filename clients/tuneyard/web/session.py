@@ -15,6 +15,7 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import JSONResponse, Response
 
 from tuneyard.web import problems
+from tuneyard.web.attempts import Attempts, Verdict
 
 SESSION_SECONDS: Final = 30 * 24 * 3600
 PATH: Final = "/session"
@@ -53,8 +54,9 @@ class Sessions:
 class SessionEndpoints:
     """GET, PUT and DELETE of /session: how it stands, signing in, signing out."""
 
-    def __init__(self, sessions: Sessions, *, is_needed: bool) -> None:
+    def __init__(self, sessions: Sessions, attempts: Attempts, *, is_needed: bool) -> None:
         self._sessions = sessions
+        self._attempts = attempts
         self._is_needed = is_needed
 
     async def get(self, request: Request) -> Response:
@@ -68,7 +70,11 @@ class SessionEndpoints:
         token = await _token_of(request)
         if token is None:
             return _refused(400, 'Send {"token": "…"}.')
-        if not self._sessions.is_token(token):
+        verdict = self._attempts.judge(request.scope, token, is_right=self._sessions.is_token(token))
+        if verdict is Verdict.TOO_MANY:
+            seconds = self._attempts.retry_after_seconds(request.scope)
+            return problems.refusal(problems.too_many_tokens(seconds))
+        if verdict is Verdict.WRONG:
             return _refused(401, "This is not the server's token.")
         response = _told({"tokenNeeded": self._is_needed, "signedIn": True})
         self._set_cookie(request, response, self._sessions.new_cookie(), SESSION_SECONDS)
@@ -119,7 +125,4 @@ def _told(session: dict[str, bool]) -> Response:
 def _refused(status: int, detail: str) -> Response:
     reason = "UNAUTHENTICATED" if status == 401 else "INVALID_FIELD"
     violations = [{"field": "token", "description": detail}]
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return problems.answer(
-        problems.plain(status, detail, reason=reason, violations=violations), headers=headers
-    )
+    return problems.refusal(problems.plain(status, detail, reason=reason, violations=violations))

@@ -4,16 +4,17 @@ const TOKEN = "open sesame";
 const json = (status: number, body: unknown) => new Response(JSON.stringify(body), { status });
 
 /** A server that asks for the token, and a browser that keeps its cookie. */
-const server = { signedIn: false, keeps: true, calls: [] as string[] };
+const server = { signedIn: false, keeps: true, tooMany: false, calls: [] as string[] };
 
 beforeEach(() => {
   vi.resetModules();
-  Object.assign(server, { signedIn: false, keeps: true, calls: [] });
+  Object.assign(server, { signedIn: false, keeps: true, tooMany: false, calls: [] });
   vi.stubGlobal("BroadcastChannel", undefined);
   vi.stubGlobal("fetch", (path: string, request?: RequestInit) => {
     server.calls.push(`${request?.method ?? "GET"} ${path}`);
     if (path !== "/session") return Promise.resolve(server.signedIn ? json(200, { fine: true }) : json(401, { detail: "no" }));
     if (request?.method === "PUT") {
+      if (server.tooMany) return Promise.resolve(json(429, { detail: "Too many." }));
       const { token } = JSON.parse(request.body as string) as { token: string };
       if (token !== TOKEN) return Promise.resolve(json(401, { detail: "wrong" }));
       server.signedIn = server.keeps;
@@ -60,4 +61,11 @@ it("asks for no token where another server behind this one refuses", async () =>
   );
   const { get } = await loaded();
   await expect(get("/v1/jobs")).rejects.toMatchObject({ problem: { status: 401, detail: "the gateway's" } });
+});
+
+it("tells a token that is not looked at from a wrong one", async () => {
+  const { signIn } = await loaded();
+  expect(await signIn("guessed")).toBe("wrong");
+  server.tooMany = true;
+  expect(await signIn(TOKEN)).toBe("often");
 });

@@ -11,7 +11,7 @@ export interface Session {
   wasOpen: boolean;
 }
 
-export type SignInFault = "wrong" | "cookies" | "away";
+export type SignInFault = "wrong" | "often" | "cookies" | "away";
 
 const ADDRESS = "/session";
 
@@ -83,6 +83,7 @@ export async function signIn(token: string): Promise<SignInFault | undefined> {
       body: JSON.stringify({ token }),
     });
     if (response.status === 401 || response.status === 400) return "wrong";
+    if (response.status === 429) return "often";
     if (!response.ok || !(await askSession())) return "away";
   } catch {
     return "away";

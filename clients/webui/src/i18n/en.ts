@@ -66,6 +66,7 @@ export const en = {
     submit: "Sign in",
     faults: {
       wrong: "This is not the server's token.",
+      often: "Too many wrong tokens came from this address. Try again in a minute.",
       cookies: "The token is right, but the browser keeps no cookie of this address. Allow cookies for it.",
       away: "The server does not answer. Try again in a moment.",
     },

@@ -66,6 +66,7 @@ export const zh: Messages = {
     submit: "登录",
     faults: {
       wrong: "这不是服务器的令牌。",
+      often: "此地址输错令牌的次数过多，请一分钟后再试。",
       cookies: "令牌正确，但浏览器未保存此地址的 Cookie。请允许此地址使用 Cookie。",
       away: "服务器没有响应，请稍后重试。",
     },
