@@ -40,7 +40,8 @@ _OF_CLASS: Final[tuple[tuple[type[errors.TuneyardError], int], ...]] = (
     (errors.JobFailed, 422),
     (errors.JobCancelled, 409),
 )
-_TITLES: Final = {499: "Client Closed Request"}
+_TITLES: Final = {422: "Unprocessable Content", 499: "Client Closed Request"}
+"""Which Python lacks, or calls as older standards do."""
 
 
 def http_status(error: errors.TuneyardError) -> int:

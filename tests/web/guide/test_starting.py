@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -113,6 +114,16 @@ async def test_a_body_that_lacks_something_is_422_with_a_text(
     answer = await http.post("/api/training/start", json=body)
     assert answer.status_code == 422
     assert isinstance(answer.json()["detail"], str)
+
+
+@pytest.mark.parametrize("body", [{"content": '{"model_type": "llm"}'}, {"json": ["llm"]}, {}])
+@pytest.mark.parametrize("path", ["training/start", "llm-finetuning/merge"])
+async def test_a_body_that_is_no_json_object_says_how_to_send_one(
+    http: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    problem = (await http.post(f"/api/{path}", **body)).json()
+    assert (problem["status"], problem["title"]) == (422, "Unprocessable Content")
+    assert problem["detail"] == "send a JSON object, with Content-Type: application/json"
 
 
 async def test_a_body_that_is_no_json_says_where(http: httpx.AsyncClient) -> None:

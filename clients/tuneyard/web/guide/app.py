@@ -33,7 +33,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     told = problems.of_error(error)
     # What is wrong with a field is the caller's to mend, also where it asks for what no trainer does.
     if told["status"] == 400 or error.violations:
-        told |= {"status": _WRONG, "title": "Unprocessable Content"}
+        told |= problems.plain(_WRONG, told["detail"])
     if error.violations:
         fields = [in_path(each.field, request.path_params) for each in error.violations]
         told["violations"] = [
@@ -63,7 +63,10 @@ def _violation(error: dict[str, Any]) -> dict[str, str]:
     if error["type"] == "json_invalid":
         where = f"{error['ctx']['error']} at character {error['loc'][-1]}"
         return {"field": "", "description": f"the body is not JSON: {where}"}
-    return {"field": ".".join(str(part) for part in error["loc"][1:]), "description": str(error["msg"])}
+    field = ".".join(str(part) for part in error["loc"][1:])
+    # As curl -d sends it, unless it is told otherwise.
+    description = str(error["msg"]) if field else "send a JSON object, with Content-Type: application/json"
+    return {"field": field, "description": description}
 
 
 async def _http(_: Request, error: Exception) -> Response:
