@@ -29,6 +29,13 @@ def test_a_report_survives_json(report: Report) -> None:
     assert Report.from_json(report.to_json()) == report
 
 
+def test_the_figures_of_a_finding_survive_json() -> None:
+    finding = Finding.of(Code.EXAMPLES_FEW, "Only 12.", figures={"examples": 12, "least": 100})
+    assert finding.figures == {"examples": "12", "least": "100"}
+    kept = Report.from_json(Report(format="jsonl", findings=(finding,)).to_json())
+    assert kept.findings == (finding,)
+
+
 def test_the_json_names_what_a_reader_of_findings_needs(report: Report) -> None:
     value = json.loads(report.to_json())
     assert value["findings"] == [

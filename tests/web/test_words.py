@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bad_archives import archive, picture
+from tuneyard.datasets import check
 from tuneyard.datasets.codes import Code
 from tuneyard.v1 import errors_pb2, event_pb2
 
@@ -60,3 +62,48 @@ def test_remedies_of_failures_are_for_reasons_that_there_are() -> None:
     known = {value.name.removeprefix("ERROR_REASON_") for value in errors_pb2.ErrorReason.DESCRIPTOR.values}
     assert named
     assert named <= known
+
+
+def figures_said() -> dict[str, set[str]]:
+    """The names of the figures in the Chinese message of each code that has one."""
+    text = (WORDS / "messages.zh.ts").read_text(encoding="utf-8")
+    names = {
+        name: set(re.findall(r"\w+", found))
+        for name, found in re.findall(r"^const (\w+).*?\(\{ ([^}]*) \}\)", text, re.MULTILINE | re.DOTALL)
+    }
+    said = {}
+    for code, message in re.findall(r"^  ([A-Z_]+): (.*),$", text, re.MULTILINE):
+        listed = re.match(r"\(\{ ([^}]*) \}\)", message)
+        own = set(re.findall(r"\w+", listed[1])) if listed else set(re.findall(r"\bof\.(\w+)", message))
+        said[code] = own or names[message.partition("(")[0]]
+    return said
+
+
+def an_image_folder() -> dict[str, bytes]:
+    """Small and unequal classes, copies of every kind, and a picture that is cut off."""
+    files = {f"train/cat/{number}.png": picture(number) for number in range(24)}
+    files |= {f"val/cat/{number}.png": picture(100 + number) for number in range(9)}
+    files |= {"train/dog/0.png": picture(50), "train/dog/1.png": picture(51), "val/dog/0.png": picture(60)}
+    files["train/cat/copy.png"] = files["val/cat/copy.png"] = files["train/dog/copy.png"] = files[
+        "train/cat/0.png"
+    ]
+    return files | {"train/cat/cut.png": files["train/cat/1.png"][:60]}
+
+
+DATASETS = {
+    "image-folder": an_image_folder(),
+    "captioned-images": {"1.png": picture(1), "1.txt": b"a dog"},
+    "jsonl": {"train.jsonl": b'{"instruction": "a", "response": "b"}\n{"text": "c"}\nno JSON'},
+}
+
+
+def test_what_a_finding_says_in_chinese_its_figures_tell(tmp_path: Path) -> None:
+    said, seen = figures_said(), set()
+    for format, files in DATASETS.items():
+        path = tmp_path / f"{format}.zip"
+        path.write_bytes(archive(files))
+        for finding in check(path, format=format).findings:
+            assert said.get(finding.code.value, set()) <= set(finding.figures), finding
+            seen.add(finding.code.value)
+    # What is skipped is told as what is too much.
+    assert set(said) - seen == {"IMAGES_BROKEN", "LINES_SKIPPED"}

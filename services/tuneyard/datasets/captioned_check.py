@@ -135,7 +135,8 @@ class _Sizes:
             self._below[resolution] += width * height < resolution**2
         if width * height < LEAST_RESOLUTION**2:
             seen = f"{shape}, fewer than {LEAST_RESOLUTION} x {LEAST_RESOLUTION}."
-            self._log.add(Code.IMAGE_BELOW_RESOLUTION, seen, path=facts.name)
+            figures = {"width": width, "height": height, "least": LEAST_RESOLUTION}
+            self._log.add(Code.IMAGE_BELOW_RESOLUTION, seen, path=facts.name, figures=figures)
         if long > MAX_ASPECT_RATIO * short:
             lost = 1 - MAX_ASPECT_RATIO * short / long
             self._log.add(Code.IMAGE_BEYOND_BUCKETS, f"{shape}: {lost:.0%} are cut off.", path=facts.name)
@@ -194,7 +195,7 @@ def _note_splits(log: FindingLog, layout: Layout, splits: dict[str, SplitSummary
         log.add(Code.CLASS_IMAGES_FOUND, "There are class (regularisation) images.")
     if train.samples < FEW_IMAGES:
         seen = f"Only {counted(train.samples, 'image')} to learn from, fewer than {FEW_IMAGES}."
-        log.add(Code.IMAGES_FEW, seen)
+        log.add(Code.IMAGES_FEW, seen, figures={"images": train.samples, "least": FEW_IMAGES})
     if "val" in splits and not splits["val"].samples:
         seen = "The val split has no usable image."
         log.add(Code.SPLIT_EMPTY, seen, path=layout.split_folders["val"][0])

@@ -22,7 +22,8 @@ def note_class_sizes(log: FindingLog, splits: Mapping[str, SplitSummary]) -> Non
         if count < MIN_SAMPLES_PER_CLASS:
             samples = counted(count, "training sample")
             seen = f"Class {name!r} has {samples}, fewer than {MIN_SAMPLES_PER_CLASS}."
-            log.add(Code.CLASS_SMALL, seen)
+            figures = {"class": name, "samples": count, "least": MIN_SAMPLES_PER_CLASS}
+            log.add(Code.CLASS_SMALL, seen, figures=figures)
     if filled:
         smallest, largest = min(filled, key=filled.__getitem__), max(filled, key=filled.__getitem__)
         if filled[largest] > MAX_IMBALANCE * filled[smallest]:
@@ -30,8 +31,19 @@ def note_class_sizes(log: FindingLog, splits: Mapping[str, SplitSummary]) -> Non
                 f"Class {largest!r} has {filled[largest]} training samples, {smallest!r} {filled[smallest]}:"
                 f" more than {MAX_IMBALANCE} to 1."
             )
-            log.add(Code.CLASS_IMBALANCE, seen)
+            log.add(Code.CLASS_IMBALANCE, seen, figures=imbalance(filled, smallest, largest))
     note_val_share(log, splits)
+
+
+def imbalance(counts: Mapping[str, int], smallest: str, largest: str) -> dict[str, object]:
+    """The figures of a finding about classes of unequal size."""
+    return {
+        "largest": largest,
+        "most": counts[largest],
+        "smallest": smallest,
+        "least": counts[smallest],
+        "ratio": MAX_IMBALANCE,
+    }
 
 
 def note_val_share(log: FindingLog, splits: Mapping[str, SplitSummary]) -> None:
@@ -43,4 +55,9 @@ def note_val_share(log: FindingLog, splits: Mapping[str, SplitSummary]) -> None:
         # Rounded to whole per cent, since no split of a small dataset hits the bounds exactly.
         if not VAL_SHARE[0] <= round(share, 2) <= VAL_SHARE[1]:
             seen = f"{val.samples} of {train.samples + val.samples} samples ({share:.1%}) are for validation."
-            log.add(Code.SPLIT_SHARE_UNUSUAL, seen)
+            figures = {
+                "samples": val.samples,
+                "total": train.samples + val.samples,
+                "share": f"{share:.1%}",
+            }
+            log.add(Code.SPLIT_SHARE_UNUSUAL, seen, figures=figures)

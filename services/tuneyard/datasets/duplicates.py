@@ -113,13 +113,29 @@ def note_duplicates(log: FindingLog, placed: Iterable[Placed], *, total: int) ->
             continue
         copies += 1
         seen = f"{item.name!r} is the same file as {original.name!r}"
+        figures: dict[str, object] = {
+            "other": original.name,
+            "split": item.split,
+            "other_split": original.split,
+        }
         if item.split != original.split:
-            log.add(Code.DUPLICATE_ACROSS_SPLITS, f"{seen}: {_splits(item, original)}.", path=item.name)
+            log.add(
+                Code.DUPLICATE_ACROSS_SPLITS,
+                f"{seen}: {_splits(item, original)}.",
+                path=item.name,
+                figures=figures,
+            )
         if item.label != original.label:
             contradicting += 1
-            log.add(Code.DUPLICATE_IN_CLASSES, f"{seen}: {_labels(item, original)}.", path=item.name)
+            figures |= {"class": item.label, "other_class": original.label}
+            log.add(
+                Code.DUPLICATE_IN_CLASSES,
+                f"{seen}: {_labels(item, original)}.",
+                path=item.name,
+                figures=figures,
+            )
         if (item.split, item.label) == (original.split, original.label):
-            log.add(Code.DUPLICATE_IMAGE, f"{seen}.", path=item.name)
+            log.add(Code.DUPLICATE_IMAGE, f"{seen}.", path=item.name, figures=figures)
     if contradicting > MAX_CONTRADICTING_SHARE * total:
         seen = f"{contradicting} of {total} images are the same file as one of another class;"
         log.add(Code.LABELS_CONTRADICT, f"{seen} {MAX_CONTRADICTING_SHARE:.0%} may be so.")

@@ -265,7 +265,14 @@ def note_broken_share(
     seen = (
         f"{broken} of {total} images ({share:.1%}) cannot be used; {limits.max_broken_share:.0%} may be so."
     )
-    log.add(Code.IMAGES_BROKEN if share > limits.max_broken_share else Code.IMAGES_SKIPPED, seen)
+    code = Code.IMAGES_BROKEN if share > limits.max_broken_share else Code.IMAGES_SKIPPED
+    figures = {
+        "broken": broken,
+        "total": total,
+        "share": f"{share:.1%}",
+        "most": f"{limits.max_broken_share:.0%}",
+    }
+    log.add(code, seen, figures=figures)
 
 
 def sniff(source: Source, name: str) -> str:

@@ -264,11 +264,18 @@ class _Check:
             seen = (
                 f"{self._broken} of {total} lines ({share:.1%}) cannot be used; {MAX_BROKEN_SHARE:.0%} may."
             )
-            self._log.add(Code.LINES_BROKEN if share > MAX_BROKEN_SHARE else Code.LINES_SKIPPED, seen)
+            code = Code.LINES_BROKEN if share > MAX_BROKEN_SHARE else Code.LINES_SKIPPED
+            figures = {
+                "broken": self._broken,
+                "total": total,
+                "share": f"{share:.1%}",
+                "most": f"{MAX_BROKEN_SHARE:.0%}",
+            }
+            self._log.add(code, seen, figures=figures)
         train = self._examples["train"]
         if 0 < train < MIN_EXAMPLES:
             seen = f"Only {counted(train, 'example')} for training, fewer than {MIN_EXAMPLES}."
-            self._log.add(Code.EXAMPLES_FEW, seen)
+            self._log.add(Code.EXAMPLES_FEW, seen, figures={"examples": train, "least": MIN_EXAMPLES})
         if not self._examples["val"] and self._digests.count(self._digests[0]) == len(self._digests):
             self._log.add(Code.EXAMPLES_NOT_SPLITTABLE, "No two examples are different.")
         elif not self._responses_differ and len(self._lines) > 1:

@@ -24,13 +24,29 @@ class Finding:
     line: int | None
     message: str
     remedy: str
+    figures: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What the message tells of this case, by name; empty for codes whose figures have none."""
 
     @classmethod
-    def of(cls, code: Code, message: str, *, path: str | None = None, line: int | None = None) -> Self:
+    def of(
+        cls,
+        code: Code,
+        message: str,
+        *,
+        path: str | None = None,
+        line: int | None = None,
+        figures: Mapping[str, object] | None = None,
+    ) -> Self:
         """A finding with the severity and the remedy that belong to its code."""
         advice = ADVICE[code]
         return cls(
-            code=code, severity=advice.severity, path=path, line=line, message=message, remedy=advice.remedy
+            code=code,
+            severity=advice.severity,
+            path=path,
+            line=line,
+            message=message,
+            remedy=advice.remedy,
+            figures={name: str(value) for name, value in (figures or {}).items()},
         )
 
 
@@ -92,7 +108,7 @@ class Report:
         """The report as JSON values."""
         return {
             "format": self.format,
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [_finding_to(finding) for finding in self.findings],
             "counts": dict(self.counts),
             "classes": list(self.classes),
             "splits": {
@@ -147,6 +163,10 @@ class Report:
         return cls.from_dict(json.loads(text))
 
 
+def _finding_to(finding: Finding) -> dict[str, Any]:
+    return {name: value for name, value in asdict(finding).items() if name != "figures" or value}
+
+
 def _finding_from(value: Mapping[str, Any]) -> Finding:
     return Finding(
         code=Code(value["code"]),
@@ -155,6 +175,7 @@ def _finding_from(value: Mapping[str, Any]) -> Finding:
         line=value["line"],
         message=value["message"],
         remedy=value["remedy"],
+        figures=dict(value.get("figures", {})),
     )
 
 
@@ -167,13 +188,21 @@ class FindingLog:
         self._totals: Counter[Code] = Counter()
         self._paths: dict[Code, dict[str, None]] = {}
 
-    def add(self, code: Code, message: str, *, path: str | None = None, line: int | None = None) -> None:
+    def add(
+        self,
+        code: Code,
+        message: str,
+        *,
+        path: str | None = None,
+        line: int | None = None,
+        figures: Mapping[str, object] | None = None,
+    ) -> None:
         """Notes one finding."""
         self._totals[code] += 1
         if path is not None:
             self._paths.setdefault(code, {})[path] = None
         if self._totals[code] <= self._max_listed_per_code:
-            self._listed.append(Finding.of(code, message, path=path, line=line))
+            self._listed.append(Finding.of(code, message, path=path, line=line, figures=figures))
 
     def findings(self) -> tuple[Finding, ...]:
         """The listed findings: errors first, then in the order of the codes and the paths."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tuneyard.datasets.class_balance import MAX_IMBALANCE, note_class_sizes
+from tuneyard.datasets.class_balance import MAX_IMBALANCE, imbalance, note_class_sizes
 from tuneyard.datasets.codes import Code
 from tuneyard.datasets.report import FindingLog, SplitSummary
 from tuneyard.datasets.yolo_layout import Layout
@@ -51,4 +51,5 @@ def _note_imbalance(log: FindingLog, train: SplitSummary) -> None:
     smallest, largest = min(filled, key=filled.__getitem__), max(filled, key=filled.__getitem__)
     if max(images) <= MAX_IMBALANCE * min(images) and filled[largest] > MAX_IMBALANCE * filled[smallest]:
         seen = f"Class {largest!r} has {filled[largest]} objects in train, {smallest!r} {filled[smallest]}"
-        log.add(Code.CLASS_IMBALANCE, f"{seen}: more than {MAX_IMBALANCE} to 1.")
+        figures = imbalance(filled, smallest, largest)
+        log.add(Code.CLASS_IMBALANCE, f"{seen}: more than {MAX_IMBALANCE} to 1.", figures=figures)

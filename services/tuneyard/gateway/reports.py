@@ -34,6 +34,7 @@ def to_message(report: Report) -> dataset_pb2.ValidationReport:
                 line=finding.line or 0,
                 message=finding.message,
                 remedy=finding.remedy,
+                figures=finding.figures,
             )
             for finding in report.findings[:MAX_LISTED_FINDINGS]
         ],

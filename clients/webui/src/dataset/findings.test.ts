@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 
-import { boxesOf, filesToLeaveOut, grouped, imagePrefixOf, labelOf, otherPath, severities, shortMessage, titleOf } from "./findings";
+import { messagesZh } from "../i18n/messages.zh";
+import { boxesOf, filesToLeaveOut, grouped, imagePrefixOf, labelOf, otherPath, ownMessage, severities, shortMessage, titleOf } from "./findings";
 
 const COPY = {
   code: "DUPLICATE_ACROSS_SPLITS",
@@ -57,4 +58,12 @@ describe("findings", () => {
       { line: 1, label: 2, x: 0.4, y: 0.3, width: 0.2, height: 0.4 },
     ]);
   });
+});
+
+describe("a finding in another language", () => {
+  const few = { code: "EXAMPLES_FEW", message: "Only 12 examples for training, fewer than 100.", figures: { examples: "12", least: "100" } };
+  it("is said from its figures", () => expect(ownMessage(few, messagesZh)).toBe("只有 12 条训练样本，少于 100 条。"));
+  it("is left to the server's words where an older report has no figures", () =>
+    expect(ownMessage({ ...few, figures: {} }, messagesZh)).toBeUndefined());
+  it("is left to the server's words where the language has none", () => expect(ownMessage(few, {})).toBeUndefined());
 });

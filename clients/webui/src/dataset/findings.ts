@@ -62,6 +62,14 @@ export function otherPath(finding: FindingJson): string | undefined {
   return quoted.find((path) => path !== finding.path);
 }
 
+type Messages = Readonly<Record<string, (figures: Readonly<Record<string, string | undefined>>) => string>>;
+
+/** What was found, said in the reader's language from its figures; undefined where that language has no words for it. */
+export function ownMessage(finding: FindingJson, words: Messages): string | undefined {
+  const figures = finding.figures ?? {};
+  return Object.keys(figures).length ? words[finding.code ?? ""]?.(figures) : undefined;
+}
+
 /** The message without the path that stands beside it anyway. */
 export function shortMessage(finding: FindingJson): string {
   const told = finding.message ?? "";

@@ -9,7 +9,8 @@ import type { DatasetJson, FindingJson } from "../gen/tuneyard/v1/dataset_pb";
 import type { CreateDatasetVersionResponseJson } from "../gen/tuneyard/v1/dataset_service_pb";
 import { useT } from "../i18n";
 import { Button, Confirm, Failure } from "../ui/parts";
-import { filesToLeaveOut, grouped, leaveOut, otherPath, severities, severityKind, shortMessage, titleOf, type Group } from "./findings";
+import { filesToLeaveOut, grouped, leaveOut, otherPath, severities, severityKind, titleOf, type Group } from "./findings";
+import { FindingText } from "./finding-text";
 import { Thumb, Viewer } from "./viewer";
 
 const SEVERITIES = { error: "SEVERITY_ERROR", warning: "SEVERITY_WARNING", info: "SEVERITY_INFO" } as const;
@@ -168,7 +169,7 @@ function Row({ dataset, finding, onLook }: { dataset: DatasetJson; finding: Find
           {finding.line && <span className="muted"> {t.datasets.line(finding.line)}</span>}
         </span>
       )}
-      <span className="small text-2 break">{shortMessage(finding)}</span>
+      <span className="small text-2 break"><FindingText finding={finding} /></span>
     </span>
   );
   if (!finding.path) return <div className="finding">{told}</div>;

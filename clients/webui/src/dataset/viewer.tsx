@@ -6,7 +6,8 @@ import { fileUrl, isPicture, useDatasetFiles, useDatasetLines } from "../api/dat
 import type { DatasetJson, FindingJson } from "../gen/tuneyard/v1/dataset_pb";
 import { useT } from "../i18n";
 import { Button } from "../ui/parts";
-import { boxesOf, imagePrefixOf, labelOf, otherPath, shortMessage, type Box } from "./findings";
+import { boxesOf, imagePrefixOf, labelOf, otherPath, type Box } from "./findings";
+import { FindingText } from "./finding-text";
 
 /** 64 pixels of a picture, of a label's picture, or what there is instead. */
 export function Thumb({ dataset, path }: { dataset: DatasetJson; path: string }) {
@@ -71,7 +72,9 @@ export function Viewer({
           {finding.path}
           {finding.line && ` · ${t.datasets.line(finding.line)}`}
         </h2>
-        <p>{shortMessage(finding)}</p>
+        <p>
+          <FindingText finding={finding} />
+        </p>
         <p className="text-2">{t.datasets.remedies[finding.code ?? ""] ?? finding.remedy}</p>
         <div className={other ? "pair" : ""}>
           <Large dataset={dataset} path={finding.path} line={Number(finding.line ?? 0)} message={finding.message ?? ""} />

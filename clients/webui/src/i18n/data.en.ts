@@ -109,6 +109,8 @@ export const dataEn = {
     delete: "Delete dataset",
     codes: {} as Readonly<Record<string, string>>,
     remedies: {} as Readonly<Record<string, string>>,
+    /** From a finding's figures; the server's words are English already. */
+    messages: {} as Readonly<Record<string, (figures: Readonly<Record<string, string | undefined>>) => string>>,
   },
   models: {
     title: "Models",

@@ -1,5 +1,6 @@
 import type { dataEn } from "./data.en";
 import { codesZh } from "./codes.zh";
+import { messagesZh } from "./messages.zh";
 import { remediesZh } from "./remedies.zh";
 
 export const dataZh: typeof dataEn = {
@@ -112,6 +113,7 @@ export const dataZh: typeof dataEn = {
     delete: "删除数据集",
     codes: codesZh,
     remedies: remediesZh,
+    messages: messagesZh,
   },
   models: {
     title: "模型",

@@ -8,8 +8,10 @@ import { ApiError, idOf, post, newId } from "../api/http";
 import { uploads, useUploads } from "../api/upload";
 import { count, percent } from "../format";
 import type { ImportDatasetResponseJson } from "../gen/tuneyard/v1/dataset_service_pb";
-import type { DatasetJson } from "../gen/tuneyard/v1/dataset_pb";
+import type { DatasetJson, FindingJson } from "../gen/tuneyard/v1/dataset_pb";
+import { ownMessage } from "../dataset/findings";
 import { useT } from "../i18n";
+import type { Messages } from "../i18n/en";
 import { Button, Failure, Loading, Progress } from "../ui/parts";
 import { useDataset, useDatasets } from "./queries";
 import { TASK_OF, type Task } from "./tasks";
@@ -247,6 +249,15 @@ function Chosen({ name, onOther }: { name: string; onOther: () => void }) {
 const SHOWN = 3;
 const LOOKS: Record<string, string> = { SEVERITY_ERROR: "error", SEVERITY_WARNING: "warning" };
 
+/** In the reader's language: from the finding's figures, else by its code alone. */
+function messageOf(t: Messages, finding: FindingJson): string {
+  const { codes, messages, remedies } = t.datasets;
+  const code = finding.code ?? "";
+  const own = ownMessage(finding, messages);
+  if (own) return own;
+  return remedies[code] && codes[code] ? `${codes[code]}${t.training.fullStop}` : (finding.message ?? "");
+}
+
 /** What the check found, by code: how often, one example, what to do. */
 function Verdict({ dataset }: { dataset: DatasetJson }) {
   const t = useT();
@@ -267,7 +278,8 @@ function Verdict({ dataset }: { dataset: DatasetJson }) {
           {codes.slice(0, SHOWN).map((code) => {
             const first = findings.find((finding) => finding.code === code)!;
             const often = Number(dataset.report?.counts?.[code ?? ""] ?? 1);
-            const isTold = first.message?.includes(first.path ?? "");
+            const said = messageOf(t, first);
+            const isTold = said.includes(first.path ?? "");
             const where = Number(first.line ?? 0) ? words.line(first.path ?? "", String(first.line)) : isTold ? "" : first.path;
             return (
               <li key={code} className="break">
@@ -276,7 +288,7 @@ function Verdict({ dataset }: { dataset: DatasetJson }) {
                 </span>{" "}
                 {often > 1 && <span className="muted">{words.times(count(often))} </span>}
                 {where && <span className="mono">{where}: </span>}
-                {first.message} <span className="muted">{t.datasets.remedies[first.code ?? ""] ?? first.remedy}</span>
+                {said} <span className="muted">{t.datasets.remedies[first.code ?? ""] ?? first.remedy}</span>
               </li>
             );
           })}

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tuneyard/v1/dataset.proto\x12\x0btuneyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x04\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12*\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x1a.tuneyard.v1.DatasetFormat\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.tuneyard.v1.DatasetState\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12-\n\x06report\x18\x07 \x01(\x0b\x32\x1d.tuneyard.v1.ValidationReport\x12#\n\x06upload\x18\x08 \x01(\x0b\x32\x13.tuneyard.v1.Upload\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06labels\x18\x0b \x03(\x0b\x32 .tuneyard.v1.Dataset.LabelsEntry\x12\x0e\n\x06parent\x18\x0c \x01(\t\x12\x1b\n\x13validation_progress\x18\r \x01(\x01\x12\x30\n\texclusion\x18\x0e \x01(\x0b\x32\x1d.tuneyard.v1.DatasetExclusion\x12\x11\n\tfile_name\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"0\n\x10\x44\x61tasetExclusion\x12\r\n\x05paths\x18\x01 \x03(\t\x12\r\n\x05\x63odes\x18\x02 \x03(\t\"9\n\x06Upload\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x03\x12\x17\n\x0fpart_size_bytes\x18\x02 \x01(\x03\"}\n\x07\x46inding\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\'\n\x08severity\x18\x02 \x01(\x0e\x32\x15.tuneyard.v1.Severity\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\x03\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06remedy\x18\x06 \x01(\t\"\xa8\x02\n\nSplitFacts\x12\r\n\x05split\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x03\x12G\n\x11samples_per_class\x18\x03 \x03(\x0b\x32,.tuneyard.v1.SplitFacts.SamplesPerClassEntry\x12\x43\n\x0f\x62oxes_per_class\x18\x04 \x03(\x0b\x32*.tuneyard.v1.SplitFacts.BoxesPerClassEntry\x1a\x36\n\x14SamplesPerClassEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x34\n\x12\x42oxesPerClassEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa5\x03\n\x10ValidationReport\x12&\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x14.tuneyard.v1.Finding\x12\x39\n\x06\x63ounts\x18\x02 \x03(\x0b\x32).tuneyard.v1.ValidationReport.CountsEntry\x12\x0f\n\x07\x63lasses\x18\x03 \x03(\t\x12\'\n\x06splits\x18\x04 \x03(\x0b\x32\x17.tuneyard.v1.SplitFacts\x12\x10\n\x08\x65xcluded\x18\x05 \x03(\t\x12\x0f\n\x07samples\x18\x06 \x01(\x03\x12\x14\n\x0cmedian_width\x18\x07 \x01(\x05\x12\x15\n\rmedian_height\x18\x08 \x01(\x05\x12\x0e\n\x06groups\x18\t \x03(\x05\x12\x37\n\x05sides\x18\n \x03(\x0b\x32(.tuneyard.v1.ValidationReport.SidesEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a,\n\nSidesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\xa8\x01\n\rDatasetFormat\x12\x1e\n\x1a\x44\x41TASET_FORMAT_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x44\x41TASET_FORMAT_IMAGE_FOLDER\x10\x01\x12\x17\n\x13\x44\x41TASET_FORMAT_YOLO\x10\x02\x12#\n\x1f\x44\x41TASET_FORMAT_CAPTIONED_IMAGES\x10\x03\x12\x18\n\x14\x44\x41TASET_FORMAT_JSONL\x10\x04*\x9c\x01\n\x0c\x44\x61tasetState\x12\x1d\n\x19\x44\x41TASET_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x41TASET_STATE_UPLOADING\x10\x01\x12\x1c\n\x18\x44\x41TASET_STATE_VALIDATING\x10\x02\x12\x17\n\x13\x44\x41TASET_STATE_READY\x10\x03\x12\x19\n\x15\x44\x41TASET_STATE_INVALID\x10\x04*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x12\n\x0eSEVERITY_ERROR\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tuneyard/v1/dataset.proto\x12\x0btuneyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x04\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12*\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x1a.tuneyard.v1.DatasetFormat\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.tuneyard.v1.DatasetState\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12-\n\x06report\x18\x07 \x01(\x0b\x32\x1d.tuneyard.v1.ValidationReport\x12#\n\x06upload\x18\x08 \x01(\x0b\x32\x13.tuneyard.v1.Upload\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06labels\x18\x0b \x03(\x0b\x32 .tuneyard.v1.Dataset.LabelsEntry\x12\x0e\n\x06parent\x18\x0c \x01(\t\x12\x1b\n\x13validation_progress\x18\r \x01(\x01\x12\x30\n\texclusion\x18\x0e \x01(\x0b\x32\x1d.tuneyard.v1.DatasetExclusion\x12\x11\n\tfile_name\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"0\n\x10\x44\x61tasetExclusion\x12\r\n\x05paths\x18\x01 \x03(\t\x12\r\n\x05\x63odes\x18\x02 \x03(\t\"9\n\x06Upload\x12\x16\n\x0ereceived_bytes\x18\x01 \x01(\x03\x12\x17\n\x0fpart_size_bytes\x18\x02 \x01(\x03\"\xe1\x01\n\x07\x46inding\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\'\n\x08severity\x18\x02 \x01(\x0e\x32\x15.tuneyard.v1.Severity\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\x03\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06remedy\x18\x06 \x01(\t\x12\x32\n\x07\x66igures\x18\x07 \x03(\x0b\x32!.tuneyard.v1.Finding.FiguresEntry\x1a.\n\x0c\x46iguresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa8\x02\n\nSplitFacts\x12\r\n\x05split\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x03\x12G\n\x11samples_per_class\x18\x03 \x03(\x0b\x32,.tuneyard.v1.SplitFacts.SamplesPerClassEntry\x12\x43\n\x0f\x62oxes_per_class\x18\x04 \x03(\x0b\x32*.tuneyard.v1.SplitFacts.BoxesPerClassEntry\x1a\x36\n\x14SamplesPerClassEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x34\n\x12\x42oxesPerClassEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa5\x03\n\x10ValidationReport\x12&\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x14.tuneyard.v1.Finding\x12\x39\n\x06\x63ounts\x18\x02 \x03(\x0b\x32).tuneyard.v1.ValidationReport.CountsEntry\x12\x0f\n\x07\x63lasses\x18\x03 \x03(\t\x12\'\n\x06splits\x18\x04 \x03(\x0b\x32\x17.tuneyard.v1.SplitFacts\x12\x10\n\x08\x65xcluded\x18\x05 \x03(\t\x12\x0f\n\x07samples\x18\x06 \x01(\x03\x12\x14\n\x0cmedian_width\x18\x07 \x01(\x05\x12\x15\n\rmedian_height\x18\x08 \x01(\x05\x12\x0e\n\x06groups\x18\t \x03(\x05\x12\x37\n\x05sides\x18\n \x03(\x0b\x32(.tuneyard.v1.ValidationReport.SidesEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a,\n\nSidesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\xa8\x01\n\rDatasetFormat\x12\x1e\n\x1a\x44\x41TASET_FORMAT_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x44\x41TASET_FORMAT_IMAGE_FOLDER\x10\x01\x12\x17\n\x13\x44\x41TASET_FORMAT_YOLO\x10\x02\x12#\n\x1f\x44\x41TASET_FORMAT_CAPTIONED_IMAGES\x10\x03\x12\x18\n\x14\x44\x41TASET_FORMAT_JSONL\x10\x04*\x9c\x01\n\x0c\x44\x61tasetState\x12\x1d\n\x19\x44\x41TASET_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x41TASET_STATE_UPLOADING\x10\x01\x12\x1c\n\x18\x44\x41TASET_STATE_VALIDATING\x10\x02\x12\x17\n\x13\x44\x41TASET_STATE_READY\x10\x03\x12\x19\n\x15\x44\x41TASET_STATE_INVALID\x10\x04*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x12\n\x0eSEVERITY_ERROR\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DATASET_LABELSENTRY']._loaded_options = None
   _globals['_DATASET_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_FINDING_FIGURESENTRY']._loaded_options = None
+  _globals['_FINDING_FIGURESENTRY']._serialized_options = b'8\001'
   _globals['_SPLITFACTS_SAMPLESPERCLASSENTRY']._loaded_options = None
   _globals['_SPLITFACTS_SAMPLESPERCLASSENTRY']._serialized_options = b'8\001'
   _globals['_SPLITFACTS_BOXESPERCLASSENTRY']._loaded_options = None
@@ -42,12 +44,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VALIDATIONREPORT_COUNTSENTRY']._serialized_options = b'8\001'
   _globals['_VALIDATIONREPORT_SIDESENTRY']._loaded_options = None
   _globals['_VALIDATIONREPORT_SIDESENTRY']._serialized_options = b'8\001'
-  _globals['_DATASETFORMAT']._serialized_start=1598
-  _globals['_DATASETFORMAT']._serialized_end=1766
-  _globals['_DATASETSTATE']._serialized_start=1769
-  _globals['_DATASETSTATE']._serialized_end=1925
-  _globals['_SEVERITY']._serialized_start=1927
-  _globals['_SEVERITY']._serialized_end=2024
+  _globals['_DATASETFORMAT']._serialized_start=1699
+  _globals['_DATASETFORMAT']._serialized_end=1867
+  _globals['_DATASETSTATE']._serialized_start=1870
+  _globals['_DATASETSTATE']._serialized_end=2026
+  _globals['_SEVERITY']._serialized_start=2028
+  _globals['_SEVERITY']._serialized_end=2125
   _globals['_DATASET']._serialized_start=76
   _globals['_DATASET']._serialized_end=636
   _globals['_DATASET_LABELSENTRY']._serialized_start=591
@@ -56,18 +58,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETEXCLUSION']._serialized_end=686
   _globals['_UPLOAD']._serialized_start=688
   _globals['_UPLOAD']._serialized_end=745
-  _globals['_FINDING']._serialized_start=747
-  _globals['_FINDING']._serialized_end=872
-  _globals['_SPLITFACTS']._serialized_start=875
-  _globals['_SPLITFACTS']._serialized_end=1171
-  _globals['_SPLITFACTS_SAMPLESPERCLASSENTRY']._serialized_start=1063
-  _globals['_SPLITFACTS_SAMPLESPERCLASSENTRY']._serialized_end=1117
-  _globals['_SPLITFACTS_BOXESPERCLASSENTRY']._serialized_start=1119
-  _globals['_SPLITFACTS_BOXESPERCLASSENTRY']._serialized_end=1171
-  _globals['_VALIDATIONREPORT']._serialized_start=1174
-  _globals['_VALIDATIONREPORT']._serialized_end=1595
-  _globals['_VALIDATIONREPORT_COUNTSENTRY']._serialized_start=1504
-  _globals['_VALIDATIONREPORT_COUNTSENTRY']._serialized_end=1549
-  _globals['_VALIDATIONREPORT_SIDESENTRY']._serialized_start=1551
-  _globals['_VALIDATIONREPORT_SIDESENTRY']._serialized_end=1595
+  _globals['_FINDING']._serialized_start=748
+  _globals['_FINDING']._serialized_end=973
+  _globals['_FINDING_FIGURESENTRY']._serialized_start=927
+  _globals['_FINDING_FIGURESENTRY']._serialized_end=973
+  _globals['_SPLITFACTS']._serialized_start=976
+  _globals['_SPLITFACTS']._serialized_end=1272
+  _globals['_SPLITFACTS_SAMPLESPERCLASSENTRY']._serialized_start=1164
+  _globals['_SPLITFACTS_SAMPLESPERCLASSENTRY']._serialized_end=1218
+  _globals['_SPLITFACTS_BOXESPERCLASSENTRY']._serialized_start=1220
+  _globals['_SPLITFACTS_BOXESPERCLASSENTRY']._serialized_end=1272
+  _globals['_VALIDATIONREPORT']._serialized_start=1275
+  _globals['_VALIDATIONREPORT']._serialized_end=1696
+  _globals['_VALIDATIONREPORT_COUNTSENTRY']._serialized_start=1605
+  _globals['_VALIDATIONREPORT_COUNTSENTRY']._serialized_end=1650
+  _globals['_VALIDATIONREPORT_SIDESENTRY']._serialized_start=1652
+  _globals['_VALIDATIONREPORT_SIDESENTRY']._serialized_end=1696
 # @@protoc_insertion_point(module_scope)
