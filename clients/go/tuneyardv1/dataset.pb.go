@@ -500,7 +500,10 @@ type Finding struct {
 	// What is wrong.
 	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
 	// What to do.
-	Remedy        string `protobuf:"bytes,6,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	Remedy string `protobuf:"bytes,6,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	// What `message` tells of this case, by name, to say it in another language: {"examples": "12", "least": "100"}. Empty for
+	// codes whose figures have no names.
+	Figures       map[string]string `protobuf:"bytes,7,rep,name=figures,proto3" json:"figures,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -575,6 +578,13 @@ func (x *Finding) GetRemedy() string {
 		return x.Remedy
 	}
 	return ""
+}
+
+func (x *Finding) GetFigures() map[string]string {
+	if x != nil {
+		return x.Figures
+	}
+	return nil
 }
 
 // How many samples a split has.
@@ -811,14 +821,18 @@ const file_tuneyard_v1_dataset_proto_rawDesc = "" +
 	"\x05codes\x18\x02 \x03(\tR\x05codes\"W\n" +
 	"\x06Upload\x12%\n" +
 	"\x0ereceived_bytes\x18\x01 \x01(\x03R\rreceivedBytes\x12&\n" +
-	"\x0fpart_size_bytes\x18\x02 \x01(\x03R\rpartSizeBytes\"\xaa\x01\n" +
+	"\x0fpart_size_bytes\x18\x02 \x01(\x03R\rpartSizeBytes\"\xa3\x02\n" +
 	"\aFinding\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x121\n" +
 	"\bseverity\x18\x02 \x01(\x0e2\x15.tuneyard.v1.SeverityR\bseverity\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\tR\x04path\x12\x12\n" +
 	"\x04line\x18\x04 \x01(\x03R\x04line\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12\x16\n" +
-	"\x06remedy\x18\x06 \x01(\tR\x06remedy\"\xf0\x02\n" +
+	"\x06remedy\x18\x06 \x01(\tR\x06remedy\x12;\n" +
+	"\afigures\x18\a \x03(\v2!.tuneyard.v1.Finding.FiguresEntryR\afigures\x1a:\n" +
+	"\fFiguresEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf0\x02\n" +
 	"\n" +
 	"SplitFacts\x12\x14\n" +
 	"\x05split\x18\x01 \x01(\tR\x05split\x12\x18\n" +
@@ -881,7 +895,7 @@ func file_tuneyard_v1_dataset_proto_rawDescGZIP() []byte {
 }
 
 var file_tuneyard_v1_dataset_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_tuneyard_v1_dataset_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_tuneyard_v1_dataset_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tuneyard_v1_dataset_proto_goTypes = []any{
 	(DatasetFormat)(0),            // 0: tuneyard.v1.DatasetFormat
 	(DatasetState)(0),             // 1: tuneyard.v1.DatasetState
@@ -893,33 +907,35 @@ var file_tuneyard_v1_dataset_proto_goTypes = []any{
 	(*SplitFacts)(nil),            // 7: tuneyard.v1.SplitFacts
 	(*ValidationReport)(nil),      // 8: tuneyard.v1.ValidationReport
 	nil,                           // 9: tuneyard.v1.Dataset.LabelsEntry
-	nil,                           // 10: tuneyard.v1.SplitFacts.SamplesPerClassEntry
-	nil,                           // 11: tuneyard.v1.SplitFacts.BoxesPerClassEntry
-	nil,                           // 12: tuneyard.v1.ValidationReport.CountsEntry
-	nil,                           // 13: tuneyard.v1.ValidationReport.SidesEntry
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	nil,                           // 10: tuneyard.v1.Finding.FiguresEntry
+	nil,                           // 11: tuneyard.v1.SplitFacts.SamplesPerClassEntry
+	nil,                           // 12: tuneyard.v1.SplitFacts.BoxesPerClassEntry
+	nil,                           // 13: tuneyard.v1.ValidationReport.CountsEntry
+	nil,                           // 14: tuneyard.v1.ValidationReport.SidesEntry
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_tuneyard_v1_dataset_proto_depIdxs = []int32{
 	0,  // 0: tuneyard.v1.Dataset.format:type_name -> tuneyard.v1.DatasetFormat
 	1,  // 1: tuneyard.v1.Dataset.state:type_name -> tuneyard.v1.DatasetState
 	8,  // 2: tuneyard.v1.Dataset.report:type_name -> tuneyard.v1.ValidationReport
 	5,  // 3: tuneyard.v1.Dataset.upload:type_name -> tuneyard.v1.Upload
-	14, // 4: tuneyard.v1.Dataset.create_time:type_name -> google.protobuf.Timestamp
-	14, // 5: tuneyard.v1.Dataset.update_time:type_name -> google.protobuf.Timestamp
+	15, // 4: tuneyard.v1.Dataset.create_time:type_name -> google.protobuf.Timestamp
+	15, // 5: tuneyard.v1.Dataset.update_time:type_name -> google.protobuf.Timestamp
 	9,  // 6: tuneyard.v1.Dataset.labels:type_name -> tuneyard.v1.Dataset.LabelsEntry
 	4,  // 7: tuneyard.v1.Dataset.exclusion:type_name -> tuneyard.v1.DatasetExclusion
 	2,  // 8: tuneyard.v1.Finding.severity:type_name -> tuneyard.v1.Severity
-	10, // 9: tuneyard.v1.SplitFacts.samples_per_class:type_name -> tuneyard.v1.SplitFacts.SamplesPerClassEntry
-	11, // 10: tuneyard.v1.SplitFacts.boxes_per_class:type_name -> tuneyard.v1.SplitFacts.BoxesPerClassEntry
-	6,  // 11: tuneyard.v1.ValidationReport.findings:type_name -> tuneyard.v1.Finding
-	12, // 12: tuneyard.v1.ValidationReport.counts:type_name -> tuneyard.v1.ValidationReport.CountsEntry
-	7,  // 13: tuneyard.v1.ValidationReport.splits:type_name -> tuneyard.v1.SplitFacts
-	13, // 14: tuneyard.v1.ValidationReport.sides:type_name -> tuneyard.v1.ValidationReport.SidesEntry
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	10, // 9: tuneyard.v1.Finding.figures:type_name -> tuneyard.v1.Finding.FiguresEntry
+	11, // 10: tuneyard.v1.SplitFacts.samples_per_class:type_name -> tuneyard.v1.SplitFacts.SamplesPerClassEntry
+	12, // 11: tuneyard.v1.SplitFacts.boxes_per_class:type_name -> tuneyard.v1.SplitFacts.BoxesPerClassEntry
+	6,  // 12: tuneyard.v1.ValidationReport.findings:type_name -> tuneyard.v1.Finding
+	13, // 13: tuneyard.v1.ValidationReport.counts:type_name -> tuneyard.v1.ValidationReport.CountsEntry
+	7,  // 14: tuneyard.v1.ValidationReport.splits:type_name -> tuneyard.v1.SplitFacts
+	14, // 15: tuneyard.v1.ValidationReport.sides:type_name -> tuneyard.v1.ValidationReport.SidesEntry
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_tuneyard_v1_dataset_proto_init() }
@@ -933,7 +949,7 @@ func file_tuneyard_v1_dataset_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tuneyard_v1_dataset_proto_rawDesc), len(file_tuneyard_v1_dataset_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
