@@ -89,7 +89,7 @@ def place(ledger: LedgerDriver, tmp_path: Path) -> Place:
     return Place(ledger, tmp_path)
 
 
-async def reason(place: Place, path: str, *, told: str = "") -> str:
+async def reason(place: Place, path: str, *, told: str | None = None) -> str:
     with pytest.raises(TuneyardError, match=told) as refused:
         await place.accepted(path)
     return refused.value.reason
