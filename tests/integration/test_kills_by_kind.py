@@ -161,15 +161,15 @@ def disturb(calm: Undisturbed, *, seed: int) -> None:
     job = running.train(calm.spec).name
     watcher = running.watch(job)
     # The gateway last: the run goes on without it, and may have ended when it is back.
-    for target in ("pause", *draw.sample(("worker", "warm", "trainer"), 3), "gateway"):
-        watcher.at_a_new_checkpoint()
+    targets = ("pause", *draw.sample(("worker", "warm", "trainer"), 3), "gateway")
+    for attempt, target in enumerate(targets, start=1):
+        # Importing a family takes its time where the machine does other things as well.
+        watcher.at_a_checkpoint_of(attempt, within=300)
         watcher.finished.wait(draw.uniform(0, 0.3))
         if target == "pause":
             paused_and_resumed(running, job)
             continue
         assert kill(running, target), f"no {target} to kill, seed {seed}"
-        # Importing a family takes its time where the machine does other things as well.
-        running.wait_ready(within=180)
     events = watcher.wait(within=300)
     assert assert_truthful(running, job, events).attempt_count == 5, "a gateway's death costs no attempt"
     told = list(train_losses(events))
@@ -182,6 +182,7 @@ def test_pauses_and_kills_change_neither_losses_nor_weights(undisturbed: Undistu
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 def test_forty_kills_change_neither_losses_nor_weights(undisturbed: Undisturbed) -> None:
     for seed in SOAK_SEEDS:
         disturb(undisturbed, seed=seed)

@@ -94,6 +94,13 @@ class Watcher:
         """Waits until the job has been in a state: a reader may be behind the job itself."""
         self.wait_for(lambda events: any(e.state_change.to == state for e in events), within=within)
 
+    def at_a_checkpoint_of(self, attempt: int, *, within: float = 120.0) -> None:
+        """Waits for the first checkpoint that an attempt makes."""
+        self.wait_for(
+            lambda events: any(e.attempt == attempt and e.HasField("checkpoint") for e in events),
+            within=within,
+        )
+
     def at_a_new_checkpoint(self, *, within: float = 120.0) -> None:
         """Waits for a checkpoint of a later step than all that were seen so far."""
 
