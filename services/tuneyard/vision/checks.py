@@ -8,13 +8,12 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from tuneyard.trainer.estimates import Violation, violation
 from tuneyard.v1 import dataset_pb2, errors_pb2, system_pb2, training_pb2
 from tuneyard.vision.architectures import Architecture, architectures
 from tuneyard.vision.detector_architectures import DETECTOR_ARCHITECTURES
 from tuneyard.vision.facts import DataFacts, dataset_format_word
 from tuneyard.vision.recommended import METRICS, TOP5_METRIC
-
-Violation = errors_pb2.FieldViolation
 
 ALIASES = {
     "google/vit-base-patch16-224": "vit_b_16",
@@ -26,11 +25,6 @@ ALIASES = {
     "microsoft/swin-tiny-patch4-window7-224": "swin_t",
 }
 """Hub ids that people know, and torchvision's architecture of the same kind."""
-
-
-def _violation(field: str, description: str) -> Violation:
-    return Violation(field=f"spec.{field}", description=description)
-
 
 _HUB_ID = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*/[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*"
@@ -44,7 +38,7 @@ def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", 
     if _HUB_ID.fullmatch(base_model) and not base_model.startswith("models/"):
         similar = ALIASES.get(base_model)
         instead = f" torchvision's {similar} is of the same kind and needs no import." if similar else ""
-        return errors_pb2.ERROR_REASON_BASE_MODEL_UNAVAILABLE, _violation(
+        return errors_pb2.ERROR_REASON_BASE_MODEL_UNAVAILABLE, violation(
             "base_model",
             f"{base_model!r} is a hub model, and the store has none from there. Import it with"
             f" `tuneyard models import {base_model}`, or, without a network, import a folder with its files."
@@ -54,7 +48,7 @@ def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", 
     meant = f" Did you mean {', '.join(close)}?" if close else ""
     if base_model in DETECTOR_ARCHITECTURES:
         meant = " It is an object detector: train it as one (`tuneyard train object-detector`)."
-    return errors_pb2.ERROR_REASON_UNKNOWN_BASE_MODEL, _violation(
+    return errors_pb2.ERROR_REASON_UNKNOWN_BASE_MODEL, violation(
         "base_model",
         f"torchvision has no classification architecture {base_model!r}.{meant}"
         " `tuneyard models list` lists all of them.",
@@ -83,21 +77,21 @@ def _contradictions(
 ) -> Iterator[Violation]:
     hyper = given.hyperparameters
     if hyper.HasField("epochs") and hyper.HasField("max_steps"):
-        yield _violation("hyperparameters.max_steps", "Set epochs or max_steps, not both.")
+        yield violation("hyperparameters.max_steps", "Set epochs or max_steps, not both.")
     if hyper.HasField("warmup_steps") and hyper.HasField("warmup_ratio"):
-        yield _violation("hyperparameters.warmup_ratio", "Set warmup_steps or warmup_ratio, not both.")
+        yield violation("hyperparameters.warmup_ratio", "Set warmup_steps or warmup_ratio, not both.")
     if resolved.hyperparameters.optimizer not in (
         training_pb2.OPTIMIZER_ADAMW,
         training_pb2.OPTIMIZER_SGD,
     ):
-        yield _violation(
+        yield violation(
             "hyperparameters.optimizer",
             "Image classifiers are trained with OPTIMIZER_ADAMW or OPTIMIZER_SGD.",
         )
     elif hyper.HasField("momentum") and resolved.hyperparameters.optimizer != training_pb2.OPTIMIZER_SGD:
-        yield _violation("hyperparameters.momentum", "Only OPTIMIZER_SGD has a momentum.")
+        yield violation("hyperparameters.momentum", "Only OPTIMIZER_SGD has a momentum.")
     if resolved.early_stopping.metric not in METRICS:
-        yield _violation(
+        yield violation(
             "early_stopping.metric",
             f"There is no metric {resolved.early_stopping.metric!r}: use one of {', '.join(METRICS)}.",
         )
@@ -106,7 +100,7 @@ def _contradictions(
 def _pointless_metric(resolved: training_pb2.TrainingSpec, facts: DataFacts) -> Iterator[Violation]:
     metric, classes = resolved.early_stopping.metric, len(facts.classes)
     if metric == TOP5_METRIC and 0 < classes <= 5:
-        yield _violation(
+        yield violation(
             "early_stopping.metric",
             f"With {classes} classes {metric} is always 1 and is not measured: use one of"
             f" {', '.join(name for name in METRICS if name != metric)}.",
@@ -121,17 +115,17 @@ def _impossible_for_architecture(
         step = architecture.size_multiple
         wanted = f"a multiple of {step} px" if step > 1 else f"at least {architecture.minimum_size} px"
         near = max(architecture.minimum_size, round(size / step) * step)
-        yield _violation(
+        yield violation(
             "image_classifier.image_size",
             f"{architecture.name} needs {wanted}, not {size} px; {near} would do.",
         )
     if task.gradient_checkpointing and not architecture.can_checkpoint:
-        yield _violation(
+        yield violation(
             "image_classifier.gradient_checkpointing",
             f"{architecture.name} does not consist of blocks that could be computed again: leave it off.",
         )
     if resolved.base_model_revision and resolved.base_model_revision != architecture.weights:
-        yield _violation(
+        yield violation(
             "base_model_revision",
             f"The weights of {architecture.name} are {architecture.weights}, and no others are offered.",
         )
@@ -143,32 +137,32 @@ def _impossible_on_devices(
     count = resolved.resources.device_count
     if count > 1:
         have = f"this trainer has {len(devices)}, and " if count > len(devices) else ""
-        yield _violation(
+        yield violation(
             "resources.device_count", f"{count} devices: {have}an image classifier is trained on one."
         )
     accelerated = any(device.id != "cpu" for device in devices) and not resolved.resources.force_cpu
     if resolved.hyperparameters.precision == training_pb2.PRECISION_FP16 and not accelerated:
-        yield _violation(
+        yield violation(
             "hyperparameters.precision", "PRECISION_FP16 needs an accelerator; use PRECISION_AUTO."
         )
 
 
 def _impossible_with_data(resolved: training_pb2.TrainingSpec, facts: DataFacts) -> Iterator[Violation]:
     if len(facts.classes) < 2:
-        yield _violation("dataset", "The dataset has one class only: there is nothing to tell apart.")
+        yield violation("dataset", "The dataset has one class only: there is nothing to tell apart.")
     name, count = facts.smallest_class
     splits_itself = not facts.brings_validation and not resolved.data_split.validation_dataset
     if splits_itself and count < 2:
-        yield _violation(
+        yield violation(
             "dataset",
             f"Class {name!r} has {count} image, too few to hold one out for validation: add images, or a val/"
             " folder.",
         )
     elif count < 1:
-        yield _violation("dataset", f"Class {name!r} has no training image.")
+        yield violation("dataset", f"Class {name!r} has no training image.")
     batch_size = resolved.hyperparameters.batch_size
     if batch_size > facts.train_samples:
-        yield _violation(
+        yield violation(
             "hyperparameters.batch_size",
             f"A batch of {batch_size} is larger than the {facts.train_samples} training images.",
         )
@@ -176,7 +170,7 @@ def _impossible_with_data(resolved: training_pb2.TrainingSpec, facts: DataFacts)
         resolved.data_split.HasField("max_train_samples")
         and len(facts.classes) > resolved.data_split.max_train_samples
     ):
-        yield _violation(
+        yield violation(
             "data_split.max_train_samples",
             f"{resolved.data_split.max_train_samples} images cannot hold one of each of the"
             f" {len(facts.classes)} classes.",
@@ -189,13 +183,13 @@ def _faulty_weights(weights: Mapping[str, float], classes: Sequence[str]) -> Ite
     faulty = [name for name in sorted(weights) if name not in known or weights[name] <= 0]
     for name in faulty[:_MAX_TOLD]:
         if name in known:
-            yield _violation(field, f"The weight of {name!r} must be above 0, not {weights[name]:g}.")
+            yield violation(field, f"The weight of {name!r} must be above 0, not {weights[name]:g}.")
             continue
         close = difflib.get_close_matches(name, classes, n=1)
         meant = f" Did you mean {close[0]!r}?" if close else ""
-        yield _violation(field, f"The dataset has no class {name!r}.{meant}")
+        yield violation(field, f"The dataset has no class {name!r}.{meant}")
     if len(faulty) > _MAX_TOLD:
-        yield _violation(field, f"{len(faulty) - _MAX_TOLD} more weights are faulty.")
+        yield violation(field, f"{len(faulty) - _MAX_TOLD} more weights are faulty.")
 
 
 def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | None:
@@ -203,7 +197,7 @@ def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | N
     if format in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER):
         return None
     given = dataset_format_word(format)
-    return _violation("dataset", f"An image classifier needs a dataset of format image-folder, not {given}.")
+    return violation("dataset", f"An image classifier needs a dataset of format image-folder, not {given}.")
 
 
 def warnings(
@@ -223,12 +217,12 @@ def warnings(
 def _unusual_numbers(given: training_pb2.TrainingSpec) -> Iterator[Violation]:
     hyper = given.hyperparameters
     if hyper.HasField("epochs") and not 10 <= hyper.epochs <= 20:
-        yield _violation("hyperparameters.epochs", f"{hyper.epochs}; 10 to 20 are usual.")
+        yield violation("hyperparameters.epochs", f"{hyper.epochs}; 10 to 20 are usual.")
     if hyper.HasField("batch_size") and not 8 <= hyper.batch_size <= 32:
-        yield _violation("hyperparameters.batch_size", f"{hyper.batch_size}; 8 to 32 are usual.")
+        yield violation("hyperparameters.batch_size", f"{hyper.batch_size}; 8 to 32 are usual.")
     usual_rate = hyper.optimizer != training_pb2.OPTIMIZER_SGD
     if hyper.HasField("learning_rate") and usual_rate and not 1e-4 <= hyper.learning_rate <= 1e-3:
-        yield _violation("hyperparameters.learning_rate", f"{hyper.learning_rate:g}; 1e-4 to 1e-3 is usual.")
+        yield violation("hyperparameters.learning_rate", f"{hyper.learning_rate:g}; 1e-4 to 1e-3 is usual.")
 
 
 def _unusual_combinations(
@@ -236,16 +230,16 @@ def _unusual_combinations(
 ) -> Iterator[Violation]:
     task, hyper = resolved.image_classifier, resolved.hyperparameters
     if task.freeze_backbone and not task.pretrained:
-        yield _violation(
+        yield violation(
             "image_classifier.freeze_backbone", "With random weights a frozen backbone recognises nothing."
         )
     if architecture.has_batch_norm and hyper.batch_size < 4 and not task.freeze_backbone:
-        yield _violation(
+        yield violation(
             "hyperparameters.batch_size",
             f"{architecture.name} has batch norm, whose statistics of {hyper.batch_size} images are poor.",
         )
     if hyper.HasField("max_steps") and hyper.warmup_steps > hyper.max_steps:
-        yield _violation(
+        yield violation(
             "hyperparameters.warmup_steps",
             f"All {hyper.max_steps} steps are warm-up: the learning rate never falls.",
         )
@@ -255,12 +249,12 @@ def _unusual_for_data(
     given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec, facts: DataFacts
 ) -> Iterator[Violation]:
     if given.data_split.HasField("validation_fraction") and facts.brings_validation:
-        yield _violation(
+        yield violation(
             "data_split.validation_fraction", "The dataset brings its own validation split, which is used."
         )
     size = resolved.image_classifier.image_size
     if 0 < facts.median_side * 2 <= size:
-        yield _violation(
+        yield violation(
             "image_classifier.image_size",
             f"The images are about {facts.median_side} px wide or high and would be enlarged to {size} px: a"
             " smaller image_size trains faster and may do as well.",
@@ -268,7 +262,7 @@ def _unusual_for_data(
     hyper = resolved.hyperparameters
     effective = hyper.batch_size * hyper.gradient_accumulation_steps
     if hyper.batch_size <= facts.train_samples < effective:
-        yield _violation(
+        yield violation(
             "hyperparameters.gradient_accumulation_steps",
             f"An effective batch of {effective} is larger than the {facts.train_samples} training images.",
         )

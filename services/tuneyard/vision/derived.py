@@ -6,12 +6,9 @@ Evaluations and exports of classifiers and detectors; training is judged by `est
 import importlib.util
 from collections.abc import Iterator, Mapping
 
-from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2, trainer_service_pb2
+from tuneyard.trainer.estimates import Request, Response, Violation, refused, violation
+from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2
 from tuneyard.vision.facts import dataset_format_word
-
-Request = trainer_service_pb2.TrainerServiceEstimateRequest
-Response = trainer_service_pb2.TrainerServiceEstimateResponse
-Violation = errors_pb2.FieldViolation
 
 _FORMATS = {
     "image_classifier": (
@@ -51,17 +48,17 @@ def estimate(request: Request) -> Response:
     task = request.source_spec.training.WhichOneof("task") or ""
     kind = request.spec.WhichOneof("kind")
     if task not in _FORMATS:
-        return _refused(
+        return refused(
             errors_pb2.ERROR_REASON_NOT_SUPPORTED,
-            _violation("source_job", "Name the job that trained the model: this one trained none."),
+            violation("source_job", "Name the job that trained the model: this one trained none."),
         )
     if kind == "export":
         return _export(request, task)
     if kind == "evaluate":
         return _evaluate(request, task)
-    return _refused(
+    return refused(
         errors_pb2.ERROR_REASON_NOT_SUPPORTED,
-        _violation("source_job", "Only adapters are merged, and this job's model is whole; export it."),
+        violation("source_job", "Only adapters are merged, and this job's model is whole; export it."),
     )
 
 
@@ -76,15 +73,15 @@ def _export(request: Request, task: str) -> Response:
     if format not in _FORMATS[task]:
         offered = ", ".join(format_word(each) for each in _FORMATS[task])
         why = _WHY_NOT.get(format, f"This release does not write {format_word(format)}.")
-        return _refused(
+        return refused(
             errors_pb2.ERROR_REASON_NOT_SUPPORTED,
-            _violation("format", f"{why} Offered: {offered}."),
+            violation("format", f"{why} Offered: {offered}."),
         )
     missing = [name for name in _PACKAGES.get(format, ()) if importlib.util.find_spec(name) is None]
     if missing:
-        return _refused(
+        return refused(
             errors_pb2.ERROR_REASON_NOT_SUPPORTED,
-            _violation(
+            violation(
                 "format",
                 f"{format_word(format)} needs {', '.join(missing)} on the trainer: install tuneyard[export].",
             ),
@@ -104,10 +101,10 @@ def _evaluate(request: Request, task: str) -> Response:
         spec.split = next((split for split in _SPLITS if split in present), "train")
     elif spec.split not in present:
         found.append(
-            _violation("split", f"{spec.dataset} has no split {spec.split!r}; it has {', '.join(present)}.")
+            violation("split", f"{spec.dataset} has no split {spec.split!r}; it has {', '.join(present)}.")
         )
     if found:
-        return _refused(errors_pb2.ERROR_REASON_INVALID_FIELD, *found)
+        return refused(errors_pb2.ERROR_REASON_INVALID_FIELD, *found)
     if not spec.HasField("compare_with_base"):
         spec.compare_with_base = True
     return _resolved(job_pb2.JobSpec(evaluate=spec), request)
@@ -127,7 +124,7 @@ def _wrong_layout(request: Request, task: str) -> Iterator[Violation]:
     layout = request.dataset.format
     if layout not in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, _LAYOUTS[task]):
         wanted, given = dataset_format_word(_LAYOUTS[task]), dataset_format_word(layout)
-        yield _violation("dataset", f"The model is measured on datasets of format {wanted}, not {given}.")
+        yield violation("dataset", f"The model is measured on datasets of format {wanted}, not {given}.")
 
 
 def _unknown_classes(request: Request, *, own: bool) -> Iterator[Violation]:
@@ -137,7 +134,7 @@ def _unknown_classes(request: Request, *, own: bool) -> Iterator[Violation]:
     unknown = [name for name in request.dataset.report.classes if name not in known]
     if unknown:
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        yield _violation(
+        yield violation(
             "dataset",
             f"The model does not know the classes {', '.join(map(repr, unknown[:_NAMED]))}{more}. Classes are"
             f" matched by name; it knows {', '.join(map(repr, sorted(known)[:_NAMED]))}"
@@ -155,11 +152,3 @@ def _resolved(spec: job_pb2.JobSpec, request: Request) -> Response:
             validation_samples=samples.get(spec.evaluate.split, 0),
         )
     )
-
-
-def _refused(reason: "errors_pb2.ErrorReason.ValueType", *violations: Violation) -> Response:
-    return Response(estimate=job_pb2.Estimate(violations=violations), reason=reason)
-
-
-def _violation(field: str, description: str) -> Violation:
-    return Violation(field=f"spec.{field}", description=description)

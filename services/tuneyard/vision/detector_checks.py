@@ -7,21 +7,16 @@ architecture, the data, or several fields at once.
 import difflib
 from collections.abc import Iterator, Sequence
 
-from tuneyard.v1 import dataset_pb2, errors_pb2, system_pb2, training_pb2
+from tuneyard.trainer.estimates import Violation, violation
+from tuneyard.v1 import dataset_pb2, system_pb2, training_pb2
 from tuneyard.vision.architectures import architectures
 from tuneyard.vision.detector_architectures import DETECTOR_ARCHITECTURES
 from tuneyard.vision.detector_recommended import METRICS
 from tuneyard.vision.facts import DataFacts, dataset_format_word
 
-Violation = errors_pb2.FieldViolation
-
 _STRIDE = 32
 _MAX_TOLD = 20
 """Class weights whose faults are told one by one."""
-
-
-def _violation(field: str, description: str) -> Violation:
-    return Violation(field=f"spec.{field}", description=description)
 
 
 def unknown_detector(base_model: str) -> Violation:
@@ -30,7 +25,7 @@ def unknown_detector(base_model: str) -> Violation:
     meant = f" Did you mean {', '.join(close)}?" if close else ""
     if base_model in architectures():
         meant = " It is an image classifier: train it as one (`tuneyard train image-classifier`)."
-    return _violation(
+    return violation(
         "base_model",
         f"There is no detector {base_model!r}.{meant} `tuneyard models list` lists all of them.",
     )
@@ -41,7 +36,7 @@ def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | N
     if format in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_YOLO):
         return None
     given = dataset_format_word(format)
-    return _violation("dataset", f"An object detector needs a dataset of format yolo, not {given}.")
+    return violation("dataset", f"An object detector needs a dataset of format yolo, not {given}.")
 
 
 def violations(
@@ -64,18 +59,18 @@ def _contradictions(
 ) -> Iterator[Violation]:
     hyper = given.hyperparameters
     if hyper.HasField("epochs") and hyper.HasField("max_steps"):
-        yield _violation("hyperparameters.max_steps", "Set epochs or max_steps, not both.")
+        yield violation("hyperparameters.max_steps", "Set epochs or max_steps, not both.")
     if hyper.HasField("warmup_steps") and hyper.HasField("warmup_ratio"):
-        yield _violation("hyperparameters.warmup_ratio", "Set warmup_steps or warmup_ratio, not both.")
+        yield violation("hyperparameters.warmup_ratio", "Set warmup_steps or warmup_ratio, not both.")
     optimizer = resolved.hyperparameters.optimizer
     if optimizer not in (training_pb2.OPTIMIZER_ADAMW, training_pb2.OPTIMIZER_SGD):
-        yield _violation(
+        yield violation(
             "hyperparameters.optimizer", "Object detectors are trained with OPTIMIZER_ADAMW or OPTIMIZER_SGD."
         )
     elif hyper.HasField("momentum") and optimizer != training_pb2.OPTIMIZER_SGD:
-        yield _violation("hyperparameters.momentum", "Only OPTIMIZER_SGD has a momentum.")
+        yield violation("hyperparameters.momentum", "Only OPTIMIZER_SGD has a momentum.")
     if resolved.early_stopping.metric not in METRICS:
-        yield _violation(
+        yield violation(
             "early_stopping.metric",
             f"There is no metric {resolved.early_stopping.metric!r}: use one of {', '.join(METRICS)}.",
         )
@@ -87,26 +82,26 @@ def _impossible_for_task(
     task = resolved.object_detector
     if task.image_size % _STRIDE:
         near = max(_STRIDE, round(task.image_size / _STRIDE) * _STRIDE)
-        yield _violation(
+        yield violation(
             "object_detector.image_size",
             f"The input must be a multiple of {_STRIDE} px, not {task.image_size}; {near} would do.",
         )
     if resolved.base_model_revision:
-        yield _violation(
+        yield violation(
             "base_model_revision", "Weights of detectors have no revisions: leave it out, or import a file."
         )
     if task.augmentation.copy_paste > 0:
-        yield _violation(
+        yield violation(
             "object_detector.augmentation.copy_paste",
             "Copy-paste cuts objects out along their outlines, and boxes have none: leave it at 0.",
         )
     if task.rectangular and given.object_detector.augmentation.mosaic > 0:
-        yield _violation(
+        yield violation(
             "object_detector.augmentation.mosaic",
             "Mosaics are square: set mosaic to 0, or rectangular to false.",
         )
     if task.rectangular and given.object_detector.augmentation.mixup > 0:
-        yield _violation(
+        yield violation(
             "object_detector.augmentation.mixup",
             "Mixed images must be of one shape: set mixup to 0, or rectangular to false.",
         )
@@ -118,21 +113,21 @@ def _impossible_on_devices(
     count = resolved.resources.device_count
     if count > 1:
         have = f"this trainer has {len(devices)}, and " if count > len(devices) else ""
-        yield _violation(
+        yield violation(
             "resources.device_count", f"{count} devices: {have}an object detector is trained on one."
         )
     accelerated = any(device.id != "cpu" for device in devices) and not resolved.resources.force_cpu
     if resolved.hyperparameters.precision == training_pb2.PRECISION_FP16 and not accelerated:
-        yield _violation(
+        yield violation(
             "hyperparameters.precision", "PRECISION_FP16 needs an accelerator; use PRECISION_AUTO."
         )
 
 
 def _impossible_with_data(resolved: training_pb2.TrainingSpec, facts: DataFacts) -> Iterator[Violation]:
     if facts.train_samples < 1:
-        yield _violation("dataset", "The dataset has no training images.")
+        yield violation("dataset", "The dataset has no training images.")
     elif resolved.hyperparameters.batch_size > facts.train_samples:
-        yield _violation(
+        yield violation(
             "hyperparameters.batch_size",
             f"A batch of {resolved.hyperparameters.batch_size} is larger than the {facts.train_samples}"
             " training images.",
@@ -140,7 +135,7 @@ def _impossible_with_data(resolved: training_pb2.TrainingSpec, facts: DataFacts)
     faults = list(_faulty_weights(resolved, facts))
     yield from faults[:_MAX_TOLD]
     if len(faults) > _MAX_TOLD:
-        yield _violation(
+        yield violation(
             "object_detector.class_weights", f"{len(faults) - _MAX_TOLD} more weights are faulty."
         )
 
@@ -151,9 +146,9 @@ def _faulty_weights(resolved: training_pb2.TrainingSpec, facts: DataFacts) -> It
         if name not in facts.classes:
             close = difflib.get_close_matches(name, facts.classes, n=1)
             meant = f" Did you mean {close[0]!r}?" if close else ""
-            yield _violation(field, f"The dataset has no class {name!r}.{meant}")
+            yield violation(field, f"The dataset has no class {name!r}.{meant}")
         elif weight <= 0:
-            yield _violation(field, f"The weight of {name!r} must be above 0, not {weight:g}.")
+            yield violation(field, f"The weight of {name!r} must be above 0, not {weight:g}.")
 
 
 def warnings(
@@ -170,25 +165,25 @@ def warnings(
 def _unusual_numbers(given: training_pb2.TrainingSpec) -> Iterator[Violation]:
     hyper = given.hyperparameters
     if hyper.HasField("epochs") and not 50 <= hyper.epochs <= 100:
-        yield _violation("hyperparameters.epochs", f"{hyper.epochs}; 50 to 100 are usual.")
+        yield violation("hyperparameters.epochs", f"{hyper.epochs}; 50 to 100 are usual.")
     if hyper.HasField("batch_size") and not 8 <= hyper.batch_size <= 64:
-        yield _violation("hyperparameters.batch_size", f"{hyper.batch_size}; 8 to 64 are usual.")
+        yield violation("hyperparameters.batch_size", f"{hyper.batch_size}; 8 to 64 are usual.")
     adamw = hyper.optimizer != training_pb2.OPTIMIZER_SGD
     if hyper.HasField("learning_rate") and adamw and not 1e-4 <= hyper.learning_rate <= 5e-3:
-        yield _violation("hyperparameters.learning_rate", f"{hyper.learning_rate:g}; 1e-4 to 5e-3 is usual.")
+        yield violation("hyperparameters.learning_rate", f"{hyper.learning_rate:g}; 1e-4 to 5e-3 is usual.")
 
 
 def _unusual_combinations(resolved: training_pb2.TrainingSpec) -> Iterator[Violation]:
     task, hyper = resolved.object_detector, resolved.hyperparameters
     if task.freeze_layers and not task.pretrained:
-        yield _violation("object_detector.freeze_layers", "Layers with random weights are not worth keeping.")
+        yield violation("object_detector.freeze_layers", "Layers with random weights are not worth keeping.")
     if hyper.batch_size < 4:
-        yield _violation(
+        yield violation(
             "hyperparameters.batch_size",
             f"Detectors have batch norm, whose statistics of {hyper.batch_size} images are poor.",
         )
     if hyper.HasField("max_steps") and hyper.warmup_steps > hyper.max_steps:
-        yield _violation(
+        yield violation(
             "hyperparameters.warmup_steps",
             f"All {hyper.max_steps} steps are warm-up: the learning rate never falls.",
         )
@@ -198,12 +193,12 @@ def _unusual_for_data(
     given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec, facts: DataFacts
 ) -> Iterator[Violation]:
     if given.data_split.HasField("validation_fraction") and facts.brings_validation:
-        yield _violation(
+        yield violation(
             "data_split.validation_fraction", "The dataset brings its own validation split, which is used."
         )
     size = resolved.object_detector.image_size
     if 0 < facts.median_side * 2 <= size:
-        yield _violation(
+        yield violation(
             "object_detector.image_size",
             f"The images are about {facts.median_side} px wide or high and would be enlarged to {size} px: a"
             " smaller image_size trains faster and may do as well.",
@@ -211,7 +206,7 @@ def _unusual_for_data(
     hyper = resolved.hyperparameters
     effective = hyper.batch_size * hyper.gradient_accumulation_steps
     if hyper.batch_size <= facts.train_samples < effective:
-        yield _violation(
+        yield violation(
             "hyperparameters.gradient_accumulation_steps",
             f"An effective batch of {effective} is larger than the {facts.train_samples} training images.",
         )
