@@ -6,22 +6,24 @@ what needs the model, the data, the devices or the installed libraries.
 
 import difflib
 import importlib.util
-import re
 from collections.abc import Iterator, Sequence
 
 from tuneyard.diffusion.catalogue import KNOWN
 from tuneyard.diffusion.clip_files import ClipFacts
-from tuneyard.diffusion.data_facts import DataFacts, format_word
+from tuneyard.diffusion.data_facts import DataFacts
 from tuneyard.diffusion.memory import ALL_LINEAR, OUTSIDE_OF_BLOCKS, is_chosen
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
 from tuneyard.diffusion.recommended import METRICS
 from tuneyard.trainer.estimates import Violation, violation
+from tuneyard.trainer.spec_checks import (
+    impossible_on_devices,
+    is_hub_id,
+    moving_revision,
+    unknown_metric,
+    wrong_dataset_format,
+)
 from tuneyard.v1 import dataset_pb2, errors_pb2, system_pb2, training_pb2
 
-_HUB_ID = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*/[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*"
-)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _EIGHT_BIT_OPTIMIZERS = (training_pb2.OPTIMIZER_ADAMW_8BIT, training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT)
 _TASK = "text_to_image_lora"
 _TARGETS = f"{_TASK}.lora.target_modules"
@@ -37,7 +39,7 @@ def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", 
             " (model_index.json and its folders) or as one .safetensors file: `tuneyard models import PATH"
             " --name NAME`.",
         )
-    if _HUB_ID.fullmatch(base_model):
+    if is_hub_id(base_model):
         return errors_pb2.ERROR_REASON_BASE_MODEL_UNAVAILABLE, violation(
             "base_model",
             f"{base_model!r} is a hub model, and the store has none from there. Import it with"
@@ -57,12 +59,8 @@ def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", 
 
 def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | None:
     """A violation if the dataset's layout is another family's."""
-    if format in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_CAPTIONED_IMAGES):
-        return None
-    given = format_word(format)
-    return violation(
-        "dataset", f"A text-to-image LoRA needs a dataset of format captioned-images, not {given}."
-    )
+    wanted = dataset_pb2.DATASET_FORMAT_CAPTIONED_IMAGES
+    return wrong_dataset_format(format, wanted=wanted, trained="A text-to-image LoRA")
 
 
 def wrong_clip_model(name: str, found: ClipFacts | None, *, at: str) -> Iterator[Violation]:
@@ -85,10 +83,11 @@ def violations(
     """Everything for which the job would be refused, its memory aside."""
     return [
         *_contradictions(given, resolved),
-        *_unknown_names(resolved),
+        *unknown_metric(resolved, METRICS),
+        *moving_revision(resolved),
         *_impossible_for_model(resolved, facts),
         *_missing_libraries(resolved),
-        *_impossible_on_devices(resolved, devices),
+        *impossible_on_devices(resolved, devices, trained="a text-to-image LoRA"),
         *(_impossible_with_data(resolved, data) if data else ()),
     ]
 
@@ -106,20 +105,6 @@ def _contradictions(
         yield violation(
             f"{_TASK}.text_encoder_learning_rate",
             "The text encoders are not trained: set train_text_encoder, or leave this unset.",
-        )
-
-
-def _unknown_names(resolved: training_pb2.TrainingSpec) -> Iterator[Violation]:
-    metric = resolved.early_stopping.metric
-    if metric not in METRICS:
-        yield violation(
-            "early_stopping.metric", f"There is no metric {metric!r}: use one of {', '.join(METRICS)}."
-        )
-    revision, name = resolved.base_model_revision, resolved.base_model
-    if revision and not name.startswith("models/") and not _COMMIT.fullmatch(revision):
-        yield violation(
-            "base_model_revision",
-            f"{revision!r} is no commit: what a branch or a tag names may change. Give its 40 hex digits.",
         )
 
 
@@ -161,22 +146,6 @@ def _missing_libraries(resolved: training_pb2.TrainingSpec) -> Iterator[Violatio
             "hyperparameters.optimizer",
             "An optimizer with 8-bit state needs bitsandbytes on the trainer's machine: `pip install"
             " bitsandbytes`.",
-        )
-
-
-def _impossible_on_devices(
-    resolved: training_pb2.TrainingSpec, devices: Sequence[system_pb2.Device]
-) -> Iterator[Violation]:
-    count = resolved.resources.device_count
-    if count > 1:
-        have = f"this trainer has {len(devices)}, and " if count > len(devices) else ""
-        yield violation(
-            "resources.device_count", f"{count} devices: {have}a text-to-image LoRA is trained on one."
-        )
-    accelerated = any(device.id != "cpu" for device in devices) and not resolved.resources.force_cpu
-    if resolved.hyperparameters.precision == training_pb2.PRECISION_FP16 and not accelerated:
-        yield violation(
-            "hyperparameters.precision", "PRECISION_FP16 needs an accelerator; use PRECISION_AUTO."
         )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tuneyard.v1 import dataset_pb2, trainer_service_pb2, training_pb2
+from tuneyard.v1 import trainer_service_pb2, training_pb2
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,6 @@ class DataFacts:
         """What an epoch sees: about, where only some of the images of different folders are trained on."""
         seen = round(self.repeats * self.train_samples)
         return 2 * seen if prior_preservation and self.class_images else seen
-
-
-def format_word(format: "dataset_pb2.DatasetFormat.ValueType") -> str:
-    """A dataset's format as people write it: "captioned-images"."""
-    name = dataset_pb2.DatasetFormat.Name(format)
-    return name.removeprefix("DATASET_FORMAT_").lower().replace("_", "-")
 
 
 def data_facts(

@@ -6,11 +6,11 @@ Merges, exports and evaluations; training is judged by `estimate`. Imports no to
 from collections.abc import Iterator, Mapping
 
 from tuneyard.diffusion.checks import wrong_clip_model
-from tuneyard.diffusion.data_facts import format_word
 from tuneyard.diffusion.memory import HOST_BASE_BYTES
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
 from tuneyard.diffusion.plan import clip_facts, pipeline_facts
 from tuneyard.trainer.estimates import Request, Response, Violation, refused, violation
+from tuneyard.trainer.spec_checks import dataset_format_word
 from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2
 
 _SPLITS = ("test", "val", "train")
@@ -123,5 +123,6 @@ def _wrong_layout(request: Request) -> Iterator[Violation]:
     if layout not in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_CAPTIONED_IMAGES):
         yield violation(
             "dataset",
-            f"The weights are measured on datasets of format captioned-images, not {format_word(layout)}.",
+            "The weights are measured on datasets of format captioned-images, not"
+            f" {dataset_format_word(layout)}.",
         )

@@ -6,22 +6,24 @@ what needs the model, the data, the devices or the installed libraries.
 
 import difflib
 import importlib.util
-import re
 from collections.abc import Iterator, Sequence
 
 from tuneyard.llm.builtin_templates import BUILTIN
 from tuneyard.llm.catalogue import KNOWN
-from tuneyard.llm.data_facts import DataFacts, format_word
+from tuneyard.llm.data_facts import DataFacts
 from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.llm.recommended import METRICS
 from tuneyard.llm.targets import ALL_LINEAR, default_targets, leaf
 from tuneyard.trainer.estimates import Violation, violation
+from tuneyard.trainer.spec_checks import (
+    impossible_on_devices,
+    is_hub_id,
+    moving_revision,
+    unknown_metric,
+    wrong_dataset_format,
+)
 from tuneyard.v1 import dataset_pb2, errors_pb2, system_pb2, training_pb2
 
-_HUB_ID = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*/[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*"
-)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HEADS = frozenset({"lm_head", "embed_out"})
 """Names of heads, which are not among the linear layers that facts count."""
 _EIGHT_BIT_OPTIMIZERS = (training_pb2.OPTIMIZER_ADAMW_8BIT, training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT)
@@ -36,7 +38,7 @@ def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", 
             f"{base_model!r} is no language model that can be trained. Import one in transformers' layout"
             " (config.json, *.safetensors, tokenizer.json): `tuneyard models import FOLDER --name NAME`.",
         )
-    if _HUB_ID.fullmatch(base_model):
+    if is_hub_id(base_model):
         return errors_pb2.ERROR_REASON_BASE_MODEL_UNAVAILABLE, violation(
             "base_model",
             f"{base_model!r} is a hub model, and the store has none from there. Import it with"
@@ -55,10 +57,8 @@ def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", 
 
 def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | None:
     """A violation if the dataset's layout is another family's."""
-    if format in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_JSONL):
-        return None
-    given = format_word(format)
-    return violation("dataset", f"A language model needs a dataset of format jsonl, not {given}.")
+    wanted = dataset_pb2.DATASET_FORMAT_JSONL
+    return wrong_dataset_format(format, wanted=wanted, trained="A language model")
 
 
 def violations(
@@ -74,7 +74,7 @@ def violations(
         *_unknown_names(resolved),
         *_impossible_for_model(resolved, facts),
         *_missing_libraries(resolved),
-        *_impossible_on_devices(resolved, devices),
+        *impossible_on_devices(resolved, devices, trained="a language model"),
         *(_impossible_with_data(resolved, data) if data else ()),
     ]
 
@@ -111,17 +111,8 @@ def _unknown_names(resolved: training_pb2.TrainingSpec) -> Iterator[Violation]:
             "language_model.chat_template",
             f"There is no built-in chat template {name!r}.{meant} There are: {', '.join(BUILTIN)}.",
         )
-    metric = resolved.early_stopping.metric
-    if metric not in METRICS:
-        yield violation(
-            "early_stopping.metric", f"There is no metric {metric!r}: use one of {', '.join(METRICS)}."
-        )
-    revision, name = resolved.base_model_revision, resolved.base_model
-    if revision and not name.startswith("models/") and not _COMMIT.fullmatch(revision):
-        yield violation(
-            "base_model_revision",
-            f"{revision!r} is no commit: what a branch or a tag names may change. Give its 40 hex digits.",
-        )
+    yield from unknown_metric(resolved, METRICS)
+    yield from moving_revision(resolved)
 
 
 def _impossible_for_model(resolved: training_pb2.TrainingSpec, facts: ModelFacts) -> Iterator[Violation]:
@@ -154,22 +145,6 @@ def _missing_libraries(resolved: training_pb2.TrainingSpec) -> Iterator[Violatio
         yield violation("language_model.method", f"QLoRA {needed}")
     if resolved.hyperparameters.optimizer in _EIGHT_BIT_OPTIMIZERS:
         yield violation("hyperparameters.optimizer", f"An optimizer with 8-bit state {needed}")
-
-
-def _impossible_on_devices(
-    resolved: training_pb2.TrainingSpec, devices: Sequence[system_pb2.Device]
-) -> Iterator[Violation]:
-    count = resolved.resources.device_count
-    if count > 1:
-        have = f"this trainer has {len(devices)}, and " if count > len(devices) else ""
-        yield violation(
-            "resources.device_count", f"{count} devices: {have}a language model is trained on one."
-        )
-    accelerated = any(device.id != "cpu" for device in devices) and not resolved.resources.force_cpu
-    if resolved.hyperparameters.precision == training_pb2.PRECISION_FP16 and not accelerated:
-        yield violation(
-            "hyperparameters.precision", "PRECISION_FP16 needs an accelerator; use PRECISION_AUTO."
-        )
 
 
 def _impossible_with_data(resolved: training_pb2.TrainingSpec, data: DataFacts) -> Iterator[Violation]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tuneyard.v1 import dataset_pb2, trainer_service_pb2, training_pb2
+from tuneyard.v1 import trainer_service_pb2, training_pb2
 
 _BYTES_PER_TOKEN = 4
 """Of English text and its JSON; a compressed upload, or other scripts, have other ratios."""
@@ -18,12 +18,6 @@ class DataFacts:
     brings_validation: bool
     mean_tokens: int
     """Of a sample, by the dataset's size: a guess, good for times only."""
-
-
-def format_word(format: "dataset_pb2.DatasetFormat.ValueType") -> str:
-    """A dataset's format as people write it: "image-folder"."""
-    name = dataset_pb2.DatasetFormat.Name(format)
-    return name.removeprefix("DATASET_FORMAT_").lower().replace("_", "-")
 
 
 def data_facts(

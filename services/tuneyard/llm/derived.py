@@ -5,12 +5,12 @@ Merges, exports and evaluations; training is judged by `estimate`. Imports no to
 
 from collections.abc import Iterator, Mapping
 
-from tuneyard.llm.data_facts import format_word
 from tuneyard.llm.memory import HOST_BASE_BYTES
 from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.llm.plan import model_facts
 from tuneyard.llm.proof_size import proof_bytes
 from tuneyard.trainer.estimates import Request, Response, Violation, refused, violation
+from tuneyard.trainer.spec_checks import dataset_format_word
 from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2, training_pb2
 
 _FULL = training_pb2.FINE_TUNING_METHOD_FULL
@@ -137,5 +137,6 @@ def _wrong_layout(request: Request) -> Iterator[Violation]:
     layout = request.dataset.format
     if layout not in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_JSONL):
         yield violation(
-            "dataset", f"The model is measured on datasets of format jsonl, not {format_word(layout)}."
+            "dataset",
+            f"The model is measured on datasets of format jsonl, not {dataset_format_word(layout)}.",
         )

@@ -5,14 +5,19 @@ architecture, the data, or several fields at once.
 """
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from tuneyard.trainer.estimates import Violation, violation
+from tuneyard.trainer.spec_checks import (
+    impossible_on_devices,
+    is_hub_id,
+    unknown_metric,
+    wrong_dataset_format,
+)
 from tuneyard.v1 import dataset_pb2, errors_pb2, system_pb2, training_pb2
 from tuneyard.vision.architectures import Architecture, architectures
 from tuneyard.vision.detector_architectures import DETECTOR_ARCHITECTURES
-from tuneyard.vision.facts import DataFacts, dataset_format_word
+from tuneyard.vision.facts import DataFacts
 from tuneyard.vision.recommended import METRICS, TOP5_METRIC
 
 ALIASES = {
@@ -26,16 +31,13 @@ ALIASES = {
 }
 """Hub ids that people know, and torchvision's architecture of the same kind."""
 
-_HUB_ID = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*/[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*"
-)
 _MAX_TOLD = 20
 """Class weights whose faults are told one by one."""
 
 
 def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", Violation]:
     """What to answer where the base model is no architecture: the reason, and what to use instead."""
-    if _HUB_ID.fullmatch(base_model) and not base_model.startswith("models/"):
+    if is_hub_id(base_model) and not base_model.startswith("models/"):
         similar = ALIASES.get(base_model)
         instead = f" torchvision's {similar} is of the same kind and needs no import." if similar else ""
         return errors_pb2.ERROR_REASON_BASE_MODEL_UNAVAILABLE, violation(
@@ -66,7 +68,7 @@ def violations(
     return [
         *_contradictions(given, resolved),
         *_impossible_for_architecture(resolved, architecture),
-        *_impossible_on_devices(resolved, devices),
+        *impossible_on_devices(resolved, devices, trained="an image classifier"),
         *(_impossible_with_data(resolved, facts) if facts else ()),
         *(_pointless_metric(resolved, facts) if facts else ()),
     ]
@@ -90,11 +92,7 @@ def _contradictions(
         )
     elif hyper.HasField("momentum") and resolved.hyperparameters.optimizer != training_pb2.OPTIMIZER_SGD:
         yield violation("hyperparameters.momentum", "Only OPTIMIZER_SGD has a momentum.")
-    if resolved.early_stopping.metric not in METRICS:
-        yield violation(
-            "early_stopping.metric",
-            f"There is no metric {resolved.early_stopping.metric!r}: use one of {', '.join(METRICS)}.",
-        )
+    yield from unknown_metric(resolved, METRICS)
 
 
 def _pointless_metric(resolved: training_pb2.TrainingSpec, facts: DataFacts) -> Iterator[Violation]:
@@ -128,22 +126,6 @@ def _impossible_for_architecture(
         yield violation(
             "base_model_revision",
             f"The weights of {architecture.name} are {architecture.weights}, and no others are offered.",
-        )
-
-
-def _impossible_on_devices(
-    resolved: training_pb2.TrainingSpec, devices: Sequence[system_pb2.Device]
-) -> Iterator[Violation]:
-    count = resolved.resources.device_count
-    if count > 1:
-        have = f"this trainer has {len(devices)}, and " if count > len(devices) else ""
-        yield violation(
-            "resources.device_count", f"{count} devices: {have}an image classifier is trained on one."
-        )
-    accelerated = any(device.id != "cpu" for device in devices) and not resolved.resources.force_cpu
-    if resolved.hyperparameters.precision == training_pb2.PRECISION_FP16 and not accelerated:
-        yield violation(
-            "hyperparameters.precision", "PRECISION_FP16 needs an accelerator; use PRECISION_AUTO."
         )
 
 
@@ -194,10 +176,8 @@ def _faulty_weights(weights: Mapping[str, float], classes: Sequence[str]) -> Ite
 
 def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | None:
     """A violation if the dataset's layout is another family's."""
-    if format in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER):
-        return None
-    given = dataset_format_word(format)
-    return violation("dataset", f"An image classifier needs a dataset of format image-folder, not {given}.")
+    wanted = dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER
+    return wrong_dataset_format(format, wanted=wanted, trained="An image classifier")
 
 
 def warnings(

@@ -7,8 +7,8 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 
 from tuneyard.trainer.estimates import Request, Response, Violation, refused, violation
+from tuneyard.trainer.spec_checks import dataset_format_word
 from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2
-from tuneyard.vision.facts import dataset_format_word
 
 _FORMATS = {
     "image_classifier": (

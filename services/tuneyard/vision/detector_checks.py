@@ -8,11 +8,12 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from tuneyard.trainer.estimates import Violation, violation
+from tuneyard.trainer.spec_checks import impossible_on_devices, unknown_metric, wrong_dataset_format
 from tuneyard.v1 import dataset_pb2, system_pb2, training_pb2
 from tuneyard.vision.architectures import architectures
 from tuneyard.vision.detector_architectures import DETECTOR_ARCHITECTURES
 from tuneyard.vision.detector_recommended import METRICS
-from tuneyard.vision.facts import DataFacts, dataset_format_word
+from tuneyard.vision.facts import DataFacts
 
 _STRIDE = 32
 _MAX_TOLD = 20
@@ -33,10 +34,8 @@ def unknown_detector(base_model: str) -> Violation:
 
 def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | None:
     """A violation if the dataset's layout is another family's."""
-    if format in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_YOLO):
-        return None
-    given = dataset_format_word(format)
-    return violation("dataset", f"An object detector needs a dataset of format yolo, not {given}.")
+    wanted = dataset_pb2.DATASET_FORMAT_YOLO
+    return wrong_dataset_format(format, wanted=wanted, trained="An object detector")
 
 
 def violations(
@@ -49,7 +48,7 @@ def violations(
     return [
         *_contradictions(given, resolved),
         *_impossible_for_task(given, resolved),
-        *_impossible_on_devices(resolved, devices),
+        *impossible_on_devices(resolved, devices, trained="an object detector"),
         *(_impossible_with_data(resolved, facts) if facts else ()),
     ]
 
@@ -69,11 +68,7 @@ def _contradictions(
         )
     elif hyper.HasField("momentum") and optimizer != training_pb2.OPTIMIZER_SGD:
         yield violation("hyperparameters.momentum", "Only OPTIMIZER_SGD has a momentum.")
-    if resolved.early_stopping.metric not in METRICS:
-        yield violation(
-            "early_stopping.metric",
-            f"There is no metric {resolved.early_stopping.metric!r}: use one of {', '.join(METRICS)}.",
-        )
+    yield from unknown_metric(resolved, METRICS)
 
 
 def _impossible_for_task(
@@ -104,22 +99,6 @@ def _impossible_for_task(
         yield violation(
             "object_detector.augmentation.mixup",
             "Mixed images must be of one shape: set mixup to 0, or rectangular to false.",
-        )
-
-
-def _impossible_on_devices(
-    resolved: training_pb2.TrainingSpec, devices: Sequence[system_pb2.Device]
-) -> Iterator[Violation]:
-    count = resolved.resources.device_count
-    if count > 1:
-        have = f"this trainer has {len(devices)}, and " if count > len(devices) else ""
-        yield violation(
-            "resources.device_count", f"{count} devices: {have}an object detector is trained on one."
-        )
-    accelerated = any(device.id != "cpu" for device in devices) and not resolved.resources.force_cpu
-    if resolved.hyperparameters.precision == training_pb2.PRECISION_FP16 and not accelerated:
-        yield violation(
-            "hyperparameters.precision", "PRECISION_FP16 needs an accelerator; use PRECISION_AUTO."
         )
 
 

@@ -20,12 +20,6 @@ class DataFacts:
     """The shorter of the images' median sides in px; 0 if unknown."""
 
 
-def dataset_format_word(format: "dataset_pb2.DatasetFormat.ValueType") -> str:
-    """A dataset's format as people write it: "image-folder"."""
-    name = dataset_pb2.DatasetFormat.Name(format)
-    return name.removeprefix("DATASET_FORMAT_").lower().replace("_", "-")
-
-
 def data_facts(
     spec: training_pb2.TrainingSpec, dataset: trainer_service_pb2.DatasetSource
 ) -> DataFacts | None:
