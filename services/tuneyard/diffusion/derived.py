@@ -3,17 +3,14 @@
 Merges, exports and evaluations; training is judged by `estimate`. Imports no torch.
 """
 
-from collections.abc import Iterator, Mapping
-
 from tuneyard.diffusion.checks import wrong_clip_model
 from tuneyard.diffusion.memory import HOST_BASE_BYTES
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
 from tuneyard.diffusion.plan import clip_facts, pipeline_facts
-from tuneyard.trainer.estimates import Request, Response, Violation, refused, violation
-from tuneyard.trainer.spec_checks import dataset_format_word
+from tuneyard.trainer.derived import evaluation, export_word, unknown_split, wrong_layout
+from tuneyard.trainer.estimates import Request, Response, refused, violation
 from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2
 
-_SPLITS = ("test", "val", "train")
 OFFERED = (job_pb2.EXPORT_FORMAT_SAFETENSORS, job_pb2.EXPORT_FORMAT_ADAPTER, job_pb2.EXPORT_FORMAT_KOHYA)
 """The first two are one for LoRA weights: the file that diffusers loads."""
 _WHY_NOT = {
@@ -67,25 +64,14 @@ def _export(request: Request) -> Response:
     )
 
 
-def export_word(format: int) -> str:
-    """The format as people write it: "kohya"."""
-    found = job_pb2.ExportFormat.DESCRIPTOR.values_by_number.get(format)
-    return found.name.removeprefix("EXPORT_FORMAT_").lower() if found else str(format)
-
-
 def _evaluate(request: Request) -> Response:
-    training = request.source_spec.training
-    spec = job_pb2.EvaluateSpec()
-    spec.CopyFrom(request.spec.evaluate)
-    spec.dataset = spec.dataset or training.dataset
-    own = spec.dataset == training.dataset
-    found, present = list(_wrong_layout(request)), _present(request, own=own)
-    if not spec.split:
-        spec.split = next((split for split in _SPLITS if split in present), "train")
-    elif spec.split not in present:
-        found.append(
-            violation("split", f"{spec.dataset} has no split {spec.split!r}; it has {', '.join(present)}.")
-        )
+    spec, present = evaluation(request)
+    found = [
+        *wrong_layout(
+            request, wanted=dataset_pb2.DATASET_FORMAT_CAPTIONED_IMAGES, measured="The weights are"
+        ),
+        *unknown_split(spec, present),
+    ]
     if found:
         return refused(errors_pb2.ERROR_REASON_INVALID_FIELD, *found)
     clip = clip_facts(request)
@@ -93,8 +79,6 @@ def _evaluate(request: Request) -> Response:
         return refused(errors_pb2.ERROR_REASON_INVALID_FIELD, *wrong)
     if clip:
         spec.clip_model = request.clip_model.name
-    if not spec.HasField("compare_with_base"):
-        spec.compare_with_base = True
     answer = job_pb2.Estimate(
         resolved_spec=job_pb2.JobSpec(evaluate=spec),
         fits=True,
@@ -106,23 +90,3 @@ def _evaluate(request: Request) -> Response:
     if clip:
         answer.disk_bytes += clip.stored_bytes
     return Response(estimate=answer)
-
-
-def _present(request: Request, *, own: bool) -> Mapping[str, int]:
-    """The splits that can be measured, with their samples as far as they are known, best held out first."""
-    samples = {facts.split: facts.samples for facts in request.dataset.report.splits}
-    # The training made a validation split where the dataset brings none.
-    found = {split: samples.get(split, 0) for split in _SPLITS}
-    return {split: count for split, count in found.items() if count or (own and split == "val")} or {
-        "train": 0
-    }
-
-
-def _wrong_layout(request: Request) -> Iterator[Violation]:
-    layout = request.dataset.format
-    if layout not in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_CAPTIONED_IMAGES):
-        yield violation(
-            "dataset",
-            "The weights are measured on datasets of format captioned-images, not"
-            f" {dataset_format_word(layout)}.",
-        )

@@ -3,18 +3,15 @@
 Merges, exports and evaluations; training is judged by `estimate`. Imports no torch.
 """
 
-from collections.abc import Iterator, Mapping
-
 from tuneyard.llm.memory import HOST_BASE_BYTES
 from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.llm.plan import model_facts
 from tuneyard.llm.proof_size import proof_bytes
-from tuneyard.trainer.estimates import Request, Response, Violation, refused, violation
-from tuneyard.trainer.spec_checks import dataset_format_word
+from tuneyard.trainer.derived import evaluation, export_word, unknown_split, wrong_layout
+from tuneyard.trainer.estimates import Request, Response, refused, violation
 from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2, training_pb2
 
 _FULL = training_pb2.FINE_TUNING_METHOD_FULL
-_SPLITS = ("test", "val", "train")
 _MERGE_FIRST = "The job trained an adapter: `tuneyard merge` makes a whole model of it."
 _WHY_NOT = {
     job_pb2.EXPORT_FORMAT_ONNX: "Language models are served from safetensors; there is no ONNX export.",
@@ -89,29 +86,11 @@ def _export(request: Request) -> Response:
     )
 
 
-def export_word(format: int) -> str:
-    """The format as people write it: "adapter"."""
-    found = job_pb2.ExportFormat.DESCRIPTOR.values_by_number.get(format)
-    return found.name.removeprefix("EXPORT_FORMAT_").lower() if found else str(format)
-
-
 def _evaluate(request: Request) -> Response:
-    training = request.source_spec.training
-    spec = job_pb2.EvaluateSpec()
-    spec.CopyFrom(request.spec.evaluate)
-    spec.dataset = spec.dataset or training.dataset
-    own = spec.dataset == training.dataset
-    found, present = list(_wrong_layout(request)), _present(request, own=own)
-    if not spec.split:
-        spec.split = next((split for split in _SPLITS if split in present), "train")
-    elif spec.split not in present:
-        found.append(
-            violation("split", f"{spec.dataset} has no split {spec.split!r}; it has {', '.join(present)}.")
-        )
+    spec, present = evaluation(request)
+    found = [*wrong_layout(request, wanted=dataset_pb2.DATASET_FORMAT_JSONL), *unknown_split(spec, present)]
     if found:
         return refused(errors_pb2.ERROR_REASON_INVALID_FIELD, *found)
-    if not spec.HasField("compare_with_base"):
-        spec.compare_with_base = True
     answer = job_pb2.Estimate(
         resolved_spec=job_pb2.JobSpec(evaluate=spec),
         fits=True,
@@ -121,22 +100,3 @@ def _evaluate(request: Request) -> Response:
     if facts := model_facts(request):
         answer.disk_bytes += facts.dtype_bytes * facts.parameters
     return Response(estimate=answer)
-
-
-def _present(request: Request, *, own: bool) -> Mapping[str, int]:
-    """The splits that can be measured, with their samples as far as they are known, best held out first."""
-    samples = {facts.split: facts.samples for facts in request.dataset.report.splits}
-    # The training made a validation split where the dataset brings none.
-    found = {split: samples.get(split, 0) for split in _SPLITS}
-    return {split: count for split, count in found.items() if count or (own and split == "val")} or {
-        "train": 0
-    }
-
-
-def _wrong_layout(request: Request) -> Iterator[Violation]:
-    layout = request.dataset.format
-    if layout not in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, dataset_pb2.DATASET_FORMAT_JSONL):
-        yield violation(
-            "dataset",
-            f"The model is measured on datasets of format jsonl, not {dataset_format_word(layout)}.",
-        )

@@ -4,10 +4,10 @@ Evaluations and exports of classifiers and detectors; training is judged by `est
 """
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+from tuneyard.trainer.derived import evaluation, export_word, unknown_split, wrong_layout
 from tuneyard.trainer.estimates import Request, Response, Violation, refused, violation
-from tuneyard.trainer.spec_checks import dataset_format_word
 from tuneyard.v1 import dataset_pb2, errors_pb2, job_pb2
 
 _FORMATS = {
@@ -39,7 +39,6 @@ _PACKAGES = {
     # It is written by way of ONNX.
     job_pb2.EXPORT_FORMAT_OPENVINO: ("onnx", "onnxscript", "openvino"),
 }
-_SPLITS = ("test", "val", "train")
 _NAMED = 5
 
 
@@ -62,17 +61,11 @@ def estimate(request: Request) -> Response:
     )
 
 
-def format_word(format: int) -> str:
-    """The format as people write it: "onnx"."""
-    found = job_pb2.ExportFormat.DESCRIPTOR.values_by_number.get(format)
-    return found.name.removeprefix("EXPORT_FORMAT_").lower() if found else str(format)
-
-
 def _export(request: Request, task: str) -> Response:
     format = request.spec.export.format
     if format not in _FORMATS[task]:
-        offered = ", ".join(format_word(each) for each in _FORMATS[task])
-        why = _WHY_NOT.get(format, f"This release does not write {format_word(format)}.")
+        offered = ", ".join(export_word(each) for each in _FORMATS[task])
+        why = _WHY_NOT.get(format, f"This release does not write {export_word(format)}.")
         return refused(
             errors_pb2.ERROR_REASON_NOT_SUPPORTED,
             violation("format", f"{why} Offered: {offered}."),
@@ -83,48 +76,22 @@ def _export(request: Request, task: str) -> Response:
             errors_pb2.ERROR_REASON_NOT_SUPPORTED,
             violation(
                 "format",
-                f"{format_word(format)} needs {', '.join(missing)} on the trainer: install tuneyard[export].",
+                f"{export_word(format)} needs {', '.join(missing)} on the trainer: install tuneyard[export].",
             ),
         )
     return _resolved(job_pb2.JobSpec(export=request.spec.export), request)
 
 
 def _evaluate(request: Request, task: str) -> Response:
-    training = request.source_spec.training
-    spec = job_pb2.EvaluateSpec()
-    spec.CopyFrom(request.spec.evaluate)
-    spec.dataset = spec.dataset or training.dataset
-    own = spec.dataset == training.dataset
-    found = [*_wrong_layout(request, task), *_unknown_classes(request, own=own)]
-    present = _present(request, own=own)
-    if not spec.split:
-        spec.split = next((split for split in _SPLITS if split in present), "train")
-    elif spec.split not in present:
-        found.append(
-            violation("split", f"{spec.dataset} has no split {spec.split!r}; it has {', '.join(present)}.")
-        )
+    spec, present = evaluation(request)
+    found = [
+        *wrong_layout(request, wanted=_LAYOUTS[task]),
+        *_unknown_classes(request, own=spec.dataset == request.source_spec.training.dataset),
+        *unknown_split(spec, present),
+    ]
     if found:
         return refused(errors_pb2.ERROR_REASON_INVALID_FIELD, *found)
-    if not spec.HasField("compare_with_base"):
-        spec.compare_with_base = True
     return _resolved(job_pb2.JobSpec(evaluate=spec), request)
-
-
-def _present(request: Request, *, own: bool) -> Mapping[str, int]:
-    """The splits that can be measured, with their samples as far as they are known, best held out first."""
-    samples = {facts.split: facts.samples for facts in request.dataset.report.splits}
-    # The training made a validation split where the dataset brings none.
-    found = {split: samples.get(split, 0) for split in _SPLITS}
-    return {split: count for split, count in found.items() if count or (own and split == "val")} or {
-        "train": 0
-    }
-
-
-def _wrong_layout(request: Request, task: str) -> Iterator[Violation]:
-    layout = request.dataset.format
-    if layout not in (dataset_pb2.DATASET_FORMAT_UNSPECIFIED, _LAYOUTS[task]):
-        wanted, given = dataset_format_word(_LAYOUTS[task]), dataset_format_word(layout)
-        yield violation("dataset", f"The model is measured on datasets of format {wanted}, not {given}.")
 
 
 def _unknown_classes(request: Request, *, own: bool) -> Iterator[Violation]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from tuneyard.trainer.derived import export_word
 from tuneyard.v1 import trainer_service_pb2
-from tuneyard.vision.derived import format_word
 
 FormatName = Literal["safetensors", "onnx", "openvino", "torchscript", "ultralytics"]
 
@@ -30,6 +30,6 @@ def export_config(request: trainer_service_pb2.StartRunRequest) -> ExportConfig:
     fits = 0 < request.dataset.size_bytes <= _LARGEST_DATASET_BYTES
     return ExportConfig(
         source_job=spec.source_job,
-        format=cast(FormatName, format_word(spec.format)),
+        format=cast(FormatName, export_word(spec.format)),
         dataset=request.dataset.name if fits else "",
     )
