@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from google.protobuf.message import Message
-
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
+from tuneyard.trainer.recommended import fill, fill_batch, fill_shared
 from tuneyard.v1 import training_pb2
 
 DEFAULT_WARMUP_RATIO = 0.05
@@ -51,15 +50,11 @@ def resolve(spec: training_pb2.TrainingSpec, facts: PipelineFacts | None = None)
     """
     resolved = training_pb2.TrainingSpec()
     resolved.CopyFrom(spec)
-    preset, task = preset_for(facts), resolved.text_to_image_lora
+    preset, hyper, task = preset_for(facts), resolved.hyperparameters, resolved.text_to_image_lora
     task.SetInParent()
-    _fill_hyperparameters(resolved.hyperparameters, preset)
-    _fill(resolved, seed=0)
-    _fill(resolved.resources, device_count=1)
-    _fill(resolved.checkpoints, keep_last=2, keep_best=True)
-    _fill(resolved.early_stopping, patience=0, min_delta=0.0)
-    resolved.early_stopping.metric = resolved.early_stopping.metric or MAIN_METRIC
-    _fill(resolved.data_split, validation_fraction=0.15)
+    fill_shared(resolved, epochs=10, warmup_ratio=DEFAULT_WARMUP_RATIO, metric=MAIN_METRIC)
+    fill_batch(hyper, batch_size=preset.batch_size, effective=EFFECTIVE_BATCH)
+    fill(hyper, learning_rate=preset.learning_rate, weight_decay=0.01, max_grad_norm=1.0)
     _fill_task(task, preset, facts)
     return resolved
 
@@ -71,7 +66,7 @@ def recommended_spec(base_model: str, facts: PipelineFacts) -> training_pb2.Trai
 
 def _fill_task(task: training_pb2.TextToImageLora, preset: Preset, facts: PipelineFacts | None) -> None:
     native = facts.resolution if facts and facts.resolution else preset.resolution
-    _fill(
+    fill(
         task,
         resolution=max(native, _SMALLEST_RESOLUTION),
         train_text_encoder=False,
@@ -88,8 +83,8 @@ def _fill_task(task: training_pb2.TextToImageLora, preset: Preset, facts: Pipeli
     )
     lora = task.lora
     lora.SetInParent()
-    _fill(lora, lora_r=_RANK, lora_dropout=0.0)
-    _fill(lora, lora_alpha=2 * lora.lora_r)
+    fill(lora, lora_r=_RANK, lora_dropout=0.0)
+    fill(lora, lora_alpha=2 * lora.lora_r)
     names = module_names(list(lora.target_modules))
     del lora.target_modules[:]
     lora.target_modules.extend(names)
@@ -98,36 +93,3 @@ def _fill_task(task: training_pb2.TextToImageLora, preset: Preset, facts: Pipeli
 def module_names(names: list[str]) -> list[str]:
     """Names of modules, each by itself: users write lists, and strings with commas."""
     return [name.strip() for entry in names for name in entry.split(",") if name.strip()]
-
-
-def _fill_hyperparameters(hyper: training_pb2.Hyperparameters, preset: Preset) -> None:
-    if not (hyper.HasField("epochs") or hyper.HasField("max_steps")):
-        hyper.epochs = 10
-    if not (hyper.HasField("warmup_steps") or hyper.HasField("warmup_ratio")):
-        hyper.warmup_ratio = DEFAULT_WARMUP_RATIO
-    hyper.schedule = hyper.schedule or training_pb2.LEARNING_RATE_SCHEDULE_COSINE
-    hyper.precision = hyper.precision or training_pb2.PRECISION_AUTO
-    hyper.optimizer = hyper.optimizer or training_pb2.OPTIMIZER_ADAMW
-    _fill_batch(hyper, preset)
-    _fill(hyper, learning_rate=preset.learning_rate, weight_decay=0.01, max_grad_norm=1.0)
-    if hyper.optimizer == training_pb2.OPTIMIZER_SGD:
-        _fill(hyper, momentum=0.9)
-
-
-def _fill_batch(hyper: training_pb2.Hyperparameters, preset: Preset) -> None:
-    """Where one of the two is given, the other keeps the effective batch near to the presets'."""
-    if hyper.HasField("batch_size"):
-        _fill(hyper, gradient_accumulation_steps=max(1, round(EFFECTIVE_BATCH / hyper.batch_size)))
-    elif hyper.HasField("gradient_accumulation_steps"):
-        wanted = round(EFFECTIVE_BATCH / hyper.gradient_accumulation_steps)
-        hyper.batch_size = min(preset.batch_size, max(1, wanted))
-    else:
-        hyper.batch_size = preset.batch_size
-        hyper.gradient_accumulation_steps = EFFECTIVE_BATCH // preset.batch_size
-
-
-def _fill(message: Message, **values: object) -> None:
-    """Sets those optional fields that are not set."""
-    for name, value in values.items():
-        if not message.HasField(name):
-            setattr(message, name, value)

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from google.protobuf.message import Message
-
 from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.llm.targets import default_targets, requested_targets
+from tuneyard.trainer.recommended import fill, fill_batch, fill_shared
 from tuneyard.v1 import training_pb2
 
 DEFAULT_MAX_LENGTH = 1024
@@ -27,11 +26,6 @@ class Preset:
     """Of adapters."""
     full_learning_rate: float
     gradient_checkpointing: bool = False
-
-    @property
-    def gradient_accumulation_steps(self) -> int:
-        """So that every preset has the same effective batch."""
-        return EFFECTIVE_BATCH // self.batch_size
 
 
 GUIDE_7B = Preset(parameters_below=10e9, lora_r=8, batch_size=4, learning_rate=2e-4, full_learning_rate=1e-5)
@@ -72,15 +66,10 @@ def resolve(spec: training_pb2.TrainingSpec, facts: ModelFacts | None = None) ->
     preset, task = preset_for(facts), resolved.language_model
     task.SetInParent()
     task.method = task.method or training_pb2.FINE_TUNING_METHOD_LORA
+    fill_shared(resolved, epochs=3, warmup_ratio=DEFAULT_WARMUP_RATIO, metric=MAIN_METRIC)
     _fill_hyperparameters(resolved, preset)
-    _fill(resolved, seed=0)
-    _fill(resolved.resources, device_count=1)
-    _fill(resolved.checkpoints, keep_last=2, keep_best=True)
-    _fill(resolved.early_stopping, patience=0, min_delta=0.0)
-    resolved.early_stopping.metric = resolved.early_stopping.metric or MAIN_METRIC
-    _fill(resolved.data_split, validation_fraction=0.15)
     longest = facts.max_positions if facts and facts.max_positions else DEFAULT_MAX_LENGTH
-    _fill(
+    fill(
         task,
         max_length=min(DEFAULT_MAX_LENGTH, longest),
         packing=facts.isolates if facts else True,
@@ -103,40 +92,19 @@ def recommended_spec(base_model: str, facts: ModelFacts) -> training_pb2.Trainin
 def _fill_hyperparameters(resolved: training_pb2.TrainingSpec, preset: Preset) -> None:
     hyper = resolved.hyperparameters
     full = resolved.language_model.method == training_pb2.FINE_TUNING_METHOD_FULL
-    if not (hyper.HasField("epochs") or hyper.HasField("max_steps")):
-        hyper.epochs = 3
-    if not (hyper.HasField("warmup_steps") or hyper.HasField("warmup_ratio")):
-        hyper.warmup_ratio = DEFAULT_WARMUP_RATIO
-    hyper.schedule = hyper.schedule or training_pb2.LEARNING_RATE_SCHEDULE_COSINE
-    hyper.precision = hyper.precision or training_pb2.PRECISION_AUTO
-    hyper.optimizer = hyper.optimizer or training_pb2.OPTIMIZER_ADAMW
-    _fill_batch(hyper, preset)
-    _fill(
+    fill_batch(hyper, batch_size=preset.batch_size, effective=EFFECTIVE_BATCH)
+    fill(
         hyper,
         learning_rate=preset.full_learning_rate if full else preset.learning_rate,
         weight_decay=0.01 if full else 0.0,
         max_grad_norm=1.0,
     )
-    if hyper.optimizer == training_pb2.OPTIMIZER_SGD:
-        _fill(hyper, momentum=0.9)
-
-
-def _fill_batch(hyper: training_pb2.Hyperparameters, preset: Preset) -> None:
-    """Where one of the two is given, the other keeps the effective batch near to the presets'."""
-    if hyper.HasField("batch_size"):
-        _fill(hyper, gradient_accumulation_steps=max(1, round(EFFECTIVE_BATCH / hyper.batch_size)))
-    elif hyper.HasField("gradient_accumulation_steps"):
-        wanted = round(EFFECTIVE_BATCH / hyper.gradient_accumulation_steps)
-        hyper.batch_size = min(preset.batch_size, max(1, wanted))
-    else:
-        hyper.batch_size = preset.batch_size
-        hyper.gradient_accumulation_steps = preset.gradient_accumulation_steps
 
 
 def _fill_lora(lora: training_pb2.LoraConfig, preset: Preset, facts: ModelFacts | None) -> None:
     lora.SetInParent()
-    _fill(lora, lora_r=preset.lora_r, lora_dropout=0.05)
-    _fill(lora, lora_alpha=2 * lora.lora_r)
+    fill(lora, lora_r=preset.lora_r, lora_dropout=0.05)
+    fill(lora, lora_alpha=2 * lora.lora_r)
     leaves = {linear.name for linear in facts.linears} if facts else set()
     names = requested_targets(lora.target_modules) or default_targets(leaves)
     del lora.target_modules[:]
@@ -145,15 +113,8 @@ def _fill_lora(lora: training_pb2.LoraConfig, preset: Preset, facts: ModelFacts 
 
 def _fill_quantization(bits: training_pb2.Quantization) -> None:
     bits.SetInParent()
-    _fill(bits, use_8bit=False)
-    _fill(bits, use_4bit=not bits.use_8bit)
+    fill(bits, use_8bit=False)
+    fill(bits, use_4bit=not bits.use_8bit)
     if bits.use_4bit:
-        _fill(bits, use_nested_quant=False)
+        fill(bits, use_nested_quant=False)
         bits.bnb_4bit_quant_type = bits.bnb_4bit_quant_type or training_pb2.QUANT_TYPE_NF4
-
-
-def _fill(message: Message, **values: object) -> None:
-    """Sets those optional fields that are not set."""
-    for name, value in values.items():
-        if not message.HasField(name):
-            setattr(message, name, value)

@@ -2,8 +2,7 @@
 `detector_checks`).
 """
 
-from google.protobuf.message import Message
-
+from tuneyard.trainer.recommended import fill, fill_shared
 from tuneyard.v1 import training_pb2
 
 DEFAULT_EPOCHS = 100
@@ -21,15 +20,9 @@ def resolve(spec: training_pb2.TrainingSpec) -> training_pb2.TrainingSpec:
     resolved.CopyFrom(spec)
     hyper, task = resolved.hyperparameters, resolved.object_detector
     task.SetInParent()
-    if not (hyper.HasField("epochs") or hyper.HasField("max_steps")):
-        hyper.epochs = DEFAULT_EPOCHS
-    if not (hyper.HasField("warmup_steps") or hyper.HasField("warmup_ratio")):
-        hyper.warmup_ratio = DEFAULT_WARMUP_RATIO
-    hyper.schedule = hyper.schedule or training_pb2.LEARNING_RATE_SCHEDULE_COSINE
-    hyper.precision = hyper.precision or training_pb2.PRECISION_AUTO
-    hyper.optimizer = hyper.optimizer or training_pb2.OPTIMIZER_ADAMW
+    fill_shared(resolved, epochs=DEFAULT_EPOCHS, warmup_ratio=DEFAULT_WARMUP_RATIO, metric=MAIN_METRIC)
     sgd = hyper.optimizer == training_pb2.OPTIMIZER_SGD
-    _fill(
+    fill(
         hyper,
         batch_size=16,
         gradient_accumulation_steps=1,
@@ -38,15 +31,7 @@ def resolve(spec: training_pb2.TrainingSpec) -> training_pb2.TrainingSpec:
         # The loss is a sum over the batch, as ultralytics has it: its gradients are larger than a mean's.
         max_grad_norm=10.0,
     )
-    if sgd:
-        _fill(hyper, momentum=0.9)
-    _fill(resolved, seed=0)
-    _fill(resolved.resources, device_count=1)
-    _fill(resolved.checkpoints, keep_last=2, keep_best=True)
-    _fill(resolved.early_stopping, patience=0, min_delta=0.0)
-    resolved.early_stopping.metric = resolved.early_stopping.metric or MAIN_METRIC
-    _fill(resolved.data_split, validation_fraction=0.15)
-    _fill(
+    fill(
         task,
         pretrained=True,
         image_size=640,
@@ -56,7 +41,7 @@ def resolve(spec: training_pb2.TrainingSpec) -> training_pb2.TrainingSpec:
         balance_classes=False,
     )
     # Strengths of ultralytics; batches of one aspect ratio and mosaics, which are square, exclude each other.
-    _fill(
+    fill(
         task.augmentation,
         hsv_h=0.015,
         hsv_s=0.7,
@@ -85,10 +70,3 @@ def recommended_spec(base_model: str) -> training_pb2.TrainingSpec:
     return resolve(
         training_pb2.TrainingSpec(base_model=base_model, object_detector=training_pb2.ObjectDetector())
     )
-
-
-def _fill(message: Message, **values: object) -> None:
-    """Sets those optional fields that are not set."""
-    for name, value in values.items():
-        if not message.HasField(name):
-            setattr(message, name, value)

@@ -1,7 +1,6 @@
 """The settings that are used where the caller sets none. Imports no torch; judges nothing (see `checks`)."""
 
-from google.protobuf.message import Message
-
+from tuneyard.trainer.recommended import fill, fill_shared
 from tuneyard.v1 import training_pb2
 from tuneyard.vision.architectures import architectures
 
@@ -25,16 +24,10 @@ def resolve(spec: training_pb2.TrainingSpec, *, few_samples: bool = False) -> tr
     resolved.CopyFrom(spec)
     hyper, task = resolved.hyperparameters, resolved.image_classifier
     task.SetInParent()
-    if not (hyper.HasField("epochs") or hyper.HasField("max_steps")):
-        hyper.epochs = DEFAULT_EPOCHS
-    if not (hyper.HasField("warmup_steps") or hyper.HasField("warmup_ratio")):
-        hyper.warmup_ratio = DEFAULT_WARMUP_RATIO
-    hyper.schedule = hyper.schedule or training_pb2.LEARNING_RATE_SCHEDULE_COSINE
-    hyper.precision = hyper.precision or training_pb2.PRECISION_AUTO
-    hyper.optimizer = hyper.optimizer or training_pb2.OPTIMIZER_ADAMW
+    fill_shared(resolved, epochs=DEFAULT_EPOCHS, warmup_ratio=DEFAULT_WARMUP_RATIO, metric=MAIN_METRIC)
     sgd = hyper.optimizer == training_pb2.OPTIMIZER_SGD
     from_scratch = task.HasField("pretrained") and not task.pretrained
-    _fill(
+    fill(
         hyper,
         batch_size=16,
         gradient_accumulation_steps=1,
@@ -42,15 +35,7 @@ def resolve(spec: training_pb2.TrainingSpec, *, few_samples: bool = False) -> tr
         weight_decay=1e-4 if sgd else 0.05,
         max_grad_norm=1.0,
     )
-    if sgd:
-        _fill(hyper, momentum=0.9)
-    _fill(resolved, seed=0)
-    _fill(resolved.resources, device_count=1)
-    _fill(resolved.checkpoints, keep_last=2, keep_best=True)
-    _fill(resolved.early_stopping, patience=0, min_delta=0.0)
-    resolved.early_stopping.metric = resolved.early_stopping.metric or MAIN_METRIC
-    _fill(resolved.data_split, validation_fraction=0.15)
-    _fill(
+    fill(
         task,
         pretrained=True,
         image_size=224,
@@ -61,9 +46,9 @@ def resolve(spec: training_pb2.TrainingSpec, *, few_samples: bool = False) -> tr
         gradient_checkpointing=False,
     )
     if architecture := architectures().get(resolved.base_model):
-        _fill(task, dropout=architecture.head_dropout)
+        fill(task, dropout=architecture.head_dropout)
     # Half of the area at least: the usual 0.08 is made for a million images, and loses small sets' objects.
-    _fill(
+    fill(
         task.augmentation,
         crop_min_scale=0.5,
         horizontal_flip=0.5,
@@ -88,10 +73,3 @@ def usual_learning_rate(optimizer: str, *, from_scratch: bool = False) -> float:
 def recommended_spec(base_model: str) -> training_pb2.TrainingSpec:
     """The spec of a classifier as it is where the caller names nothing but the base model."""
     return resolve(training_pb2.TrainingSpec(base_model=base_model))
-
-
-def _fill(message: Message, **values: object) -> None:
-    """Sets those optional fields that are not set."""
-    for name, value in values.items():
-        if not message.HasField(name):
-            setattr(message, name, value)
