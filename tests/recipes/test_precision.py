@@ -9,6 +9,7 @@ from tuneyard.recipes.precision import (
     Precision,
     faster_of,
     measured_on_cpu,
+    nearest_precision,
     precision_of_checkpoint,
     restore_scaler,
 )
@@ -105,3 +106,20 @@ def test_a_loss_scale_begins_anew_where_the_checkpoint_has_none() -> None:
     assert scaler.get_scale() == torch.amp.GradScaler("cpu").get_scale()
     restore_scaler(scaler, torch.amp.GradScaler("cpu", init_scale=8.0).state_dict())
     assert scaler.get_scale() == 8.0
+
+
+@pytest.mark.parametrize(
+    ("trained", "has_bf16", "chosen"),
+    [
+        ("fp32", True, "fp32"),
+        ("bf16", True, "bf16"),
+        ("bf16", False, "fp32"),
+        ("fp16", True, "bf16"),
+        ("fp16", False, "fp32"),
+    ],
+)
+def test_a_finished_model_is_asked_in_its_training_s_precision_or_the_nearest(
+    monkeypatch, trained, has_bf16, chosen
+) -> None:
+    monkeypatch.setattr(precisions, "cpu_multiplies_bf16", lambda: has_bf16)
+    assert nearest_precision(trained, CPU) == chosen

@@ -19,13 +19,13 @@ from tuneyard.diffusion.drawing import Artist, Wish
 from tuneyard.diffusion.evaluate_report import Measured, MeasuredImage, save_report
 from tuneyard.diffusion.evaluate_samples import MeasuredSamples, measured_samples
 from tuneyard.diffusion.evaluation import TIMES, Evaluation, Evaluator
-from tuneyard.diffusion.finished import FinishedPipeline, StoredLora, base_gone, load_finished, require_same
+from tuneyard.diffusion.finished import FinishedPipeline, StoredLora, load_finished, require_same
 from tuneyard.diffusion.latents import LatentSource, keep_latents
 from tuneyard.diffusion.pipeline import Pipeline, open_pipeline
 from tuneyard.diffusion.pixels import Framing, file_sha256
 from tuneyard.diffusion.sampling import STEPS_ON_ACCELERATOR, STEPS_ON_CPU, prompt_seed
 from tuneyard.diffusion.training_data import OneByOne, Picture
-from tuneyard.trainer.errors import Stop, Stopped
+from tuneyard.trainer.errors import Stop, Stopped, base_gone
 from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
 from tuneyard.trainer.run import Result, Run
@@ -40,7 +40,7 @@ def evaluate(config: EvaluateConfig, source: TextToImageConfig, run: Run) -> Res
     stored = StoredLora.read(run.source_artifacts())
     with run.stage("find_base", source.base_model):
         if source.base_model.startswith("models/") and run.model_files() is None:
-            raise base_gone(source)
+            raise base_gone(source.base_model)
         base = find_base(source, run)
         require_same(stored, base)
     with run.stage("prepare_data"):

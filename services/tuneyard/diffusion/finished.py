@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
@@ -24,11 +24,10 @@ from tuneyard.diffusion.loras import without_loras
 from tuneyard.diffusion.models import load_denoiser, load_text
 from tuneyard.diffusion.noise import Prediction
 from tuneyard.diffusion.pipeline import Pipeline, open_pipeline
-from tuneyard.recipes.precision import Precision, cpu_multiplies_bf16, precision_of_cuda
+from tuneyard.recipes.precision import Precision, dtype_of, nearest_precision
 from tuneyard.trainer.base_identity import BaseIdentity
 from tuneyard.trainer.errors import RecipeError
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _CLIP_ROOT = "text_model."
 
 
@@ -74,12 +73,7 @@ class StoredLora:
 
     def precision(self, device: torch.device) -> Precision:
         """That of the training where the device does it well, else the nearest that it does."""
-        trained = self.manifest.get("precision", "bf16")
-        if trained == "fp32" or (trained == "fp16" and device.type == "cuda"):
-            return cast(Precision, trained)
-        if device.type == "cuda":
-            return precision_of_cuda(device)
-        return "bf16" if cpu_multiplies_bf16() else "fp32"
+        return nearest_precision(self.manifest.get("precision", "bf16"), device)
 
 
 @dataclass(frozen=True)
@@ -139,7 +133,7 @@ def load_with(
     precision: Precision,
 ) -> FinishedPipeline:
     """The pipeline in `folder` with these adapters, or with none. Raises as `load_finished`."""
-    pipeline, dtype = open_pipeline(folder), DTYPES[precision]
+    pipeline, dtype = open_pipeline(folder), dtype_of(precision)
     prediction: Prediction | None = None if config.prediction_type == "auto" else config.prediction_type
     denoiser = load_denoiser(
         pipeline,
@@ -180,40 +174,16 @@ def attach(module: nn.Module, part: LoraPart) -> None:
     module.requires_grad_(False)
 
 
-def base_gone(config: TextToImageConfig) -> RecipeError:
-    """The error for a base model that is not in the store any more."""
-    return RecipeError(
-        f"The base model {config.base_model} is no longer in the store.",
-        reason="BASE_MODEL_UNAVAILABLE",
-        remedies=(f"Import it again under the same name: {config.base_model.removeprefix('models/')}.",),
-    )
-
-
 def require_same(stored: StoredLora, found: FoundBase) -> None:
-    """Raises RecipeError BASE_MODEL_UNAVAILABLE unless the base is the one that was trained on.
-
-    The hash decides; without it the name and the revision must be equal.
-    """
+    """Raises RecipeError BASE_MODEL_UNAVAILABLE unless the base is the one that was trained on."""
     trained, now = stored.trained_on, found.identity
-    if trained is None:
-        return
-    if trained.sha256 and now.sha256:
-        same = trained.sha256 == now.sha256
-    else:
-        same = (trained.id, trained.revision) == (now.id, now.revision)
-    if not same:
+    if trained is not None and not now.has_weights_of(trained):
         raise RecipeError(
-            f"The LoRA was trained on {_named(trained)}, and the base is now {_named(now)}: on other weights"
-            " it would be another model.",
+            f"The LoRA was trained on {trained}, and the base is now {now}: on other weights it would be"
+            " another model.",
             reason="BASE_MODEL_UNAVAILABLE",
             remedies=(f"Import the base that it was trained on again, as {trained.id}.",),
         )
-
-
-def _named(base: BaseIdentity) -> str:
-    revision = f" at revision {base.revision}" if base.revision else ""
-    digest = f" (SHA-256 {base.sha256[:16]}…)" if base.sha256 else ""
-    return f"{base.id}{revision}{digest}"
 
 
 def _other(value: torch.Tensor, wanted: torch.Tensor) -> bool:

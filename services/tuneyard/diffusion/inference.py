@@ -14,9 +14,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from tuneyard.diffusion.config import TextToImageConfig, text_to_image_config
 from tuneyard.diffusion.drawing import Artist, Wish
-from tuneyard.diffusion.finished import StoredLora, base_gone, load_finished
+from tuneyard.diffusion.finished import StoredLora, load_finished
 from tuneyard.diffusion.hub import cached_base
-from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.errors import RecipeError, base_gone
 from tuneyard.trainer.finished_model import Answerer, BadInput, FinishedModel, InferenceError
 from tuneyard.trainer.offline import stay_offline
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
@@ -57,7 +57,7 @@ def base_folder(model: FinishedModel, stored: StoredLora, config: TextToImageCon
     folder = model.base()
     if folder is None:
         if config.base_model.startswith("models/"):
-            raise base_gone(config)
+            raise base_gone(config.base_model)
         trained_on = stored.trained_on
         revision = trained_on.revision if trained_on else config.base_model_revision
         # Of a run, only its cache is needed, which this model has too.

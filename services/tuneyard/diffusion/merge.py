@@ -12,12 +12,13 @@ import torch
 
 from tuneyard.datasets.words import counted
 from tuneyard.diffusion.base_source import FoundBase, find_base
-from tuneyard.diffusion.finished import StoredLora, base_gone, require_same
+from tuneyard.diffusion.finished import StoredLora, require_same
 from tuneyard.diffusion.merge_card import merge_card
 from tuneyard.diffusion.merge_config import MergeConfig
 from tuneyard.diffusion.merge_proof import Proof, prove
 from tuneyard.diffusion.merged_weights import Written, write_merged
 from tuneyard.diffusion.pipeline import open_pipeline
+from tuneyard.trainer.errors import base_gone
 from tuneyard.trainer.run import ArtifactKind, Result, Run
 
 _MEDIA_TYPES = {".json": "application/json", ".md": "text/markdown", ".txt": "text/plain"}
@@ -96,7 +97,7 @@ def find_both(config: MergeConfig, run: Run) -> tuple[StoredLora, FoundBase]:
     """The LoRA and the very base that it was trained on. MODEL_NOT_FOUND, BASE_MODEL_UNAVAILABLE."""
     stored = StoredLora.read(run.source_artifacts())
     if not config.base_is_there:
-        raise base_gone(config.source)
+        raise base_gone(config.source.base_model)
     base = find_base(config.source, run)
     require_same(stored, base)
     return stored, base

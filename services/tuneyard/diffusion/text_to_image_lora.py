@@ -29,16 +29,13 @@ from tuneyard.recipes.checkpoint_state import set_threads
 from tuneyard.recipes.course import train_to_end
 from tuneyard.recipes.optimization import decay_groups
 from tuneyard.recipes.optimizers import make_optimizer
-from tuneyard.recipes.precision import Precision, choose_precision, precision_of_checkpoint
+from tuneyard.recipes.precision import Precision, choose_precision, dtype_of, precision_of_checkpoint
 from tuneyard.recipes.random_states import seed_everything
 from tuneyard.recipes.trained_weights import trained_parameters
 from tuneyard.recipes.watch import advise_on_speed
 from tuneyard.trainer.last_good import LastGood
 from tuneyard.trainer.oom import MicroBatching, is_out_of_memory
 from tuneyard.trainer.run import Result, Run
-
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-"""The number formats of frozen weights; adapters are in fp32."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def train(config: TextToImageConfig, run: Run) -> Result:
         pipeline = open_pipeline(found.folder)
     precision = _precision(config, saved, device=device, run=run)
     with run.stage("prepare_data"):
-        data = prepare_data(config, run, pipeline, dtype=DTYPES[precision], device=device)
+        data = prepare_data(config, run, pipeline, dtype=dtype_of(precision), device=device)
         advise_on_speed(config.precision, run, device)
     base = Base(found, pipeline, data, precision)
 
@@ -123,7 +120,7 @@ def make_learner(
         seed_everything(config.seed)
         denoiser = load_denoiser(
             base.pipeline,
-            dtype=DTYPES[base.precision],
+            dtype=dtype_of(base.precision),
             device=device,
             prediction=prediction_of(config),
             min_snr_gamma=config.min_snr_gamma,
@@ -131,7 +128,7 @@ def make_learner(
         encoders: Mapping[str, nn.Module] = {}
         texts: TextSource | None = base.data.kept_texts
         if texts is None:
-            reading = load_text(base.pipeline, dtype=DTYPES[base.precision], device=device)
+            reading = load_text(base.pipeline, dtype=dtype_of(base.precision), device=device)
             encoders = clips(reading) if config.train_text_encoder else {}
             texts = OneByOne(reading)
         adapted = add_loras(denoiser.part, denoiser.network, encoders, config.lora)

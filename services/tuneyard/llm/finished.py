@@ -24,8 +24,8 @@ from tuneyard.llm.precision import Precision, autocast, base_dtype, dtype_of
 from tuneyard.llm.quantization import loading_settings
 from tuneyard.llm.templates import ChatTemplate, chat_template
 from tuneyard.llm.tokenizer_files import load_tokenizer
-from tuneyard.recipes.precision import cpu_multiplies_bf16, precision_of_cuda
-from tuneyard.trainer.errors import RecipeError
+from tuneyard.recipes.precision import nearest_precision
+from tuneyard.trainer.errors import RecipeError, base_gone
 
 _OWN_TEMPLATE = "tokenizer"
 
@@ -67,12 +67,7 @@ class StoredModel:
 
     def precision(self, device: torch.device) -> Precision:
         """That of the training where the device does it well, else the nearest that it does."""
-        trained = self.manifest.get("precision", "bf16")
-        if trained == "fp32" or (trained == "fp16" and device.type == "cuda"):
-            return cast(Precision, trained)
-        if device.type == "cuda":
-            return precision_of_cuda(device)
-        return "bf16" if cpu_multiplies_bf16() else "fp32"
+        return nearest_precision(self.manifest.get("precision", "bf16"), device)
 
 
 @dataclass
@@ -153,22 +148,13 @@ def load_finished(
     )
 
 
-def base_gone(config: LanguageModelConfig) -> RecipeError:
-    """The error for a base model that is not in the store any more."""
-    return RecipeError(
-        f"The base model {config.base_model} is no longer in the store.",
-        reason="BASE_MODEL_UNAVAILABLE",
-        remedies=(f"Import it again under the same name: {config.base_model.removeprefix('models/')}.",),
-    )
-
-
 def hub_base(stored: StoredModel, config: LanguageModelConfig, cached: Cached | None) -> Path:
     """The files of a base that is not in the store, as it was trained on: what is cached of it, or the hub's.
 
     Raises RecipeError BASE_MODEL_UNAVAILABLE.
     """
     if cached is None or config.base_model.startswith("models/"):
-        raise base_gone(config)
+        raise base_gone(config.base_model)
     folder, commit = cached_base(config.base_model, config.base_model_revision, cached)
     trained_on = (stored.manifest.get("base") or {}).get("revision") or commit
     if commit != trained_on:

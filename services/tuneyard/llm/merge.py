@@ -15,7 +15,7 @@ import torch
 from tuneyard.datasets.words import counted
 from tuneyard.llm import meta_facts
 from tuneyard.llm.base_source import FoundBase, find_base
-from tuneyard.llm.finished import StoredModel, base_gone
+from tuneyard.llm.finished import StoredModel
 from tuneyard.llm.folder_files import (
     CONFIG,
     GENERATION,
@@ -37,7 +37,7 @@ from tuneyard.llm.streamed_model import TensorFiles
 from tuneyard.llm.templates import chat_template
 from tuneyard.llm.tokenizer_files import load_tokenizer
 from tuneyard.trainer.base_identity import BaseIdentity
-from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.errors import RecipeError, base_gone
 from tuneyard.trainer.linking import link_or_copy
 from tuneyard.trainer.offline import stay_offline
 from tuneyard.trainer.run import ArtifactKind, Result, Run
@@ -122,7 +122,7 @@ def find_both(config: MergeConfig, run: Run) -> tuple[StoredModel, FoundBase]:
             "The source job trained the whole model: there is no adapter.", reason="NOT_SUPPORTED"
         )
     if not config.base_is_there:
-        raise base_gone(config.source)
+        raise base_gone(config.source.base_model)
     base = find_base(config.source, run)
     trained_on = BaseIdentity(**(source.manifest.get("base") or {"id": config.source.base_model}))
     require_same(trained_on, base.identity)
@@ -130,27 +130,14 @@ def find_both(config: MergeConfig, run: Run) -> tuple[StoredModel, FoundBase]:
 
 
 def require_same(trained_on: BaseIdentity, found: BaseIdentity) -> None:
-    """Raises RecipeError BASE_MODEL_UNAVAILABLE unless the bases are one.
-
-    The hash decides; without it the name and the revision must be equal.
-    """
-    if trained_on.sha256 and found.sha256:
-        same = trained_on.sha256 == found.sha256
-    else:
-        same = (trained_on.id, trained_on.revision) == (found.id, found.revision)
-    if not same:
+    """Raises RecipeError BASE_MODEL_UNAVAILABLE unless the bases are one."""
+    if not found.has_weights_of(trained_on):
         raise RecipeError(
-            f"The adapter was trained on {_named(trained_on)}, and the base is now {_named(found)}: merged"
-            " into other weights it would be another model.",
+            f"The adapter was trained on {trained_on}, and the base is now {found}: merged into other weights"
+            " it would be another model.",
             reason="BASE_MODEL_UNAVAILABLE",
             remedies=(f"Import the base that it was trained on again, as {trained_on.id}.",),
         )
-
-
-def _named(base: BaseIdentity) -> str:
-    revision = f" at revision {base.revision}" if base.revision else ""
-    digest = f" (SHA-256 {base.sha256[:16]}…)" if base.sha256 else ""
-    return f"{base.id}{revision}{digest}"
 
 
 def write_merged(adapter_folder: Path, base: Path, run: Run, steps: Steps) -> Merged:

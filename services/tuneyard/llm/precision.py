@@ -10,13 +10,11 @@ import torch
 
 from tuneyard.llm.config import LanguageModelConfig, MethodName
 from tuneyard.recipes import precision as of_devices
-from tuneyard.recipes.precision import Precision
+from tuneyard.recipes.precision import Precision, dtype_of
 from tuneyard.recipes.precision import autocast as autocast_of
 from tuneyard.trainer.run import Run
 
 __all__ = ["Precision", "autocast", "base_dtype", "choose_precision", "dtype_of", "resumed_precision"]
-
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def choose_precision(config: LanguageModelConfig, device: torch.device, run: Run) -> Precision:
@@ -41,11 +39,6 @@ def resumed_precision(
         run=run,
         choose=lambda: choose_precision(config, device, run),
     )
-
-
-def dtype_of(precision: Precision) -> torch.dtype:
-    """The number format of a precision's arithmetic."""
-    return _DTYPES[precision]
 
 
 def base_dtype(precision: Precision, method: MethodName) -> torch.dtype:

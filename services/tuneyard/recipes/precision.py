@@ -18,8 +18,10 @@ __all__ = [
     "choose_precision",
     "cpu_model",
     "cpu_multiplies_bf16",
+    "dtype_of",
     "faster_of",
     "measured_on_cpu",
+    "nearest_precision",
     "precision_of_checkpoint",
     "precision_of_cuda",
     "restore_scaler",
@@ -33,14 +35,19 @@ _ENOUGH_SECONDS: Final = 4.0
 _NEEDED_GAIN: Final = 1.1
 """What bf16 must gain to be worth its fewer digits."""
 
-_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def dtype_of(precision: Precision) -> torch.dtype:
+    """The number format of a precision's arithmetic."""
+    return _DTYPES[precision]
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     """The context of forward passes in this precision."""
     if precision == "fp32":
         return nullcontext()
-    context = torch.autocast(device.type, dtype=_TYPES[precision])
+    context = torch.autocast(device.type, dtype=dtype_of(precision))
     return cast(AbstractContextManager[None], context)
 
 
@@ -65,9 +72,7 @@ def choose_precision(named: str, device: torch.device, run: Run) -> Precision:
             remedies=("Set precision to auto, bf16 or fp32.",),
         )
     if named == "auto":
-        if device.type == "cuda":
-            return precision_of_cuda(device)
-        return "bf16" if cpu_multiplies_bf16() else "fp32"
+        return _fastest_precision(device)
     if named == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
         run.warn("slow_precision", "This processor has no bf16 arithmetic: it is emulated, and slow.")
     return cast(Precision, named)
@@ -94,6 +99,19 @@ def precision_of_checkpoint(
             " and its results will not be bitwise those of an uninterrupted run.",
         )
     return chosen
+
+
+def nearest_precision(trained: Precision, device: torch.device) -> Precision:
+    """The precision in which a finished model is asked: the training's where the device does it well, else
+    the fastest that it does.
+    """
+    return trained if _does_well(trained, device) else _fastest_precision(device)
+
+
+def _fastest_precision(device: torch.device) -> Precision:
+    if device.type == "cuda":
+        return precision_of_cuda(device)
+    return "bf16" if cpu_multiplies_bf16() else "fp32"
 
 
 def _does_well(precision: Precision, device: torch.device) -> bool:

@@ -16,6 +16,18 @@ class BaseIdentity:
     sha256: str = ""
     """Of the files, as the store or the trainer's cache recorded it; "" where unknown."""
 
+    def __str__(self) -> str:
+        """For people, with all that is known of it."""
+        revision = f" at revision {self.revision}" if self.revision else ""
+        digest = f" (SHA-256 {self.sha256[:16]}…)" if self.sha256 else ""
+        return f"{self.id}{revision}{digest}"
+
+    def has_weights_of(self, other: "BaseIdentity") -> bool:
+        """Whether both are of one model: the hash decides; without it name and revision must be equal."""
+        if self.sha256 and other.sha256:
+            return self.sha256 == other.sha256
+        return (self.id, self.revision) == (other.id, other.revision)
+
 
 def files_sha256(folder: Path) -> str:
     """The SHA-256 over a folder's files, in hex: the one that the store gives a model of these files."""

@@ -85,3 +85,12 @@ def no_source_artifacts() -> RecipeError:
         reason="MODEL_NOT_FOUND",
         remedies=("Name a training job that has succeeded and whose artifacts were not deleted.",),
     )
+
+
+def base_gone(base_model: str) -> RecipeError:
+    """The error of a job whose base model ("models/…") is not in the store any more."""
+    return RecipeError(
+        f"The base model {base_model} is no longer in the store.",
+        reason="BASE_MODEL_UNAVAILABLE",
+        remedies=(f"Import it again under the same name: {base_model.removeprefix('models/')}.",),
+    )
