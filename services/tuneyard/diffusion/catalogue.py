@@ -11,11 +11,11 @@ from tuneyard.diffusion.pipeline_facts import PipelineFacts
 from tuneyard.diffusion.recommended import recommended_spec
 from tuneyard.diffusion.workload import sensible_devices
 from tuneyard.trainer.hub_places import HubPlaces
+from tuneyard.trainer.known_models import GATED, listed
 from tuneyard.v1 import model_service_pb2, training_pb2
 
 RECOMMENDED = "stable-diffusion-v1-5"
 """The smallest, for which most cards suffice."""
-_GATED = " Its licence must be accepted on the hub before it can be fetched or imported from there."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,14 +77,7 @@ def find(name: str) -> KnownModel | None:
 
 def base_models(places: HubPlaces | None = None) -> list[model_service_pb2.BaseModel]:
     """The catalogue, the recommended one first; `places` tells where the weights are."""
-    models = []
-    for known in KNOWN:
-        model = model_service_pb2.BaseModel()
-        model.CopyFrom(_entry(known))
-        if places:
-            model.availability = places.availability(known.hub_id, known.revision, gated=known.gated)
-        models.append(model)
-    return models
+    return listed(KNOWN, places, entry=_entry)
 
 
 @functools.cache
@@ -95,7 +88,7 @@ def _entry(known: KnownModel) -> model_service_pb2.BaseModel:
         display_name=known.hub_id.partition("/")[2],
         family=training_pb2.FAMILY_DIFFUSION,
         tasks=[training_pb2.TASK_KIND_TEXT_TO_IMAGE_LORA],
-        description=known.description + (_GATED if known.gated else ""),
+        description=known.description + (GATED if known.gated else ""),
         parameter_count=known.facts.parameters,
         minimum_memory_bytes=minimum,
         recommended_memory_bytes=recommended,

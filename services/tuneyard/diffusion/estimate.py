@@ -25,6 +25,7 @@ from tuneyard.trainer.estimates import (
 )
 from tuneyard.trainer.fitting import gigabytes
 from tuneyard.trainer.hub_places import HubPlaces
+from tuneyard.trainer.known_models import missing
 from tuneyard.v1 import errors_pb2, job_pb2, system_pb2
 
 _NO_LIMIT = 1 << 62
@@ -51,8 +52,8 @@ def estimate(
         return refused(error.reason, error.violation)
     answer = _answer(plan, dataset_bytes=request.dataset.size_bytes)
     reason = errors_pb2.ERROR_REASON_INVALID_FIELD if plan.violations else errors_pb2.ERROR_REASON_UNSPECIFIED
-    if plan.known and places and (missing := _missing(plan, places)):
-        answer.violations.append(missing)
+    if plan.known and places and (gone := missing(plan.known, plan.resolved.base_model_revision, places)):
+        answer.violations.append(gone)
         reason = reason or errors_pb2.ERROR_REASON_BASE_MODEL_UNAVAILABLE
     seconds = timing.seconds(plan, speeds_file.read(speeds) if speeds else {})
     if seconds is not None:
@@ -91,25 +92,6 @@ def _answer(plan: Plan, *, dataset_bytes: int) -> job_pb2.Estimate:
         limit = plan.limit or _NO_LIMIT
         answer.alternatives.extend(alternatives(offers(plan), limit=limit, on_cpu=plan.on_cpu))
     return answer
-
-
-def _missing(plan: Plan, places: HubPlaces) -> Violation | None:
-    """What is wrong where a base model of the catalogue cannot be had."""
-    known = plan.known
-    assert known is not None
-    if places.can_be_had(known.hub_id, plan.resolved.base_model_revision, gated=known.gated):
-        return None
-    why = (
-        "and the trainer is set to work offline"
-        if places.offline
-        else "its licence has to be accepted on the hub, and the trainer has no token of an account that did"
-    )
-    return violation(
-        "base_model",
-        f"{known.hub_id} is neither in the store nor on the trainer's machine, {why}. Where it can be"
-        f" fetched, import it: `tuneyard models import {known.id}`; else download its files where that is"
-        f" possible, and import the folder: `tuneyard models import FOLDER --name {known.id}`.",
-    )
 
 
 def _does_not_fit(plan: Plan) -> Violation:

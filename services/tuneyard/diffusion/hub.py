@@ -1,7 +1,6 @@
 """Text-to-image models from a hub: which files are fetched, and a run's copy of a base that is not stored."""
 
-import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tuneyard.diffusion import catalogue
@@ -9,12 +8,9 @@ from tuneyard.diffusion.clip_files import CONFIG, clip_files, has_weights, is_cl
 from tuneyard.diffusion.pipeline_files import checkpoint_files, config_files, pipeline_files
 from tuneyard.diffusion.safe_pipeline import INDEX, PipelineIndex, check_index
 from tuneyard.trainer import hub_files
-from tuneyard.trainer.convert_child import ModelFiles
-from tuneyard.trainer.hub_places import HUB_CACHE, cache_key
+from tuneyard.trainer.convert_child import Converted, ModelFiles
+from tuneyard.trainer.hub_models import Cached, cached_model
 from tuneyard.trainer.safe_json import read_json
-
-Cached = Callable[[str, str, Callable[[Path], None]], Path]
-"""As `Run.cached`."""
 
 
 def fetch(hub_id: str, folder: Path, *, revision: str = "") -> str:
@@ -86,16 +82,10 @@ def cached_base(name: str, revision: str, cached: Cached) -> tuple[Path, str]:
     hub_id = known.hub_id if known else name
     wanted = revision or (known.revision if known else "")
 
-    def build(entry: Path) -> None:
+    def convert(files: ModelFiles) -> Converted:
         # Converting needs torch, which estimates, that share this module's callers, do without.
         from tuneyard.diffusion.convert import convert
 
-        source, model = entry / "source", entry / "model"
-        source.mkdir()
-        model.mkdir()
-        converted = convert(ModelFiles(source=source, result=model, hub_id=hub_id, revision=wanted))
-        shutil.rmtree(source)
-        (entry / "revision").write_text(converted.revision, encoding="utf-8")
+        return convert(files)
 
-    entry = cached(HUB_CACHE, cache_key(hub_id, wanted), build)
-    return entry / "model", (entry / "revision").read_text(encoding="utf-8")
+    return cached_model(hub_id, wanted, cached, convert=convert)

@@ -13,11 +13,11 @@ from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.llm.recommended import recommended_spec
 from tuneyard.llm.workload import sensible_devices
 from tuneyard.trainer.hub_places import HubPlaces
+from tuneyard.trainer.known_models import GATED, listed
 from tuneyard.v1 import model_service_pb2, training_pb2
 
 RECOMMENDED = "mistral-7b"
 """A 7B model, as the guide's, whose licence asks for nothing."""
-_GATED = " Its licence must be accepted on the hub before it can be fetched or imported from there."
 _APACHE, _LLAMA_2, _LLAMA_3_1 = "Apache-2.0", "Llama 2 Community License", "Llama 3.1 Community License"
 
 
@@ -290,14 +290,7 @@ def find(name: str) -> KnownModel | None:
 
 def base_models(places: HubPlaces | None = None) -> list[model_service_pb2.BaseModel]:
     """The catalogue, the recommended one first; `places` tells where the weights are."""
-    models = []
-    for known in KNOWN:
-        model = model_service_pb2.BaseModel()
-        model.CopyFrom(_entry(known))
-        if places:
-            model.availability = places.availability(known.hub_id, known.revision, gated=known.gated)
-        models.append(model)
-    return models
+    return listed(KNOWN, places, entry=_entry)
 
 
 @functools.cache
@@ -308,7 +301,7 @@ def _entry(known: KnownModel) -> model_service_pb2.BaseModel:
         display_name=known.hub_id.partition("/")[2],
         family=training_pb2.FAMILY_LLM,
         tasks=[training_pb2.TASK_KIND_LANGUAGE_MODEL],
-        description=known.description + (_GATED if known.gated else ""),
+        description=known.description + (GATED if known.gated else ""),
         parameter_count=known.facts.parameters,
         minimum_memory_bytes=minimum,
         recommended_memory_bytes=recommended,

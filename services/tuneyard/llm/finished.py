@@ -19,13 +19,14 @@ from transformers import PreTrainedTokenizerBase
 from tuneyard.llm.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, without_adapter
 from tuneyard.llm.base_model import load_model
 from tuneyard.llm.config import LanguageModelConfig
-from tuneyard.llm.hub import Cached, cached_base
+from tuneyard.llm.hub import cached_base
 from tuneyard.llm.precision import Precision, autocast, base_dtype, dtype_of
 from tuneyard.llm.quantization import loading_settings
 from tuneyard.llm.templates import ChatTemplate, chat_template
 from tuneyard.llm.tokenizer_files import load_tokenizer
 from tuneyard.recipes.precision import nearest_precision
 from tuneyard.trainer.errors import RecipeError, base_gone
+from tuneyard.trainer.hub_models import Cached
 
 _OWN_TEMPLATE = "tokenizer"
 

@@ -1,23 +1,21 @@
 """Language models from a hub: which files are fetched, and a run's copy of a base outside of the store."""
 
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tuneyard.llm import catalogue
 from tuneyard.llm.folder_files import CONFIG, SETTINGS, description_files, weight_files
 from tuneyard.llm.safe_config import check
 from tuneyard.trainer import hub_files
-from tuneyard.trainer.convert_child import ModelFiles
+from tuneyard.trainer.convert_child import Converted, ModelFiles
 from tuneyard.trainer.errors import RecipeError
-from tuneyard.trainer.hub_places import HUB_CACHE, cache_key
+from tuneyard.trainer.hub_models import Cached, cached_model
+from tuneyard.trainer.hub_places import cache_key
 from tuneyard.trainer.linking import link_or_copy
 from tuneyard.trainer.safe_json import read_json
 
 _TOKENIZER_CACHE = "hub-tokenizers"
-
-Cached = Callable[[str, str, Callable[[Path], None]], Path]
-"""As `Run.cached`; a finished model that is tried has it too."""
 
 
 def fetch(hub_id: str, folder: Path, *, revision: str = "") -> str:
@@ -50,19 +48,13 @@ def cached_base(name: str, revision: str, cached: Cached) -> tuple[Path, str]:
     """
     hub_id, wanted = _pinned(name, revision)
 
-    def build(entry: Path) -> None:
+    def convert(files: ModelFiles) -> Converted:
         # Checking needs torch, which estimates, that share this module's callers, do without.
         from tuneyard.llm.convert import convert
 
-        source, model = entry / "source", entry / "model"
-        source.mkdir()
-        model.mkdir()
-        converted = convert(ModelFiles(source=source, result=model, hub_id=hub_id, revision=wanted))
-        shutil.rmtree(source)
-        (entry / "revision").write_text(converted.revision, encoding="utf-8")
+        return convert(files)
 
-    entry = cached(HUB_CACHE, cache_key(hub_id, wanted), build)
-    return entry / "model", (entry / "revision").read_text(encoding="utf-8")
+    return cached_model(hub_id, wanted, cached, convert=convert)
 
 
 def cached_tokenizer(name: str, revision: str, cached: Cached) -> Path:
