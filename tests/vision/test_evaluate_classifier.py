@@ -11,11 +11,12 @@ from safetensors.torch import load_file, save_file
 from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.evaluate_config import EvaluateConfig
 from tuneyard.trainer.fake_run import FakeRun
+from tuneyard.trainer.json_files import write_json
 from tuneyard.vision import evaluate_classifier, networks
 from tuneyard.vision.classifier import train
 from tuneyard.vision.config import ClassifierConfig
 from tuneyard.vision.evaluate_classifier import evaluate
-from tuneyard.vision.weights import preprocessing, write_json
+from tuneyard.vision.weights import preprocessing
 
 
 @pytest.fixture

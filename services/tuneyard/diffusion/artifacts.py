@@ -1,6 +1,5 @@
 """What a finished training leaves behind: the adapters in two formats, a card, numbers, and their origin."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from tuneyard.diffusion.model_card import CardFacts, model_card
 from tuneyard.diffusion.pipeline import Pipeline
 from tuneyard.diffusion.safe_pipeline import Kind
 from tuneyard.diffusion.training_data import TrainingData
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.run import ArtifactKind, Run
 
 _FAMILIES: dict[Kind, str] = {
@@ -71,15 +71,19 @@ def save_artifacts(run: Run, outcome: Outcome) -> None:
         media_type="text/markdown",
         description="What it is, how it does, and how to load it",
     )
-    _save_json(
-        run, "metrics.json", _metrics(outcome), ArtifactKind.METRICS, "Every evaluation, base and tuned"
+    save_json(
+        run,
+        "metrics.json",
+        _metrics(outcome),
+        kind=ArtifactKind.METRICS,
+        description="Every evaluation, base and tuned",
     )
-    _save_json(
+    save_json(
         run,
         "manifest.json",
         run.manifest(**_facts(outcome, stored_bytes)),
-        ArtifactKind.MANIFEST,
-        "Request, settings, data, base model, versions and metrics",
+        kind=ArtifactKind.MANIFEST,
+        description="Request, settings, data, base model, versions and metrics",
     )
 
 
@@ -223,9 +227,3 @@ def _facts(outcome: Outcome, stored_bytes: int) -> dict[str, Any]:
         "metrics": dict(outcome.metrics),
         "base_metrics": dict(outcome.base_metrics),
     }
-
-
-def _save_json(run: Run, name: str, values: Mapping[str, Any], kind: ArtifactKind, description: str) -> None:
-    path = run.work_dir / name
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    run.save_artifact(path, name=name, kind=kind, media_type="application/json", description=description)

@@ -3,7 +3,6 @@
 The dataset's check can only estimate tokens; here they are counted. Embeddings are computed elsewhere.
 """
 
-import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ import torch
 
 from tuneyard.diffusion.config import MAX_PROMPTS, TextToImageConfig
 from tuneyard.diffusion.samples import Sample, Splits
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.run import ArtifactKind, Run
 
 _CLIP_TOKENS = 77
@@ -77,14 +77,12 @@ def tell_of_captions(splits: Splits, tokenizers: Mapping[str, Any], run: Run) ->
         name: measure_captions(samples, token_counter(tokenizer), limit_tokens=token_limit(tokenizer))
         for name, tokenizer in tokenizers.items()
     }
-    path = run.work_dir / "caption-report.json"
     content = {name: asdict(report) for name, report in reports.items()}
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    run.save_artifact(
-        path,
-        name=path.name,
+    save_json(
+        run,
+        "caption-report.json",
+        content,
         kind=ArtifactKind.REPORT,
-        media_type="application/json",
         description="Captions' lengths in tokens, and which are cut off",
     )
     worst = max(reports.values(), key=lambda report: len(report.cut), default=None)

@@ -1,8 +1,6 @@
 """What an evaluation of LoRA weights leaves behind: pictures, report.json, report.html, manifest.json."""
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 from tuneyard.datasets.words import counted
 from tuneyard.diffusion.evaluation import Evaluation
 from tuneyard.trainer.evaluate_config import EvaluateConfig
+from tuneyard.trainer.json_files import finite, save_json
 from tuneyard.trainer.report_html import Facts, Picture, Section, Table, write_page
 from tuneyard.trainer.run import ArtifactKind, Run
 
@@ -65,7 +64,7 @@ class Measured:
     def metrics_of(self, stage: str) -> dict[str, float | None]:
         """Those of one model by their last names, for JSON: a value that is no number is null."""
         return {
-            name.removeprefix(f"{stage}/"): _finite(value)
+            name.removeprefix(f"{stage}/"): finite(value)
             for name, value in self.metrics.items()
             if name.startswith(f"{stage}/")
         }
@@ -86,11 +85,11 @@ def save_report(run: Run, measured: Measured) -> None:
     if measured.pictures is not None:
         title = "Base and tuned: " + " | ".join(measured.prompts)
         run.sample_image(measured.pictures, title=title[:200], step=0, name=_SAMPLES)
-    run.save_artifact(
-        _write_json(folder / "report.json", report(measured)),
-        name="report.json",
+    save_json(
+        run,
+        "report.json",
+        report(measured),
         kind=ArtifactKind.METRICS,
-        media_type="application/json",
         description="Every value that was measured",
     )
     run.save_artifact(
@@ -112,13 +111,13 @@ def save_report(run: Run, measured: Measured) -> None:
         },
         precision=measured.precision,
         prompts=list(measured.prompts),
-        metrics={name: _finite(value) for name, value in measured.metrics.items()},
+        metrics={name: finite(value) for name, value in measured.metrics.items()},
     )
-    run.save_artifact(
-        _write_json(folder / "manifest.json", manifest),
-        name="manifest.json",
+    save_json(
+        run,
+        "manifest.json",
+        manifest,
         kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
         description="Request, data, model, versions and metrics",
     )
 
@@ -155,8 +154,8 @@ def _base(measured: Measured) -> dict[str, Any]:
 
 
 def _image(image: MeasuredImage) -> dict[str, Any]:
-    base = {} if image.base is None else {"base_loss": _finite(image.base)}
-    return {"name": image.name, "caption": image.caption, "loss": _finite(image.tuned), **base}
+    base = {} if image.base is None else {"base_loss": finite(image.base)}
+    return {"name": image.name, "caption": image.caption, "loss": finite(image.tuned), **base}
 
 
 def _sections(measured: Measured) -> Iterable[Section]:
@@ -198,12 +197,3 @@ def _table_of_images(measured: Measured) -> Table:
     rows = [(each.name, each.caption, each.base or 0.0, each.tuned) for each in ordered]
     columns = ("image", "caption", "base model", "tuned model")
     return Table("Images, the hardest first", columns, rows, folded=True)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> Path:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path

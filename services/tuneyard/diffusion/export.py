@@ -3,7 +3,6 @@
 Nothing is computed: both were written when the training ended.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tuneyard.diffusion.export_config import ExportConfig
 from tuneyard.diffusion.finished import StoredLora
 from tuneyard.diffusion.lora_files import WEIGHTS_NAME
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.run import ArtifactKind, Result, Run
 
 _CARD = "README.md"
@@ -50,13 +50,11 @@ def export(config: ExportConfig, run: Run) -> Result:
         tensors=tensors,
         size_bytes=size_bytes,
     )
-    told = run.work_dir / "manifest.json"
-    told.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    run.save_artifact(
-        told,
-        name="manifest.json",
+    save_json(
+        run,
+        "manifest.json",
+        manifest,
         kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
         description="Request, source and base model",
     )
     return Result(

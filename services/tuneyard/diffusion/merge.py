@@ -19,6 +19,7 @@ from tuneyard.diffusion.merge_proof import Proof, prove
 from tuneyard.diffusion.merged_weights import Written, write_merged
 from tuneyard.diffusion.pipeline import open_pipeline
 from tuneyard.trainer.errors import base_gone
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.run import ArtifactKind, Result, Run
 
 _MEDIA_TYPES = {".json": "application/json", ".md": "text/markdown", ".txt": "text/plain"}
@@ -148,12 +149,10 @@ def save(
         model_bytes=sum(path.stat().st_size for path in files),
         proof=proof.facts,
     )
-    path = run.work_dir / "manifest.json"
-    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    run.save_artifact(
-        path,
-        name="manifest.json",
+    save_json(
+        run,
+        "manifest.json",
+        manifest,
         kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
         description="Request, source, base model, and the comparison with base and LoRA",
     )

@@ -1,6 +1,5 @@
 """What a finished fine-tuning leaves behind: the adapter or the model, numbers, and their origin."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -18,6 +17,7 @@ from tuneyard.llm.folder_files import media_type
 from tuneyard.llm.learner import Learner
 from tuneyard.llm.model_card import CardFacts, model_card
 from tuneyard.llm.tokenizer_files import save_tokenizer
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.run import ArtifactKind, Run
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -54,16 +54,20 @@ class Outcome:
 def save_artifacts(run: Run, outcome: Outcome) -> None:
     """Writes and hands over every artifact; the manifest last."""
     stored_bytes = _save_weights(run, outcome)
-    _save_json(
-        run, "metrics.json", _metrics(outcome), ArtifactKind.METRICS, "Every evaluation, base and tuned"
+    save_json(
+        run,
+        "metrics.json",
+        _metrics(outcome),
+        kind=ArtifactKind.METRICS,
+        description="Every evaluation, base and tuned",
     )
     manifest = run.manifest(**_facts(outcome, stored_bytes))
-    _save_json(
+    save_json(
         run,
         "manifest.json",
         manifest,
-        ArtifactKind.MANIFEST,
-        "Request, settings, data, base model, versions and metrics",
+        kind=ArtifactKind.MANIFEST,
+        description="Request, settings, data, base model, versions and metrics",
     )
 
 
@@ -176,9 +180,3 @@ def _dtype_of_products(outcome: Outcome) -> str | None:
         return None
     config: Any = outcome.learner.model.config
     return str(config.quantization_config.bnb_4bit_compute_dtype).removeprefix("torch.")
-
-
-def _save_json(run: Run, name: str, values: Mapping[str, Any], kind: ArtifactKind, description: str) -> None:
-    path = run.work_dir / name
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    run.save_artifact(path, name=name, kind=kind, media_type="application/json", description=description)

@@ -3,7 +3,6 @@
 Here the stages are put together and everything noticed is reported; each stage has a module of its own.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from tuneyard.llm.splits import Splits, make_splits
 from tuneyard.llm.templates import ChatTemplate, Warn, chat_template
 from tuneyard.llm.token_cache import TokenizedSplit, report_to_json
 from tuneyard.llm.tokenizing import fingerprint, tokenize_split
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.run import ArtifactKind, Run
 
 MAX_PROMPTS = 4
@@ -143,7 +143,6 @@ def _save_report(
     validation: TokenizedSplit,
     run: Run,
 ) -> None:
-    path = run.work_dir / "token-report.json"
     content = {
         "max_length_tokens": config.max_length,
         "chat_template": template.name,
@@ -152,12 +151,11 @@ def _save_report(
         "train": report_to_json(train.report) | {"noticed": dict(train.notes)},
         "validation": report_to_json(validation.report) | {"noticed": dict(validation.notes)},
     }
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    run.save_artifact(
-        path,
-        name=path.name,
+    save_json(
+        run,
+        "token-report.json",
+        content,
         kind=ArtifactKind.REPORT,
-        media_type="application/json",
         description="Lengths in tokens, what is cut off and what is left out",
     )
 

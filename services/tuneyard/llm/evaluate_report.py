@@ -1,10 +1,7 @@
 """What an evaluation of a language model leaves behind: report.json, report.html, manifest.json."""
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from tuneyard.datasets.jsonl_rules import Message
@@ -12,6 +9,7 @@ from tuneyard.datasets.words import counted
 from tuneyard.llm.evaluation import Evaluation
 from tuneyard.llm.text_scores import TextScore, mean
 from tuneyard.trainer.evaluate_config import EvaluateConfig
+from tuneyard.trainer.json_files import finite, save_json
 from tuneyard.trainer.report_html import Facts, Section, Table, write_page
 from tuneyard.trainer.run import ArtifactKind, Run
 
@@ -108,11 +106,11 @@ def save_report(run: Run, measured: Measured) -> None:
             base=_short(answered.base),
             reference=_short(answered.reference),
         )
-    run.save_artifact(
-        _write_json(folder / "report.json", report(measured)),
-        name="report.json",
+    save_json(
+        run,
+        "report.json",
+        report(measured),
         kind=ArtifactKind.METRICS,
-        media_type="application/json",
         description="Every value that was measured, and every answer",
     )
     run.save_artifact(
@@ -130,13 +128,13 @@ def save_report(run: Run, measured: Measured) -> None:
         split={"name": measured.config.split, "origin": measured.origin, "samples": measured.rows},
         precision=measured.precision,
         answered=len(measured.answers),
-        metrics={name: _finite(value) for name, value in measured.metrics.items()},
+        metrics={name: finite(value) for name, value in measured.metrics.items()},
     )
-    run.save_artifact(
-        _write_json(folder / "manifest.json", manifest),
-        name="manifest.json",
+    save_json(
+        run,
+        "manifest.json",
+        manifest,
         kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
         description="Request, data, model, versions and metrics",
     )
 
@@ -153,7 +151,7 @@ def report(measured: Measured) -> dict[str, Any]:
         "warnings": [measured.warning] if measured.warning else [],
         "tokens": measured.tuned.tokens,
         "answered": len(measured.answers),
-        "metrics": {name: _finite(value) for name, value in measured.tuned_metrics.items()},
+        "metrics": {name: finite(value) for name, value in measured.tuned_metrics.items()},
         "base": _base(measured),
         "answers": [_answer(each) for each in measured.answers],
     }
@@ -165,7 +163,7 @@ def _base(measured: Measured) -> dict[str, Any]:
     return {
         "compared": True,
         "name": measured.base_model,
-        "metrics": {name: _finite(value) for name, value in measured.base_metrics.items()},
+        "metrics": {name: finite(value) for name, value in measured.base_metrics.items()},
     }
 
 
@@ -235,14 +233,5 @@ def _values(found: Evaluation, scores: Sequence[TextScore]) -> dict[str, float]:
     return values | asdict(mean(scores)) if scores else values
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def _short(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> Path:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path

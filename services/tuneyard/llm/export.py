@@ -4,7 +4,6 @@ Nothing is computed: both are in the formats that peft and transformers load, an
 made. The download of a job's folder is a ZIP.
 """
 
-import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -14,6 +13,7 @@ from tuneyard.llm.export_config import ExportConfig
 from tuneyard.llm.finished import StoredModel
 from tuneyard.llm.folder_files import media_type
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.run import ArtifactKind, Result, Run
 
 
@@ -46,13 +46,11 @@ def export(config: ExportConfig, run: Run) -> Result:
         tensors=tensors,
         size_bytes=size_bytes,
     )
-    path = run.work_dir / "manifest.json"
-    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    run.save_artifact(
-        path,
-        name="manifest.json",
+    save_json(
+        run,
+        "manifest.json",
+        manifest,
         kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
         description="Request, source and base model",
     )
     what = "The adapter, as peft loads it" if stored.is_adapter else "The model, as transformers loads it"

@@ -38,6 +38,7 @@ from tuneyard.llm.templates import chat_template
 from tuneyard.llm.tokenizer_files import load_tokenizer
 from tuneyard.trainer.base_identity import BaseIdentity
 from tuneyard.trainer.errors import RecipeError, base_gone
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.linking import link_or_copy
 from tuneyard.trainer.offline import stay_offline
 from tuneyard.trainer.run import ArtifactKind, Result, Run
@@ -283,12 +284,10 @@ def save(
         model_bytes=merged.size_bytes,
         proof=proof,
     )
-    path = run.work_dir / "manifest.json"
-    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    run.save_artifact(
-        path,
-        name="manifest.json",
+    save_json(
+        run,
+        "manifest.json",
+        manifest,
         kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
         description="Request, source, base model, and the comparison with base and adapter",
     )

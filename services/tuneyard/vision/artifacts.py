@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.run import ArtifactKind, Run
 from tuneyard.vision import networks, pictures
 from tuneyard.vision.config import ClassifierConfig
@@ -15,7 +16,7 @@ from tuneyard.vision.evaluation import Evaluation, Evaluator, class_scores
 from tuneyard.vision.learner import Learner
 from tuneyard.vision.lettering import shown_names
 from tuneyard.vision.pixels import Pixels
-from tuneyard.vision.weights import preprocessing, rescales, write_json
+from tuneyard.vision.weights import preprocessing, rescales
 
 _SHOWN = 24
 _SHOWN_AT_EVALUATIONS = 12
@@ -59,7 +60,7 @@ def save_artifacts(run: Run, outcome: Outcome, evaluator: Evaluator, validation:
     folder = run.work_dir
     _save_model(run, folder, outcome)
     _save_card(run, folder, outcome)
-    _save_metrics(run, folder, outcome)
+    _save_metrics(run, outcome)
     _save_pictures(run, folder, outcome, evaluator, validation)
     manifest = run.manifest(
         config=asdict(outcome.config),
@@ -74,11 +75,11 @@ def save_artifacts(run: Run, outcome: Outcome, evaluator: Evaluator, validation:
         early_stopped=outcome.early_stopped,
         metrics=outcome.evaluation.metrics,
     )
-    run.save_artifact(
-        write_json(folder / "manifest.json", manifest),
-        name="manifest.json",
+    save_json(
+        run,
+        "manifest.json",
+        manifest,
         kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
         description="Request, settings, data, base model, versions and metrics",
     )
 
@@ -93,11 +94,11 @@ def _save_model(run: Run, folder: Path, outcome: Outcome) -> None:
         media_type="application/octet-stream",
         description=f"Weights of {outcome.config.architecture}, named as in torchvision",
     )
-    run.save_artifact(
-        write_json(folder / "config.json", model_config(outcome)),
-        name="config.json",
+    save_json(
+        run,
+        "config.json",
+        model_config(outcome),
         kind=ArtifactKind.MODEL,
-        media_type="application/json",
         description="Architecture, classes and preprocessing",
     )
 
@@ -148,7 +149,7 @@ prepared for them.
 """
 
 
-def _save_metrics(run: Run, folder: Path, outcome: Outcome) -> None:
+def _save_metrics(run: Run, outcome: Outcome) -> None:
     scores = class_scores(outcome.evaluation.confusion)
     metrics = {
         "best_step": outcome.learner.counters.best_step,
@@ -158,11 +159,11 @@ def _save_metrics(run: Run, folder: Path, outcome: Outcome) -> None:
         "confusion_matrix": outcome.evaluation.confusion.tolist(),
         "history": [{"step": step, **values} for step, values in outcome.learner.counters.evaluations],
     }
-    run.save_artifact(
-        write_json(folder / "metrics.json", metrics),
-        name="metrics.json",
+    save_json(
+        run,
+        "metrics.json",
+        metrics,
         kind=ArtifactKind.METRICS,
-        media_type="application/json",
         description="Precision, recall and F1 of each class; every evaluation",
     )
 

@@ -15,10 +15,11 @@ from torch.overrides import TorchFunctionMode
 from tuneyard.datasets.words import counted
 from tuneyard.trainer.convert_child import Converted
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.json_files import write_json
 from tuneyard.vision import layouts, networks
 from tuneyard.vision.architectures import Architecture, architectures
 from tuneyard.vision.weight_files import WeightFiles, without_prefix
-from tuneyard.vision.weights import RESCALING, write_json
+from tuneyard.vision.weights import RESCALING
 
 _AUXILIARY = ("aux.", "aux1.", "aux2.", "AuxLogits.")
 """Heads of googlenet and inception_v3 that only their first training used."""

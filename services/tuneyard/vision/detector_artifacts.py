@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.run import ArtifactKind, Run
 from tuneyard.vision import detector_pictures as pictures
 from tuneyard.vision.detector_batches import DetectionSamples, Draw, Sample
@@ -17,7 +18,6 @@ from tuneyard.vision.detector_evaluation import DetectionEvaluation, DetectionEv
 from tuneyard.vision.detector_learner import DetectorLearner
 from tuneyard.vision.detector_model import CONFIG_FILE, WEIGHTS_FILE, save_detector
 from tuneyard.vision.lettering import shown_names
-from tuneyard.vision.weights import write_json
 
 _SHOWN = 12
 _SHOWN_AT_EVALUATIONS = 8
@@ -46,7 +46,7 @@ def save_artifacts(run: Run, outcome: DetectorOutcome, evaluator: DetectionEvalu
     """Writes and hands over every artifact; the manifest last."""
     folder = run.work_dir
     _save_model(run, folder, outcome)
-    _save_metrics(run, folder, outcome)
+    _save_metrics(run, outcome)
     _save_pictures(run, folder, outcome, evaluator)
     counters = outcome.learner.counters
     manifest = run.manifest(
@@ -62,11 +62,11 @@ def save_artifacts(run: Run, outcome: DetectorOutcome, evaluator: DetectionEvalu
         early_stopped=outcome.early_stopped,
         metrics=outcome.evaluation.metrics,
     )
-    run.save_artifact(
-        write_json(folder / "manifest.json", manifest),
-        name="manifest.json",
+    save_json(
+        run,
+        "manifest.json",
+        manifest,
         kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
         description="Request, settings, data, base model, versions and metrics",
     )
 
@@ -141,7 +141,7 @@ network and to prepare images for it. The network is ultralytics', whose licence
 """
 
 
-def _save_metrics(run: Run, folder: Path, outcome: DetectorOutcome) -> None:
+def _save_metrics(run: Run, outcome: DetectorOutcome) -> None:
     evaluation, counters = outcome.evaluation, outcome.learner.counters
     metrics = {
         "best_step": counters.best_step,
@@ -155,11 +155,11 @@ def _save_metrics(run: Run, folder: Path, outcome: DetectorOutcome) -> None:
         },
         "history": [{"step": step, **values} for step, values in counters.evaluations],
     }
-    run.save_artifact(
-        write_json(folder / "metrics.json", metrics),
-        name="metrics.json",
+    save_json(
+        run,
+        "metrics.json",
+        metrics,
         kind=ArtifactKind.METRICS,
-        media_type="application/json",
         description="Precision, recall and average precision of each class; every evaluation",
     )
 

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tuneyard.trainer.errors import RecipeError
+from tuneyard.trainer.json_files import write_json
 from tuneyard.vision.detector_architectures import DETECTOR_ARCHITECTURES, architecture_name
 from tuneyard.vision.detector_offline import ROOT, YAML, Detect, DetectionModel, torch_safe_load
-from tuneyard.vision.weights import write_json
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"

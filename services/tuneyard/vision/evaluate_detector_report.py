@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tuneyard.datasets.words import counted
 from tuneyard.trainer.evaluate_config import EvaluateConfig
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.report_html import Facts, Picture, Section, Table, write_page
 from tuneyard.trainer.run import ArtifactKind, Run
 from tuneyard.vision import detector_pictures, report_pictures
@@ -20,7 +21,6 @@ from tuneyard.vision.detector_evaluation import DetectionEvaluation, DetectionEv
 from tuneyard.vision.detector_model import LoadedDetector
 from tuneyard.vision.export_check import spread
 from tuneyard.vision.lettering import shown_names
-from tuneyard.vision.weights import write_json
 
 _EXAMINED = 200
 """Images among which those with most mistakes are looked for: each is asked about once more."""
@@ -93,17 +93,16 @@ def save_report(run: Run, measured: MeasuredDetector, evaluator: DetectionEvalua
     """Draws, writes and hands over everything; the manifest last."""
     folder = run.work_dir
     mistakes = most_wrong(measured, evaluator, run)
-    write_json(folder / "report.json", report(measured))
+    save_json(
+        run,
+        "report.json",
+        report(measured),
+        kind=ArtifactKind.METRICS,
+        description="Every value that was measured",
+    )
     _draw(folder, measured, evaluator, mistakes)
     title = "Evaluation of an object detector"
     write_page(folder / "report.html", title=title, sections=_sections(folder, measured))
-    run.save_artifact(
-        folder / "report.json",
-        name="report.json",
-        kind=ArtifactKind.METRICS,
-        media_type="application/json",
-        description="Every value that was measured",
-    )
     for name, description in _PICTURES.items():
         if (folder / name).exists():
             run.sample_image(folder / name, title=description, step=0, name=name)
@@ -121,11 +120,11 @@ def save_report(run: Run, measured: MeasuredDetector, evaluator: DetectionEvalua
         precision=measured.precision,
         metrics=measured.metrics,
     )
-    run.save_artifact(
-        write_json(folder / "manifest.json", manifest),
-        name="manifest.json",
+    save_json(
+        run,
+        "manifest.json",
+        manifest,
         kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
         description="Request, data, model, versions and metrics",
     )
 

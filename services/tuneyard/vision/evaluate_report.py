@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tuneyard.trainer.evaluate_config import EvaluateConfig
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.report_html import Facts, Picture, Section, Table, write_page
 from tuneyard.trainer.run import ArtifactKind, Run
 from tuneyard.vision import report_pictures
@@ -16,7 +17,6 @@ from tuneyard.vision.pictures import draw_grid
 from tuneyard.vision.pixels import Pixels
 from tuneyard.vision.splits import Samples
 from tuneyard.vision.stored_classifier import StoredClassifier
-from tuneyard.vision.weights import write_json
 
 _SHOWN_MISTAKES = 24
 _LISTED_MISTAKES = 200
@@ -68,19 +68,18 @@ class Measured:
 def save_report(run: Run, measured: Measured, pixels: Pixels) -> None:
     """Draws, writes and hands over everything; the manifest last."""
     folder = run.work_dir
-    write_json(folder / "report.json", report(measured))
+    save_json(
+        run,
+        "report.json",
+        report(measured),
+        kind=ArtifactKind.METRICS,
+        description="Every value that was measured",
+    )
     _draw(folder, measured, pixels)
     write_page(
         folder / "report.html",
         title="Evaluation of an image classifier",
         sections=_sections(folder, measured),
-    )
-    run.save_artifact(
-        folder / "report.json",
-        name="report.json",
-        kind=ArtifactKind.METRICS,
-        media_type="application/json",
-        description="Every value that was measured",
     )
     for name, description in _PICTURES.items():
         if (folder / name).exists():
@@ -99,11 +98,11 @@ def save_report(run: Run, measured: Measured, pixels: Pixels) -> None:
         precision=measured.stored.precision,
         metrics=measured.metrics,
     )
-    run.save_artifact(
-        write_json(folder / "manifest.json", manifest),
-        name="manifest.json",
+    save_json(
+        run,
+        "manifest.json",
+        manifest,
         kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
         description="Request, data, model, versions and metrics",
     )
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuneyard.trainer.json_files import save_json
 from tuneyard.trainer.run import ArtifactKind, Run
 from tuneyard.vision.export_check import Check
 from tuneyard.vision.export_config import ExportConfig
 from tuneyard.vision.stored_classifier import CONFIG
-from tuneyard.vision.weights import write_json
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ def save(
         check=converted.check.facts,
         **converted.facts,
     )
-    run.save_artifact(
-        write_json(run.work_dir / "manifest.json", manifest),
-        name="manifest.json",
+    save_json(
+        run,
+        "manifest.json",
+        manifest,
         kind=ArtifactKind.MANIFEST,
-        media_type="application/json",
         description="Request, source, format and the comparison with the original",
     )

@@ -1,6 +1,5 @@
 """Where a run's first weights come from: the store, torchvision's hub, or, only where asked for, chance."""
 
-import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,9 +106,3 @@ def preprocessing(config: ClassifierConfig, *, stored_side: int) -> dict[str, An
         "mean": list(architecture.mean),
         "std": list(architecture.std),
     }
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Writes JSON for people to read, and returns the path."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
