@@ -7,8 +7,6 @@ same in a process of its own. It never imports grpc, and it knows no task: the f
 import faulthandler
 import hashlib
 import importlib
-import os
-import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,10 +23,9 @@ from tuneyard.trainer.finished_model import (
     InferenceError,
 )
 from tuneyard.trainer.frames import Connection, Failure, Kind
-from tuneyard.trainer.hub_kernels import forbid_hub_kernels
 from tuneyard.trainer.inputs import Inputs
 from tuneyard.trainer.oom import free_memory, is_out_of_memory
-from tuneyard.trainer.process import ParentGone, begin_worker
+from tuneyard.trainer.own_process import run_in_own_process
 from tuneyard.trainer.settings import WorkerSettings
 from tuneyard.trainer.transfers import Transfers, local_path
 from tuneyard.v1.event_pb2 import StoredFile
@@ -156,20 +153,5 @@ def _told(error: Exception) -> Failure:
     return Failure("RECIPE_FAILED", f"The model failed with {kind}; the trainer's log has more.")
 
 
-def main() -> int:
-    """The process of its own: one argument, the worker's folder."""
-    folder = Path(sys.argv[1])
-    settings = WorkerSettings.read(folder / "settings.json")
-    try:
-        begin_worker(settings.parent_pid or os.getppid())
-    except ParentGone:
-        return 1
-    forbid_hub_kernels()
-    return run_worker(folder)
-
-
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    run_in_own_process(run_worker)

@@ -7,8 +7,6 @@ same in a process of its own. It never imports grpc, and it knows no task: the f
 
 import faulthandler
 import importlib
-import os
-import sys
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -20,9 +18,8 @@ from tuneyard.trainer.cache import Cache
 from tuneyard.trainer.data_folder import write_whole
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.frames import Failure
-from tuneyard.trainer.hub_kernels import forbid_hub_kernels
 from tuneyard.trainer.inputs import Inputs
-from tuneyard.trainer.process import ParentGone, begin_worker
+from tuneyard.trainer.own_process import run_in_own_process
 from tuneyard.trainer.run import DatasetFiles
 from tuneyard.trainer.settings import WorkerSettings
 from tuneyard.trainer.transfers import Transfers
@@ -100,20 +97,5 @@ def _told(error: Exception) -> Failure:
     )
 
 
-def main() -> int:
-    """The process of its own: one argument, the worker's folder."""
-    folder = Path(sys.argv[1])
-    settings = WorkerSettings.read(folder / "settings.json")
-    try:
-        begin_worker(settings.parent_pid or os.getppid())
-    except ParentGone:
-        return 1
-    forbid_hub_kernels()
-    return run_worker(folder)
-
-
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    run_in_own_process(run_worker)

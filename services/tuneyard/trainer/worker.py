@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import cast
 
 from tuneyard.trainer.errors import OUT_OF_MEMORY_REMEDIES, RecipeError, Stop, Stopped
-from tuneyard.trainer.hub_kernels import forbid_hub_kernels
 from tuneyard.trainer.journal import JournalWriter
 from tuneyard.trainer.oom import OptimizerOutOfMemory, is_out_of_memory, out_of_memory_error
-from tuneyard.trainer.process import ParentGone, begin_worker
+from tuneyard.trainer.own_process import run_in_own_process
 from tuneyard.trainer.records import job_error, read_request, result_event
 from tuneyard.trainer.run import Result, Run
 from tuneyard.trainer.settings import OUT_OF_MEMORY_EXIT_CODE, WorkerSettings, thread_environment
@@ -156,21 +155,5 @@ def _prepare_environment(settings: WorkerSettings) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def main() -> int:
-    """The process of its own: one argument, the run's folder."""
-    run_dir = Path(sys.argv[1])
-    settings = WorkerSettings.read(run_dir / "settings.json")
-    try:
-        begin_worker(settings.parent_pid or os.getppid())
-    except ParentGone:
-        return 1
-    forbid_hub_kernels()
-    return run_worker(run_dir)
-
-
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads that still wait for a store must not keep the slot.
-    os._exit(code)
+    run_in_own_process(run_worker)
