@@ -5,19 +5,19 @@ architecture, the data, or several fields at once.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from tuneyard.trainer.estimates import Violation, violation
 from tuneyard.trainer.spec_checks import (
     impossible_on_devices,
     is_hub_id,
-    unknown_metric,
     wrong_dataset_format,
 )
 from tuneyard.v1 import dataset_pb2, errors_pb2, system_pb2, training_pb2
 from tuneyard.vision.architectures import Architecture, architectures
 from tuneyard.vision.detector_architectures import DETECTOR_ARCHITECTURES
 from tuneyard.vision.facts import DataFacts
+from tuneyard.vision.image_checks import contradictions, faulty_weights, only_warm_up, unusual_for_data
 from tuneyard.vision.recommended import METRICS, TOP5_METRIC
 
 ALIASES = {
@@ -30,9 +30,6 @@ ALIASES = {
     "microsoft/swin-tiny-patch4-window7-224": "swin_t",
 }
 """Hub ids that people know, and torchvision's architecture of the same kind."""
-
-_MAX_TOLD = 20
-"""Class weights whose faults are told one by one."""
 
 
 def unknown_model(base_model: str) -> tuple["errors_pb2.ErrorReason.ValueType", Violation]:
@@ -66,33 +63,12 @@ def violations(
 ) -> list[Violation]:
     """Everything for which the job would be refused."""
     return [
-        *_contradictions(given, resolved),
+        *contradictions(given, resolved, trained="Image classifiers", metrics=METRICS),
         *_impossible_for_architecture(resolved, architecture),
         *impossible_on_devices(resolved, devices, trained="an image classifier"),
         *(_impossible_with_data(resolved, facts) if facts else ()),
         *(_pointless_metric(resolved, facts) if facts else ()),
     ]
-
-
-def _contradictions(
-    given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec
-) -> Iterator[Violation]:
-    hyper = given.hyperparameters
-    if hyper.HasField("epochs") and hyper.HasField("max_steps"):
-        yield violation("hyperparameters.max_steps", "Set epochs or max_steps, not both.")
-    if hyper.HasField("warmup_steps") and hyper.HasField("warmup_ratio"):
-        yield violation("hyperparameters.warmup_ratio", "Set warmup_steps or warmup_ratio, not both.")
-    if resolved.hyperparameters.optimizer not in (
-        training_pb2.OPTIMIZER_ADAMW,
-        training_pb2.OPTIMIZER_SGD,
-    ):
-        yield violation(
-            "hyperparameters.optimizer",
-            "Image classifiers are trained with OPTIMIZER_ADAMW or OPTIMIZER_SGD.",
-        )
-    elif hyper.HasField("momentum") and resolved.hyperparameters.optimizer != training_pb2.OPTIMIZER_SGD:
-        yield violation("hyperparameters.momentum", "Only OPTIMIZER_SGD has a momentum.")
-    yield from unknown_metric(resolved, METRICS)
 
 
 def _pointless_metric(resolved: training_pb2.TrainingSpec, facts: DataFacts) -> Iterator[Violation]:
@@ -157,21 +133,7 @@ def _impossible_with_data(resolved: training_pb2.TrainingSpec, facts: DataFacts)
             f"{resolved.data_split.max_train_samples} images cannot hold one of each of the"
             f" {len(facts.classes)} classes.",
         )
-    yield from _faulty_weights(resolved.image_classifier.class_weights, facts.classes)
-
-
-def _faulty_weights(weights: Mapping[str, float], classes: Sequence[str]) -> Iterator[Violation]:
-    field, known = "image_classifier.class_weights", set(classes)
-    faulty = [name for name in sorted(weights) if name not in known or weights[name] <= 0]
-    for name in faulty[:_MAX_TOLD]:
-        if name in known:
-            yield violation(field, f"The weight of {name!r} must be above 0, not {weights[name]:g}.")
-            continue
-        close = difflib.get_close_matches(name, classes, n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
-        yield violation(field, f"The dataset has no class {name!r}.{meant}")
-    if len(faulty) > _MAX_TOLD:
-        yield violation(field, f"{len(faulty) - _MAX_TOLD} more weights are faulty.")
+    yield from faulty_weights(resolved, facts.classes)
 
 
 def wrong_format(format: "dataset_pb2.DatasetFormat.ValueType") -> Violation | None:
@@ -190,7 +152,7 @@ def warnings(
     return [
         *_unusual_numbers(given),
         *_unusual_combinations(resolved, architecture),
-        *(_unusual_for_data(given, resolved, facts) if facts else ()),
+        *(unusual_for_data(given, resolved, facts) if facts else ()),
     ]
 
 
@@ -218,31 +180,4 @@ def _unusual_combinations(
             "hyperparameters.batch_size",
             f"{architecture.name} has batch norm, whose statistics of {hyper.batch_size} images are poor.",
         )
-    if hyper.HasField("max_steps") and hyper.warmup_steps > hyper.max_steps:
-        yield violation(
-            "hyperparameters.warmup_steps",
-            f"All {hyper.max_steps} steps are warm-up: the learning rate never falls.",
-        )
-
-
-def _unusual_for_data(
-    given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec, facts: DataFacts
-) -> Iterator[Violation]:
-    if given.data_split.HasField("validation_fraction") and facts.brings_validation:
-        yield violation(
-            "data_split.validation_fraction", "The dataset brings its own validation split, which is used."
-        )
-    size = resolved.image_classifier.image_size
-    if 0 < facts.median_side * 2 <= size:
-        yield violation(
-            "image_classifier.image_size",
-            f"The images are about {facts.median_side} px wide or high and would be enlarged to {size} px: a"
-            " smaller image_size trains faster and may do as well.",
-        )
-    hyper = resolved.hyperparameters
-    effective = hyper.batch_size * hyper.gradient_accumulation_steps
-    if hyper.batch_size <= facts.train_samples < effective:
-        yield violation(
-            "hyperparameters.gradient_accumulation_steps",
-            f"An effective batch of {effective} is larger than the {facts.train_samples} training images.",
-        )
+    yield from only_warm_up(resolved)

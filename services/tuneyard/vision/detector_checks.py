@@ -8,16 +8,15 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from tuneyard.trainer.estimates import Violation, violation
-from tuneyard.trainer.spec_checks import impossible_on_devices, unknown_metric, wrong_dataset_format
+from tuneyard.trainer.spec_checks import impossible_on_devices, wrong_dataset_format
 from tuneyard.v1 import dataset_pb2, system_pb2, training_pb2
 from tuneyard.vision.architectures import architectures
 from tuneyard.vision.detector_architectures import DETECTOR_ARCHITECTURES
 from tuneyard.vision.detector_recommended import METRICS
 from tuneyard.vision.facts import DataFacts
+from tuneyard.vision.image_checks import contradictions, faulty_weights, only_warm_up, unusual_for_data
 
 _STRIDE = 32
-_MAX_TOLD = 20
-"""Class weights whose faults are told one by one."""
 
 
 def unknown_detector(base_model: str) -> Violation:
@@ -46,29 +45,11 @@ def violations(
 ) -> list[Violation]:
     """Everything for which the job would be refused."""
     return [
-        *_contradictions(given, resolved),
+        *contradictions(given, resolved, trained="Object detectors", metrics=METRICS),
         *_impossible_for_task(given, resolved),
         *impossible_on_devices(resolved, devices, trained="an object detector"),
         *(_impossible_with_data(resolved, facts) if facts else ()),
     ]
-
-
-def _contradictions(
-    given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec
-) -> Iterator[Violation]:
-    hyper = given.hyperparameters
-    if hyper.HasField("epochs") and hyper.HasField("max_steps"):
-        yield violation("hyperparameters.max_steps", "Set epochs or max_steps, not both.")
-    if hyper.HasField("warmup_steps") and hyper.HasField("warmup_ratio"):
-        yield violation("hyperparameters.warmup_ratio", "Set warmup_steps or warmup_ratio, not both.")
-    optimizer = resolved.hyperparameters.optimizer
-    if optimizer not in (training_pb2.OPTIMIZER_ADAMW, training_pb2.OPTIMIZER_SGD):
-        yield violation(
-            "hyperparameters.optimizer", "Object detectors are trained with OPTIMIZER_ADAMW or OPTIMIZER_SGD."
-        )
-    elif hyper.HasField("momentum") and optimizer != training_pb2.OPTIMIZER_SGD:
-        yield violation("hyperparameters.momentum", "Only OPTIMIZER_SGD has a momentum.")
-    yield from unknown_metric(resolved, METRICS)
 
 
 def _impossible_for_task(
@@ -111,23 +92,7 @@ def _impossible_with_data(resolved: training_pb2.TrainingSpec, facts: DataFacts)
             f"A batch of {resolved.hyperparameters.batch_size} is larger than the {facts.train_samples}"
             " training images.",
         )
-    faults = list(_faulty_weights(resolved, facts))
-    yield from faults[:_MAX_TOLD]
-    if len(faults) > _MAX_TOLD:
-        yield violation(
-            "object_detector.class_weights", f"{len(faults) - _MAX_TOLD} more weights are faulty."
-        )
-
-
-def _faulty_weights(resolved: training_pb2.TrainingSpec, facts: DataFacts) -> Iterator[Violation]:
-    field = "object_detector.class_weights"
-    for name, weight in sorted(resolved.object_detector.class_weights.items()):
-        if name not in facts.classes:
-            close = difflib.get_close_matches(name, facts.classes, n=1)
-            meant = f" Did you mean {close[0]!r}?" if close else ""
-            yield violation(field, f"The dataset has no class {name!r}.{meant}")
-        elif weight <= 0:
-            yield violation(field, f"The weight of {name!r} must be above 0, not {weight:g}.")
+    yield from faulty_weights(resolved, facts.classes)
 
 
 def warnings(
@@ -137,7 +102,7 @@ def warnings(
     return [
         *_unusual_numbers(given),
         *_unusual_combinations(resolved),
-        *(_unusual_for_data(given, resolved, facts) if facts else ()),
+        *(unusual_for_data(given, resolved, facts) if facts else ()),
     ]
 
 
@@ -161,31 +126,4 @@ def _unusual_combinations(resolved: training_pb2.TrainingSpec) -> Iterator[Viola
             "hyperparameters.batch_size",
             f"Detectors have batch norm, whose statistics of {hyper.batch_size} images are poor.",
         )
-    if hyper.HasField("max_steps") and hyper.warmup_steps > hyper.max_steps:
-        yield violation(
-            "hyperparameters.warmup_steps",
-            f"All {hyper.max_steps} steps are warm-up: the learning rate never falls.",
-        )
-
-
-def _unusual_for_data(
-    given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec, facts: DataFacts
-) -> Iterator[Violation]:
-    if given.data_split.HasField("validation_fraction") and facts.brings_validation:
-        yield violation(
-            "data_split.validation_fraction", "The dataset brings its own validation split, which is used."
-        )
-    size = resolved.object_detector.image_size
-    if 0 < facts.median_side * 2 <= size:
-        yield violation(
-            "object_detector.image_size",
-            f"The images are about {facts.median_side} px wide or high and would be enlarged to {size} px: a"
-            " smaller image_size trains faster and may do as well.",
-        )
-    hyper = resolved.hyperparameters
-    effective = hyper.batch_size * hyper.gradient_accumulation_steps
-    if hyper.batch_size <= facts.train_samples < effective:
-        yield violation(
-            "hyperparameters.gradient_accumulation_steps",
-            f"An effective batch of {effective} is larger than the {facts.train_samples} training images.",
-        )
+    yield from only_warm_up(resolved)
