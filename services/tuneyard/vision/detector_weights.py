@@ -1,14 +1,13 @@
 """Where a detector's first weights come from: the store, ultralytics' releases, or, only if asked, chance."""
 
-import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
 from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import Run
+from tuneyard.vision.bounded_network import bounded_network
 from tuneyard.vision.detector_config import DetectorConfig
 from tuneyard.vision.detector_model import (
     WEIGHTS_FILE,
@@ -20,7 +19,6 @@ from tuneyard.vision.detector_model import (
 )
 from tuneyard.vision.detector_offline import attempt_download_asset
 
-_NETWORK_TIMEOUT_SECONDS = 15.0
 _ATTEMPTS = 1
 _CACHE = "detector-weights"
 
@@ -62,7 +60,7 @@ def _released(architecture: str, run: Run) -> Path:
     def build_entry(folder: Path) -> None:
         run.check_stop()
         try:
-            with _bounded_network():
+            with bounded_network():
                 attempt_download_asset(folder / name, retry=_ATTEMPTS, progress=False)
         except Exception as error:  # of whichever library carries the request
             raise _unreachable(name, type(error).__name__) from error
@@ -88,14 +86,3 @@ def _unavailable(message: str) -> RecipeError:
             "Set object_detector.pretrained to false to begin with random weights.",
         ),
     )
-
-
-@contextmanager
-def _bounded_network() -> Iterator[None]:
-    """Without this, a server that never answers would hold the run for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_NETWORK_TIMEOUT_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

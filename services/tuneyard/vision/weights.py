@@ -1,8 +1,5 @@
 """Where a run's first weights come from: the store, torchvision's hub, or, only where asked for, chance."""
 
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +9,9 @@ from tuneyard.trainer.errors import RecipeError
 from tuneyard.trainer.run import Run
 from tuneyard.vision import layouts, networks, weight_files
 from tuneyard.vision.architectures import architectures
+from tuneyard.vision.bounded_network import bounded_network
 from tuneyard.vision.config import ClassifierConfig
 
-_NETWORK_TIMEOUT_SECONDS = 15.0
 RESCALING = ("googlenet", "inception_v3")
 """Their pretrained weights want inputs normalised otherwise, which the networks do themselves."""
 
@@ -64,7 +61,7 @@ def _from_hub(architecture: str) -> tuple[dict[str, Tensor], str]:
     """torchvision's recommended weights from its local cache, or over the network into it."""
     weights = networks.default_weights(architecture)
     try:
-        with _bounded_network():
+        with bounded_network():
             state: Any = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         raise _unavailable(
@@ -83,17 +80,6 @@ def _unavailable(message: str) -> RecipeError:
             "Set image_classifier.pretrained to false to begin with random weights.",
         ),
     )
-
-
-@contextmanager
-def _bounded_network() -> Iterator[None]:
-    """Without this, a hub that never answers would hold the run for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_NETWORK_TIMEOUT_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def preprocessing(config: ClassifierConfig, *, stored_side: int) -> dict[str, Any]:
