@@ -7,9 +7,10 @@ from tuneyard.llm.builtin_templates import BUILTIN
 from tuneyard.llm.catalogue import KNOWN, base_models, find
 from tuneyard.llm.config import language_model_config
 from tuneyard.llm.recommended import resolve
-from tuneyard.llm.workload import GIB, GUIDE_MEMORY
+from tuneyard.llm.workload import GUIDE_MEMORY
 from tuneyard.trainer.cache import Cache
 from tuneyard.trainer.hub_places import HUB_CACHE, HubPlaces, cache_key
+from tuneyard.trainer.workloads import GIB
 from tuneyard.v1 import model_service_pb2, trainer_service_pb2, training_pb2
 
 PUBLISHED = {

@@ -20,9 +20,9 @@ processor takes beyond the counts was measured (tests/benchmarks/diffusion_estim
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from tuneyard.diffusion.pipeline_facts import Linears, PipelineFacts
+from tuneyard.trainer.workloads import STATE_BYTES, OptimizerKind, largest_batch
 
 MIB = 1 << 20
 DEVICE_BASE_BYTES = 800 * MIB
@@ -48,9 +48,6 @@ _SAMPLED_AT_ONCE = 2
 """Images that are denoised together for guidance."""
 _REPORT_BYTES = 24 << 20
 """Of sample pictures, card and curves."""
-
-OptimizerKind = Literal["adamw", "sgd", "8bit"]
-_STATE_BYTES: dict[OptimizerKind, int] = {"adamw": 8, "sgd": 4, "8bit": 2}
 
 
 def adapter_parameters(
@@ -114,7 +111,7 @@ class Workload:
     @property
     def state_bytes(self) -> int:
         """What is there throughout a step."""
-        copies = 4 + 4 + _STATE_BYTES[self.optimizer] + 4 * self.ema
+        copies = 4 + 4 + STATE_BYTES[self.optimizer] + 4 * self.ema
         return self.weight_bytes + copies * self.trained_parameters
 
     @property
@@ -162,7 +159,7 @@ class Workload:
         if on_cpu:
             return HOST_BASE_BYTES + self._phases()
         # Trained weights and the optimizer's state pass through the host in whole.
-        return HOST_BASE_BYTES + max(4, _STATE_BYTES[self.optimizer]) * self.trained_parameters
+        return HOST_BASE_BYTES + max(4, STATE_BYTES[self.optimizer]) * self.trained_parameters
 
     def need(self, *, on_cpu: bool) -> int:
         """What decides whether the job fits where it trains."""
@@ -170,20 +167,15 @@ class Workload:
 
     def largest_batch_size(self, limit_bytes: int, *, on_cpu: bool) -> int:
         """The largest micro-batch within a limit; 0 if not even one image fits."""
-        if replace(self, batch_size=1).need(on_cpu=on_cpu) > limit_bytes:
-            return 0
-        low, high = 1, 2
-        while high <= _MANY and replace(self, batch_size=high).need(on_cpu=on_cpu) <= limit_bytes:
-            low, high = high, 2 * high
-        while high - low > 1:
-            middle = (low + high) // 2
-            fits = replace(self, batch_size=middle).need(on_cpu=on_cpu) <= limit_bytes
-            low, high = (middle, high) if fits else (low, middle)
-        return low
+        return largest_batch(
+            limit_bytes,
+            need_of=lambda size: replace(self, batch_size=size).need(on_cpu=on_cpu),
+            most=_MANY,
+        )
 
     def checkpoint_bytes(self) -> int:
         """A checkpoint: trained weights, the best ones, their moving average, the optimizer's state."""
-        return (8 + 4 * self.ema + _STATE_BYTES[self.optimizer]) * self.trained_parameters
+        return (8 + 4 * self.ema + STATE_BYTES[self.optimizer]) * self.trained_parameters
 
     def artifact_bytes(self) -> int:
         """What is stored at the end: the weights by two sets of names, and pictures."""

@@ -1,30 +1,19 @@
 """From resolved settings to the work whose memory is predicted, and to the devices that a pipeline wants."""
 
-from math import ceil
-
 from tuneyard.diffusion.clip_files import ClipFacts
 from tuneyard.diffusion.memory import (
     ATTENTION,
     TEXT_ATTENTION,
-    OptimizerKind,
     Workload,
     adapter_parameters,
 )
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
 from tuneyard.diffusion.recommended import recommended_spec
-from tuneyard.trainer.fitting import ACCELERATOR_SHARE
-from tuneyard.trainer.processor import cpu_multiplies_bf16
+from tuneyard.trainer.workloads import GIB, device_size, is_half, optimizer_kind
 from tuneyard.v1 import training_pb2
 
-GIB = 1 << 30
 GUIDE_MEMORY = (8 * GIB, 12 * GIB)
 """The guide's cards for text-to-image LoRA: the smallest sensible one and the recommended one."""
-_OPTIMIZERS: dict[int, OptimizerKind] = {
-    training_pb2.OPTIMIZER_ADAMW: "adamw",
-    training_pb2.OPTIMIZER_SGD: "sgd",
-    training_pb2.OPTIMIZER_ADAMW_8BIT: "8bit",
-    training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT: "8bit",
-}
 
 
 def workload(
@@ -44,8 +33,8 @@ def workload(
             facts.linears, rank=rank, targets=targets or ATTENTION, dora=task.lora.use_dora
         ),
         text_adapters=text,
-        half_precision=_is_half(hyper.precision, on_cpu=on_cpu),
-        optimizer=_OPTIMIZERS.get(hyper.optimizer, "adamw"),
+        half_precision=is_half(hyper.precision, on_cpu=on_cpu),
+        optimizer=optimizer_kind(hyper.optimizer),
         batch_size=hyper.batch_size,
         resolution=task.resolution,
         checkpointing=task.gradient_checkpointing,
@@ -68,13 +57,6 @@ def sensible_devices(facts: PipelineFacts) -> tuple[int, int]:
     resolved.text_to_image_lora.gradient_checkpointing = True
     needs = (workload(resolved, facts, on_cpu=False).device_bytes(), wanted.device_bytes())
     minimum, recommended = (
-        max(least, GIB * ceil(need / ACCELERATOR_SHARE / GIB))
-        for least, need in zip(GUIDE_MEMORY, needs, strict=True)
+        max(least, device_size(need)) for least, need in zip(GUIDE_MEMORY, needs, strict=True)
     )
     return minimum, max(minimum, recommended)
-
-
-def _is_half(precision: "training_pb2.Precision.ValueType", *, on_cpu: bool) -> bool:
-    if precision in (training_pb2.PRECISION_BF16, training_pb2.PRECISION_FP16):
-        return True
-    return precision != training_pb2.PRECISION_FP32 and (not on_cpu or cpu_multiplies_bf16())

@@ -25,6 +25,7 @@ from typing import Literal
 
 from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.llm.targets import ALL_LINEAR, default_targets, leaf
+from tuneyard.trainer.workloads import STATE_BYTES, OptimizerKind, largest_batch
 
 MIB = 1 << 20
 DEVICE_BASE_BYTES = 700 * MIB
@@ -51,9 +52,6 @@ _SAVED_DTYPE_BYTES = 2
 
 _MANY = 1 << 16
 """A micro-batch beyond which none is asked about."""
-
-OptimizerKind = Literal["adamw", "sgd", "8bit"]
-_STATE_BYTES: dict[OptimizerKind, int] = {"adamw": 8, "sgd": 4, "8bit": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +153,7 @@ class Workload:
     def state_bytes(self) -> int:
         """What is there throughout a step: weights and the optimizer's state."""
         own = 4 * self.trained_parameters if self.adapters else 0
-        return self.weight_bytes + own + _STATE_BYTES[self.optimizer] * self.trained_parameters
+        return self.weight_bytes + own + STATE_BYTES[self.optimizer] * self.trained_parameters
 
     def layer_token_bytes(self, *, on_cpu: bool) -> int:
         """What autograd keeps of one token in one layer."""
@@ -243,7 +241,7 @@ class Workload:
             libraries = HOST_BASE_BYTES + (CPU_HALF_BYTES if self.half_precision else 0)
             return libraries + self.state_bytes + self.step_bytes(on_cpu=True)
         # A checkpoint's weights pass through the host in whole, and so does the optimizer's state.
-        return HOST_BASE_BYTES + max(4, _STATE_BYTES[self.optimizer]) * self.trained_parameters
+        return HOST_BASE_BYTES + max(4, STATE_BYTES[self.optimizer]) * self.trained_parameters
 
     def need(self, *, on_cpu: bool) -> int:
         """What decides whether the job fits where it trains."""
@@ -251,20 +249,15 @@ class Workload:
 
     def largest_batch_size(self, limit_bytes: int, *, on_cpu: bool) -> int:
         """The largest micro-batch within a limit; 0 if not even one sample fits."""
-        if replace(self, batch_size=1).need(on_cpu=on_cpu) > limit_bytes:
-            return 0
-        low, high = 1, 2
-        while high <= _MANY and replace(self, batch_size=high).need(on_cpu=on_cpu) <= limit_bytes:
-            low, high = high, 2 * high
-        while high - low > 1:
-            middle = (low + high) // 2
-            fits = replace(self, batch_size=middle).need(on_cpu=on_cpu) <= limit_bytes
-            low, high = (middle, high) if fits else (low, middle)
-        return low
+        return largest_batch(
+            limit_bytes,
+            need_of=lambda size: replace(self, batch_size=size).need(on_cpu=on_cpu),
+            most=_MANY,
+        )
 
     def checkpoint_bytes(self) -> int:
         """A checkpoint: trained weights, the best ones beside them, and the optimizer's state."""
-        return (8 + _STATE_BYTES[self.optimizer]) * self.trained_parameters
+        return (8 + STATE_BYTES[self.optimizer]) * self.trained_parameters
 
     def artifact_bytes(self) -> int:
         """What is stored at the end: the adapter, or the model in the precision that it was published in."""

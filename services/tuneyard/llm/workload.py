@@ -1,24 +1,15 @@
 """From resolved settings to the work whose memory is predicted, and to the devices that a model wants."""
 
 from dataclasses import replace
-from math import ceil
 
-from tuneyard.llm.memory import OptimizerKind, Workload, adapters_of
+from tuneyard.llm.memory import Workload, adapters_of
 from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.llm.recommended import DEFAULT_MAX_LENGTH, preset_for
-from tuneyard.trainer.fitting import ACCELERATOR_SHARE
-from tuneyard.trainer.processor import cpu_multiplies_bf16
+from tuneyard.trainer.workloads import GIB, device_size, is_half, optimizer_kind
 from tuneyard.v1 import training_pb2
 
-GIB = 1 << 30
 GUIDE_MEMORY = {"lora": (16 * GIB, 24 * GIB), "qlora": (8 * GIB, 12 * GIB)}
 """The guide's cards for 7B models: the smallest sensible one and the recommended one."""
-_OPTIMIZERS: dict[int, OptimizerKind] = {
-    training_pb2.OPTIMIZER_ADAMW: "adamw",
-    training_pb2.OPTIMIZER_SGD: "sgd",
-    training_pb2.OPTIMIZER_ADAMW_8BIT: "8bit",
-    training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT: "8bit",
-}
 
 
 def workload(resolved: training_pb2.TrainingSpec, facts: ModelFacts, *, on_cpu: bool) -> Workload:
@@ -39,8 +30,8 @@ def workload(resolved: training_pb2.TrainingSpec, facts: ModelFacts, *, on_cpu: 
         adapters=adapters,
         bits=(8 if task.quantization.use_8bit else 4) if quantized else None,
         nested=task.quantization.use_nested_quant,
-        half_precision=_is_half(hyper.precision, on_cpu=on_cpu),
-        optimizer=_OPTIMIZERS.get(hyper.optimizer, "adamw"),
+        half_precision=is_half(hyper.precision, on_cpu=on_cpu),
+        optimizer=optimizer_kind(hyper.optimizer),
         batch_size=hyper.batch_size,
         accumulates=hyper.gradient_accumulation_steps > 1,
         row_tokens=task.max_length,
@@ -68,14 +59,5 @@ def sensible_devices(facts: ModelFacts) -> tuple[int, int]:
         whole.append(replace(one, checkpointing=False))
     guide = GUIDE_MEMORY["lora"] if 5e9 <= facts.parameters < 10e9 else (0, 0)
     needs = (one.device_bytes(), max(work.device_bytes() for work in whole))
-    minimum, recommended = (
-        max(least, GIB * ceil(need / ACCELERATOR_SHARE / GIB))
-        for least, need in zip(guide, needs, strict=True)
-    )
+    minimum, recommended = (max(least, device_size(need)) for least, need in zip(guide, needs, strict=True))
     return minimum, recommended
-
-
-def _is_half(precision: "training_pb2.Precision.ValueType", *, on_cpu: bool) -> bool:
-    if precision in (training_pb2.PRECISION_BF16, training_pb2.PRECISION_FP16):
-        return True
-    return precision != training_pb2.PRECISION_FP32 and (not on_cpu or cpu_multiplies_bf16())
