@@ -1,10 +1,13 @@
 import pytest
 
 from tuneyard.trainer.spec_checks import (
+    batch_beyond_data,
     impossible_on_devices,
     is_hub_id,
     moving_revision,
+    nothing_to_page,
     unknown_metric,
+    unusual_split,
     wrong_dataset_format,
 )
 from tuneyard.v1 import dataset_pb2, system_pb2, training_pb2
@@ -81,3 +84,33 @@ def test_fp16_needs_an_accelerator(
 ) -> None:
     spec = Spec(hyperparameters=HALF, resources=training_pb2.Resources(force_cpu=force_cpu))
     assert [told.field for told in impossible_on_devices(spec, devices, trained="a LoRA")] == fields
+
+
+@pytest.mark.parametrize(
+    ("share", "brings", "told"),
+    [
+        (None, True, []),
+        (0.15, False, []),
+        (0.5, False, ["0.5; 0.1 to 0.2 is usual."]),
+        (0.15, True, ["The dataset brings its own validation split, which is used."]),
+    ],
+)
+def test_a_share_that_is_unusual_or_not_used_is_told(
+    share: float | None, brings: bool, told: list[str]
+) -> None:
+    spec = Spec(data_split=training_pb2.DataSplit(validation_fraction=share))
+    assert [each.description for each in unusual_split(spec, brings_validation=brings)] == told
+
+
+def test_a_step_of_more_than_all_samples_is_told() -> None:
+    spec = Spec(hyperparameters=training_pb2.Hyperparameters(batch_size=4, gradient_accumulation_steps=4))
+    (told,) = batch_beyond_data(spec, 15, samples="images")
+    assert told.description == "An effective batch of 16 is larger than the 15 training images."
+    assert not list(batch_beyond_data(spec, 16, samples="images"))
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_only_an_accelerator_s_memory_is_paged(on_cpu: bool) -> None:
+    paged = training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT
+    spec = Spec(hyperparameters=training_pb2.Hyperparameters(optimizer=paged))
+    assert bool(list(nothing_to_page(spec, on_cpu=on_cpu))) is on_cpu

@@ -7,6 +7,7 @@ from tuneyard.diffusion.config import MAX_PROMPTS
 from tuneyard.diffusion.data_facts import DataFacts
 from tuneyard.diffusion.pipeline_facts import PipelineFacts
 from tuneyard.trainer.estimates import Violation, violation
+from tuneyard.trainer.spec_checks import batch_beyond_data, nothing_to_page, unusual_split
 from tuneyard.v1 import training_pb2
 
 _TASK = "text_to_image_lora"
@@ -74,11 +75,8 @@ def _unusual_resolution(resolved: training_pb2.TrainingSpec, facts: PipelineFact
 def _without_effect(
     resolved: training_pb2.TrainingSpec, data: DataFacts | None, *, on_cpu: bool
 ) -> Iterator[Violation]:
-    hyper, task = resolved.hyperparameters, resolved.text_to_image_lora
-    if on_cpu and hyper.optimizer == training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT:
-        yield violation(
-            "hyperparameters.optimizer", "On the processor there is nothing to page: it is 8-bit AdamW."
-        )
+    task = resolved.text_to_image_lora
+    yield from nothing_to_page(resolved, on_cpu=on_cpu)
     if task.random_crop and task.cache_latents:
         yield violation(
             f"{_TASK}.cache_latents",
@@ -94,23 +92,11 @@ def _without_effect(
 def _unusual_for_data(
     given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec, data: DataFacts
 ) -> Iterator[Violation]:
-    split = given.data_split
-    if split.HasField("validation_fraction"):
-        at, share = "data_split.validation_fraction", split.validation_fraction
-        if data.brings_validation:
-            yield violation(at, "The dataset brings its own validation split, which is used.")
-        elif not 0.1 <= share <= 0.2:
-            yield violation(at, f"{share:g}; 0.1 to 0.2 is usual.")
+    yield from unusual_split(given, brings_validation=data.brings_validation)
     if data.train_samples < _FEW_IMAGES:
         yield violation(
             "dataset",
             f"{counted(data.train_samples, 'training image')}; 10 to 30 are usual for a subject, more for"
             " a style.",
         )
-    hyper = resolved.hyperparameters
-    effective = hyper.batch_size * hyper.gradient_accumulation_steps
-    if effective > data.train_samples:
-        yield violation(
-            "hyperparameters.gradient_accumulation_steps",
-            f"An effective batch of {effective} is larger than the {data.train_samples} training images.",
-        )
+    yield from batch_beyond_data(resolved, data.train_samples, samples="images")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tuneyard.llm.data_facts import DataFacts
 from tuneyard.llm.memory import Workload
 from tuneyard.trainer.estimates import Violation, violation
+from tuneyard.trainer.spec_checks import batch_beyond_data, nothing_to_page, unusual_split
 from tuneyard.v1 import training_pb2
 
 _LARGE_ADAPTER_BYTES = 100e6
@@ -68,11 +69,7 @@ def _large_adapter(work: Workload) -> Iterator[Violation]:
 
 
 def _without_effect(resolved: training_pb2.TrainingSpec, *, on_cpu: bool) -> Iterator[Violation]:
-    hyper = resolved.hyperparameters
-    if on_cpu and hyper.optimizer == training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT:
-        yield violation(
-            "hyperparameters.optimizer", "On the processor there is nothing to page: it is 8-bit AdamW."
-        )
+    yield from nothing_to_page(resolved, on_cpu=on_cpu)
     if resolved.language_model.neftune_alpha > 15:
         yield violation(
             "language_model.neftune_alpha",
@@ -92,17 +89,5 @@ def _packing_that_mixes(given: training_pb2.TrainingSpec, work: Workload) -> Ite
 def _unusual_for_data(
     given: training_pb2.TrainingSpec, resolved: training_pb2.TrainingSpec, data: DataFacts
 ) -> Iterator[Violation]:
-    split = given.data_split
-    if split.HasField("validation_fraction"):
-        at, share = "data_split.validation_fraction", split.validation_fraction
-        if data.brings_validation:
-            yield violation(at, "The dataset brings its own validation split, which is used.")
-        elif not 0.1 <= share <= 0.2:
-            yield violation(at, f"{share:g}; 0.1 to 0.2 is usual.")
-    hyper = resolved.hyperparameters
-    effective = hyper.batch_size * hyper.gradient_accumulation_steps
-    if effective > data.train_samples:
-        yield violation(
-            "hyperparameters.gradient_accumulation_steps",
-            f"An effective batch of {effective} is larger than the {data.train_samples} training samples.",
-        )
+    yield from unusual_split(given, brings_validation=data.brings_validation)
+    yield from batch_beyond_data(resolved, data.train_samples, samples="samples")

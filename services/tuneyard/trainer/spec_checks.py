@@ -1,4 +1,4 @@
-"""What is wrong with the spec of a training whatever it trains. Imports no torch, changes nothing.
+"""What is wrong or unusual with the spec of a training whatever it trains. Imports no torch, changes nothing.
 
 What is peculiar to a task its family checks, with these among its checks.
 """
@@ -70,4 +70,36 @@ def impossible_on_devices(
     if resolved.hyperparameters.precision == training_pb2.PRECISION_FP16 and not accelerated:
         yield violation(
             "hyperparameters.precision", "PRECISION_FP16 needs an accelerator; use PRECISION_AUTO."
+        )
+
+
+def unusual_split(given: training_pb2.TrainingSpec, *, brings_validation: bool) -> Iterator[Violation]:
+    """A warning of a validation fraction that is not used, or not usual."""
+    if not given.data_split.HasField("validation_fraction"):
+        return
+    at, share = "data_split.validation_fraction", given.data_split.validation_fraction
+    if brings_validation:
+        yield violation(at, "The dataset brings its own validation split, which is used.")
+    elif not 0.1 <= share <= 0.2:
+        yield violation(at, f"{share:g}; 0.1 to 0.2 is usual.")
+
+
+def batch_beyond_data(
+    resolved: training_pb2.TrainingSpec, train_samples: int, *, samples: str
+) -> Iterator[Violation]:
+    """A warning where a step takes more than all samples there are; `samples` names them: "images"."""
+    hyper = resolved.hyperparameters
+    effective = hyper.batch_size * hyper.gradient_accumulation_steps
+    if effective > train_samples:
+        yield violation(
+            "hyperparameters.gradient_accumulation_steps",
+            f"An effective batch of {effective} is larger than the {train_samples} training {samples}.",
+        )
+
+
+def nothing_to_page(resolved: training_pb2.TrainingSpec, *, on_cpu: bool) -> Iterator[Violation]:
+    """A warning of paged state where there is no accelerator that it could be paged out of."""
+    if on_cpu and resolved.hyperparameters.optimizer == training_pb2.OPTIMIZER_PAGED_ADAMW_8BIT:
+        yield violation(
+            "hyperparameters.optimizer", "On the processor there is nothing to page: it is 8-bit AdamW."
         )
