@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support.tiny_llm import ARCHITECTURES, WITHOUT_FUSED_ATTENTION, tiny_model
-from tuneyard.llm.generation import context_length, end_tokens, generate, generate_batch, stream
+from tuneyard.llm.generation import context_length, end_tokens, generate_batch, stream
 
 _PROMPT = "Return the number of items"
 
@@ -21,6 +21,10 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Any]]
 def _opened(folder: Path) -> tuple[Any, Any]:
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
     return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def generate(model: Any, tokenizer: Any, ids: list[int], **settings: Any) -> Iterator[str]:
+    return (piece.text for piece in stream(model, tokenizer, ids, **settings) if piece.text)
 
 
 def _reference(model: Any, tokenizer: Any, ids: list[int], count: int) -> str:

@@ -30,35 +30,6 @@ class Piece:
     """Why the answer ends here; "" while it goes on."""
 
 
-def generate(
-    model: nn.Module,
-    tokenizer: Any,
-    ids: Sequence[int],
-    *,
-    max_new_tokens: int,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int | None = None,
-    stop: Sequence[str] = (),
-    ends: Collection[int] = (),
-    check: Callable[[], None] = lambda: None,
-) -> Iterator[str]:
-    """The answer to a tokenized prompt, as pieces of text that are never empty; see `stream`."""
-    pieces = stream(
-        model,
-        tokenizer,
-        ids,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
-        stop=stop,
-        ends=ends,
-        check=check,
-    )
-    return (piece.text for piece in pieces if piece.text)
-
-
 def stream(
     model: nn.Module,
     tokenizer: Any,
@@ -115,7 +86,7 @@ def generate_batch(
 ) -> list[str]:
     """The greedy answers to tokenized prompts, computed together: on a GPU hardly slower than one alone.
 
-    In half precision an answer may differ from the one that `generate` gives to its prompt alone: sums are
+    In half precision an answer may differ from the one that `stream` gives to its prompt alone: sums are
     formed in another order.
     """
     ending = end_tokens(model, tokenizer).union(ends)
