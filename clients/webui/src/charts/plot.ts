@@ -7,6 +7,7 @@ import type { Mark } from "../job/store";
 import { isShareOf } from "../metrics";
 import { isSmoothed, type Line, type Look } from "./panel";
 import { listenToPinches } from "./pinch";
+import { withRoom } from "./room";
 import { durationsApartBy, numbersApartBy, sharesApartBy, TIMES, WHOLE } from "./ticks";
 
 export const HEIGHT = 260;
@@ -52,7 +53,7 @@ export function plotOptions(lines: readonly Line[], look: Look, width: number, h
   };
   const spoken = (values: readonly (number | null)[], say: (value: number) => string) =>
     values.map((value) => (value === null ? "" : say(value)));
-  const isShare = lines.every((line) => isShareOf(line.name));
+  const areShares = lines.every((line) => isShareOf(line.name));
   const marks = { muted: color("--muted"), border: color("--border"), font: token("--font") };
   return {
     width,
@@ -61,11 +62,11 @@ export function plotOptions(lines: readonly Line[], look: Look, width: number, h
       x: { time: false },
       y: look.log
         ? { distr: 3, range: (_plot, min, max) => uPlot.rangeLog(min > 0 ? min : 1e-6, max > 0 ? max : 1, 10, true) }
-        : { range: (plot, min, max) => (look.ignoreSpikes ? withoutSpikes(plot) : null) ?? padded(min, max) },
+        : { range: (plot, min, max) => (look.ignoreSpikes ? withoutSpikes(plot, areShares) : null) ?? withRoom(min, max, { areShares }) },
     },
     axes: [
       { ...axis, size: 36, incrs: INCREMENTS[look.axis], values: (_plot, values, _axis, _space, distance) => spoken(values, ALONG[look.axis](distance)) },
-      { ...axis, size: 64, values: (_plot, values, _axis, _space, distance) => spoken(values, (isShare ? sharesApartBy : numbersApartBy)(distance)) },
+      { ...axis, size: 64, values: (_plot, values, _axis, _space, distance) => spoken(values, (areShares ? sharesApartBy : numbersApartBy)(distance)) },
     ],
     legend: { show: false },
     cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: "job" }, points: { size: 6 } },
@@ -123,12 +124,6 @@ function listen(plot: uPlot, state: { current: Current }) {
   );
 }
 
-function padded(min: number | null, max: number | null): Range {
-  if (min === null || max === null) return [0, 1];
-  const room = (max - min || Math.abs(max) || 1) * 0.08;
-  return [min - room, max + room];
-}
-
 /** The indices that are in view. */
 function inView(plot: uPlot): Range {
   const { min, max } = plot.scales["x"]!;
@@ -143,7 +138,7 @@ function inView(plot: uPlot): Range {
 const ENOUGH = 2000;
 
 /** From the 2nd to the 98th percentile of what is in view; null where there is too little to tell. */
-function withoutSpikes(plot: uPlot): Range | null {
+function withoutSpikes(plot: uPlot, areShares: boolean): Range | null {
   const [from, to] = inView(plot);
   const stride = Math.max(1, Math.floor((to - from) / ENOUGH));
   const values: number[] = [];
@@ -151,7 +146,7 @@ function withoutSpikes(plot: uPlot): Range | null {
     for (let i = from; i < to; i += stride) if (column[i] != null) values.push(column[i]!);
   if (values.length < 50) return null;
   values.sort((a, b) => a - b);
-  return padded(values[Math.floor(values.length * 0.02)]!, values[Math.ceil(values.length * 0.98) - 1]!);
+  return withRoom(values[Math.floor(values.length * 0.02)]!, values[Math.ceil(values.length * 0.98) - 1]!, { areShares });
 }
 
 /** Carets at the edges where points lie outside; returns how many. */
