@@ -2,6 +2,7 @@
 
 import { idOf } from "./api/http";
 import type { JobJson } from "./gen/tuneyard/v1/job_pb";
+import type { Messages } from "./i18n/en";
 
 const TASKS = { imageClassifier: "image_classifier", objectDetector: "object_detector", textToImageLora: "text_to_image_lora", languageModel: "language_model" } as const;
 
@@ -20,12 +21,13 @@ export function kindOfJob(job: JobJson): JobKind | undefined {
 /** The job that a merge, an export or an evaluation is made from. */
 export const sourceOf = (job: JobJson) => job.spec?.merge?.sourceJob ?? job.spec?.export?.sourceJob ?? job.spec?.evaluate?.sourceJob;
 
-/** "digits-resnet18", or of a derived job "merge of …". */
-export function jobTitle(job: JobJson): string {
+/** "digits-resnet18"; of a merge, an export or an evaluation without a name of its own "Merge · 019b2…", after its source. */
+export function jobTitle(t: Messages, job: JobJson): string {
   const training = job.spec?.training;
   if (job.labels?.name) return job.labels.name;
   if (training) return `${idOf(training.dataset)}-${(training.baseModel ?? "").split("/").pop()}`;
-  return `${kindOfJob(job) ?? ""} ${idOf(sourceOf(job)).slice(0, 13)}`;
+  const kind = kindOfJob(job);
+  return `${kind ? t.kinds[kind] : ""} · ${idOf(sourceOf(job)).slice(0, 13)}`;
 }
 
 /** The steps that a job plans to take; 1 as long as that is unknown. */

@@ -56,7 +56,7 @@ export function JobActions({ job }: { job: JobJson }) {
       {error && <Failure error={error} />}
       {asked === "cancel" && (
         <Confirm
-          title={t.jobs.cancelTitle(jobTitle(job))}
+          title={t.jobs.cancelTitle(jobTitle(t, job))}
           text={t.jobs.cancelText}
           yes={t.actions.cancel}
           no={t.actions.keepRunning}
@@ -66,7 +66,7 @@ export function JobActions({ job }: { job: JobJson }) {
       )}
       {asked === "delete" && (
         <Confirm
-          title={t.jobs.deleteTitle(jobTitle(job))}
+          title={t.jobs.deleteTitle(jobTitle(t, job))}
           text={t.jobs.deleteText}
           yes={t.actions.delete}
           no={t.actions.close}

@@ -30,7 +30,7 @@ export function Head({ job }: { job: JobJson }) {
           <li className="mono">{idOf(job.name).slice(0, 13)}</li>
         </ol>
         <div className="row">
-          <h1 className="break">{jobTitle(job)}</h1>
+          <h1 className="break">{jobTitle(t, job)}</h1>
           <StateBadge state={job.state} />
         </div>
         <ul className="row small muted dotted">
@@ -69,9 +69,9 @@ export function useTitle(job: JobJson | undefined) {
     const signs = { succeeded: "✓ ", failed: "✕ ", cancelled: "✕ ", paused: "❚❚ ", queued: "", running: "" };
     const kind = kindOf(job.state);
     const done = kind === "running" ? `${percent(Number(job.progress?.fraction ?? 0))} · ` : signs[kind];
-    document.title = `${done}${jobTitle(job)} · ${t.brand}`;
+    document.title = `${done}${jobTitle(t, job)} · ${t.brand}`;
     if (isEnded(job.state) && endsTold.delete(job.name ?? ""))
-      new Notification(jobTitle(job), { body: t.states[job.state as keyof typeof t.states] });
+      new Notification(jobTitle(t, job), { body: t.states[job.state as keyof typeof t.states] });
   }, [job, t]);
 }
 

@@ -34,7 +34,7 @@ export function Log({ view }: { view: JobView }) {
   }, [lines.length, following]);
   const download = () => {
     const text = all.map((line) => `${line.time} ${line.level} ${line.text}\n`);
-    save(`${view.job ? jobTitle(view.job) : "job"}.log`, new Blob(text, { type: "text/plain" }));
+    save(`${view.job ? jobTitle(t, view.job) : "job"}.log`, new Blob(text, { type: "text/plain" }));
   };
   return (
     <div className="stack">

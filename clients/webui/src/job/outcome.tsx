@@ -76,7 +76,7 @@ function Queued({ job }: { job: JobJson }) {
           <span className="text-2">{t.job.before}</span>
           {running.map((other) => (
             <Link key={other.name} href={`/jobs/${idOf(other.name)}`}>
-              {jobTitle(other)} {percent(Number(other.progress?.fraction ?? 0))}
+              {jobTitle(t, other)} {percent(Number(other.progress?.fraction ?? 0))}
             </Link>
           ))}
         </p>

@@ -35,7 +35,7 @@ export function Results({ job }: { job: JobJson }) {
     setBusy(true);
     setError(null);
     try {
-      const labels = { name: `${t.kinds[verb]} · ${jobTitle(job)}`.slice(0, 200) };
+      const labels = { name: `${t.kinds[verb]} · ${jobTitle(t, job)}`.slice(0, 200) };
       const body = { spec: { sourceJob: job.name, ...more }, requestId: newId(), labels };
       navigate(`/jobs/${idOf((await post<MergeResponseJson>(`/v1/jobs:${verb}`, body)).job?.name)}`);
     } catch (failed) {

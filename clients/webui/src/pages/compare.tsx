@@ -9,6 +9,7 @@ import type { Source } from "../charts/panel";
 import { bytes, count, duration } from "../format";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import { useT } from "../i18n";
+import type { Messages } from "../i18n/en";
 import { jobTitle, plannedStepsOf } from "../job";
 import { clockOf } from "../job/clock";
 import { bestRows, compareUrl, idsOf, MOST, settingRows, type Cell } from "../job/comparison";
@@ -35,7 +36,7 @@ export default function ComparePage() {
   const show = (next: readonly string[]) => navigate(compareUrl(next), { replace: true });
   const compared = ids.flatMap((id, index): Compared[] => {
     const view = views[index];
-    return view?.job ? [{ id, view, job: view.job, title: titleOf(view.job, views) }] : [];
+    return view?.job ? [{ id, view, job: view.job, title: titleOf(t, view.job, views) }] : [];
   });
   const failed = views.filter((view) => view.error && !view.job);
   return (
@@ -76,9 +77,9 @@ function useViews(ids: readonly string[]): readonly JobView[] {
 }
 
 /** A job's title; with the beginning of its id where another one is called the same. */
-function titleOf(job: JobJson, views: readonly JobView[]): string {
-  const title = jobTitle(job);
-  const twins = views.filter((view) => view.job && jobTitle(view.job) === title);
+function titleOf(t: Messages, job: JobJson, views: readonly JobView[]): string {
+  const title = jobTitle(t, job);
+  const twins = views.filter((view) => view.job && jobTitle(t, view.job) === title);
   return twins.length > 1 ? `${title} · ${idOf(job.name).slice(-4)}` : title;
 }
 
@@ -129,7 +130,7 @@ function Add({ ids, onAdd }: { ids: readonly string[]; onAdd: (id: string) => vo
         <option value="">{t.compare.add}</option>
         {others.map((job) => (
           <option key={job.name} value={idOf(job.name)}>
-            {jobTitle(job)} · {t.states[(job.state as keyof typeof t.states) ?? "JOB_STATE_UNSPECIFIED"]}
+            {jobTitle(t, job)} · {t.states[(job.state as keyof typeof t.states) ?? "JOB_STATE_UNSPECIFIED"]}
           </option>
         ))}
       </select>

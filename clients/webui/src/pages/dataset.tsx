@@ -137,7 +137,7 @@ function Facts({ dataset }: { dataset: DatasetJson }) {
           {users.length === 0 && t.datasets.unused}
           {users.map((job) => (
             <Link key={job.name} href={`/jobs/${idOf(job.name)}`}>
-              {jobTitle(job)}
+              {jobTitle(t, job)}
             </Link>
           ))}
         </dd>

@@ -8,6 +8,7 @@ import { useJobs } from "../api/jobs";
 import { duration, percent, seconds } from "../format";
 import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import { useT } from "../i18n";
+import type { Messages } from "../i18n/en";
 import { jobTitle, kindOfJob } from "../job";
 import { isEnded, kindOf } from "../states";
 import { JobActions } from "../job/actions";
@@ -24,7 +25,7 @@ export default function JobsPage() {
   const [chosen, setChosen] = useState<readonly string[]>([]);
   const choose = (id: string) => setChosen(chosen.includes(id) ? chosen.filter((each) => each !== id) : [...chosen, id]);
   const all = [...jobs.values()].sort((a, b) => (b.name ?? "").localeCompare(a.name ?? ""));
-  const shown = all.filter((job) => describe(job).includes(filter.toLowerCase()));
+  const shown = all.filter((job) => describe(t, job).includes(filter.toLowerCase()));
   const groups = [
     { title: t.jobs.running, jobs: shown.filter((job) => !isEnded(job.state) && kindOf(job.state) !== "queued") },
     {
@@ -88,8 +89,8 @@ export default function JobsPage() {
   );
 }
 
-const describe = (job: JobJson) =>
-  [jobTitle(job), job.name, job.spec?.training?.baseModel, job.spec?.training?.dataset].join(" ").toLowerCase();
+const describe = (t: Messages, job: JobJson) =>
+  [jobTitle(t, job), job.name, job.spec?.training?.baseModel, job.spec?.training?.dataset].join(" ").toLowerCase();
 
 interface Choosing {
   /** Ids of the jobs that are chosen to be compared. */
@@ -134,7 +135,7 @@ function JobRow({ job, chosen, onChoose }: { job: JobJson } & Choosing) {
           {job.spec?.training && (
             <input
               type="checkbox"
-              aria-label={t.compare.choose(jobTitle(job))}
+              aria-label={t.compare.choose(jobTitle(t, job))}
               checked={chosen.includes(id)}
               disabled={!chosen.includes(id) && chosen.length >= MOST}
               onChange={() => onChoose(id)}
@@ -142,7 +143,7 @@ function JobRow({ job, chosen, onChoose }: { job: JobJson } & Choosing) {
           )}
           <StateBadge state={job.state} />
           <Link href={`/jobs/${id}`} className="break">
-            {jobTitle(job)}
+            {jobTitle(t, job)}
           </Link>
         </div>
         <div className="small muted break">

@@ -61,7 +61,7 @@ function Trained({ filter }: { filter: string }) {
   const { jobs, loaded } = useJobs();
   const made = [...jobs.values()]
     .filter((job) => job.state === "JOB_STATE_SUCCEEDED" && (job.spec?.training ?? job.spec?.merge))
-    .filter((job) => holds(filter, jobTitle(job), job.spec?.training?.baseModel))
+    .filter((job) => holds(filter, jobTitle(t, job), job.spec?.training?.baseModel))
     .sort((a, b) => (b.name ?? "").localeCompare(a.name ?? ""));
   return (
     <section className="stack">
@@ -100,7 +100,7 @@ function TrainedRow({ job }: { job: JobJson }) {
     <tr>
       <td>
         <Link href={`/jobs/${idOf(job.name)}`} className="break">
-          {jobTitle(job)}
+          {jobTitle(t, job)}
         </Link>
         <div className="small muted break">
           {[kind && t.kinds[kind], job.spec?.training?.baseModel].filter(Boolean).join(" · ")}

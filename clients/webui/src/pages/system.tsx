@@ -67,7 +67,7 @@ function Trainer({ trainer }: { trainer: TrainerJson }) {
   const { jobs } = useJobs();
   const titleOf = (name: string) => {
     const job = jobs.get(name);
-    return job ? jobTitle(job) : idOf(name);
+    return job ? jobTitle(t, job) : idOf(name);
   };
   const queued = [...jobs.values()].filter((job) => job.family === trainer.family && kindOf(job.state) === "queued").length;
   return (

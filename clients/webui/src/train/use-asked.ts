@@ -5,8 +5,10 @@ import { useSearchParams } from "wouter";
 
 import { get } from "../api/http";
 import type { GetDatasetResponseJson } from "../gen/tuneyard/v1/dataset_service_pb";
+import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import type { GetModelResponseJson, ListBaseModelsResponseJson } from "../gen/tuneyard/v1/model_service_pb";
 import type { GetJobResponseJson } from "../gen/tuneyard/v1/training_service_pb";
+import { useT } from "../i18n";
 import { jobTitle } from "../job";
 import { emptyDraft, taskOf, valuesOf, type Action } from "./draft";
 import { useDescription } from "./queries";
@@ -34,7 +36,8 @@ async function kindsOf({ kind, dataset, base }: Wanted, signal: AbortSignal): Pr
 /** Takes it up once, and takes it out of the address; says whose settings were taken. */
 export function useAsked(tasks: readonly Task[], dispatch: (action: Action) => void): string {
   const [search, setSearch] = useSearchParams();
-  const [taken, setTaken] = useState("");
+  const t = useT();
+  const [taken, setTaken] = useState<JobJson>();
   const { data: description } = useDescription();
   const asked = (name: string) => search.get(name) ?? "";
   const [from, dataset, base, kind] = [asked("from"), asked("dataset"), asked("base"), asked("task")] as const;
@@ -64,11 +67,11 @@ export function useAsked(tasks: readonly Task[], dispatch: (action: Action) => v
         const values = valuesOf(spec, fieldsOf(description, task));
         const draft = { ...emptyDraft(task), baseModel: spec.baseModel ?? "", dataset: spec.dataset ?? "", values };
         dispatch({ type: "load", draft });
-        setTaken(jobTitle(job));
+        setTaken(job);
         setSearch({}, { replace: true });
       })
       .catch(() => undefined);
     return () => stop.abort();
   }, [from, description, tasks, dispatch, setSearch]);
-  return taken;
+  return taken ? jobTitle(t, taken) : "";
 }
