@@ -1,14 +1,21 @@
 """The web UI has a title, in both languages, for every code that the server tells something by."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.protobuf.message import Message
 
 from tests.support.bad_archives import archive, picture
+from tests.support.ledger import ManualClock
 from tuneyard.datasets import check
 from tuneyard.datasets.codes import Code
-from tuneyard.v1 import errors_pb2, event_pb2
+from tuneyard.gateway import attempts, jobs, losses
+from tuneyard.gateway.edits import JobEdit
+from tuneyard.gateway.following import describe_exit
+from tuneyard.gateway.records import Batch
+from tuneyard.v1 import errors_pb2, event_pb2, job_pb2, trainer_service_pb2
 
 WORDS = Path(__file__).parents[2] / "clients" / "webui" / "src" / "i18n"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -107,3 +114,39 @@ def test_what_a_finding_says_in_chinese_its_figures_tell(tmp_path: Path) -> None
             seen.add(finding.code.value)
     # What is skipped is told as what is too much.
     assert set(said) - seen == {"IMAGES_BROKEN", "LINES_SKIPPED"}
+
+
+def changes_said() -> list[re.Pattern[str]]:
+    """What the web UI knows of the gateway's reasons for a change of a job's state."""
+    text = (WORDS / "changes.zh.ts").read_text(encoding="utf-8")
+    return [re.compile(pattern) for pattern in re.findall(r"^  \[/(.+?)/, ", text, re.MULTILINE)]
+
+
+def moved(state: job_pb2.JobState.ValueType, **body: Message) -> str:
+    """The reason that a trainer's record moves a job with."""
+    edit = JobEdit(
+        job_pb2.Job(name="jobs/1", state=state, desired=job_pb2.DESIRED_STATE_PAUSE), ManualClock()()
+    )
+    Batch(edit, 1).apply(trainer_service_pb2.RunRecord(**body))  # type: ignore[arg-type]
+    return edit.new_events[-1].state_change.reason
+
+
+def changes_told() -> Iterator[str]:
+    """Reasons that the gateway gives."""
+    for module in (attempts, jobs, losses):
+        yield from re.findall(r'reason="([^"]+)"', Path(module.__file__).read_text(encoding="utf-8"))
+    yield from (attempts.job_reason(job_pb2.Job(attempt_count=2), step) for step in (None, 40))
+    exit_of = trainer_service_pb2.RunExit
+    ends = [
+        exit_of(**{field: True})
+        for field in ("out_of_memory", "silent", "trainer_stopped", "trainer_restarted")
+    ]
+    yield from (describe_exit(each) for each in [*ends, exit_of(signal=9), exit_of(exit_code=1)])
+    yield moved(job_pb2.JOB_STATE_STARTING, started=trainer_service_pb2.RunStarted(device="cuda:0"))
+    yield moved(job_pb2.JOB_STATE_PAUSING, paused=trainer_service_pb2.RunPaused(step=12))
+
+
+def test_the_reasons_for_a_change_of_state_are_known_to_the_chinese_log() -> None:
+    said, told = changes_said(), set(changes_told())
+    assert {each for each in told if not any(pattern.search(each) for pattern in said)} == set()
+    assert {each.pattern for each in said if not any(map(each.search, told))} == set()

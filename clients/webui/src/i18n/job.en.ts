@@ -136,7 +136,10 @@ export const jobEn = {
     inStage: (stage: string) => `while: ${stage}`,
     checkpoint: "Checkpoint",
     smallerBatch: (before: number, after: number) => `Memory ran out: batch ${before} → ${after}.`,
-    wentBack: (from: string, to: string, why: string) => `Went back from step ${from} to ${to}. ${why}`.trim(),
+    wentBack: (from: string, to: string) => `Went back from step ${from} to ${to}.`,
+    // The server's words are said as they are.
+    whyChanged: (() => undefined) as (told: string) => string | undefined,
+    levels: { debug: "debug", info: "info", warning: "warning", error: "error" },
     noArtifacts: "No artifact yet.",
     menu: (title: string) => `${title}: more`,
     wide: "Full width",

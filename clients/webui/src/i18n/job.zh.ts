@@ -1,5 +1,6 @@
 /** 任务页面与对比的用语。 */
 
+import { changeZh } from "./changes.zh";
 import type { jobEn } from "./job.en";
 
 export const jobZh: typeof jobEn = {
@@ -134,7 +135,9 @@ export const jobZh: typeof jobEn = {
     inStage: (stage) => `阶段：${stage}`,
     checkpoint: "检查点",
     smallerBatch: (before, after) => `内存不足：批量 ${before} → ${after}。`,
-    wentBack: (from, to, why) => `从第 ${from} 步退回到第 ${to} 步。${why}`,
+    wentBack: (from, to) => `从第 ${from} 步退回到第 ${to} 步。`,
+    whyChanged: changeZh,
+    levels: { debug: "调试", info: "信息", warning: "警告", error: "错误" },
     noArtifacts: "还没有产物。",
     menu: (title) => `${title}：更多`,
     wide: "整行显示",

@@ -3,19 +3,11 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import { VList, type VListHandle } from "virtua";
 
-import type { JobEventJson } from "../gen/tuneyard/v1/event_pb";
 import { useT } from "../i18n";
-import type { Messages } from "../i18n/en";
 import { jobTitle } from "../job";
 import { save } from "../ui/save";
+import { lineOf, textOf } from "./lines";
 import type { JobView } from "./store";
-
-interface Line {
-  key: string;
-  time: string;
-  level: "debug" | "info" | "warning" | "error";
-  text: string;
-}
 
 export function Log({ view }: { view: JobView }) {
   const t = useT();
@@ -27,13 +19,13 @@ export function Log({ view }: { view: JobView }) {
   const all = useMemo(() => view.lines.map((event) => lineOf(t, event)), [view.lines, t]);
   const lines = all.filter((line) => {
     if (serious && line.level !== "warning" && line.level !== "error") return false;
-    return line.text.toLowerCase().includes(search.toLowerCase());
+    return textOf(line).toLowerCase().includes(search.toLowerCase());
   });
   useEffect(() => {
     if (following) list.current?.scrollToIndex(lines.length - 1, { align: "end" });
   }, [lines.length, following]);
   const download = () => {
-    const text = all.map((line) => `${line.time} ${line.level} ${line.text}\n`);
+    const text = all.map((line) => `${line.time} ${line.level} ${textOf(line)}\n`);
     save(`${view.job ? jobTitle(t, view.job) : "job"}.log`, new Blob(text, { type: "text/plain" }));
   };
   return (
@@ -81,8 +73,16 @@ export function Log({ view }: { view: JobView }) {
           {lines.map((line) => (
             <div key={line.key} className={`line ${line.level}`}>
               <time className="muted">{line.time}</time>
-              <span>{line.level}</span>
-              <span>{search ? <Marked text={line.text} search={search} /> : line.text}</span>
+              <span>{t.job.levels[line.level]}</span>
+              <span>
+                {line.own && <Marked text={line.own} search={search} />}
+                {line.own && line.told && " "}
+                {line.told && (
+                  <span lang="en">
+                    <Marked text={line.told} search={search} />
+                  </span>
+                )}
+              </span>
             </div>
           ))}
         </VList>
@@ -94,7 +94,7 @@ export function Log({ view }: { view: JobView }) {
 
 /** A text with what was searched for marked. */
 function Marked({ text, search }: { text: string; search: string }) {
-  const at = text.toLowerCase().indexOf(search.toLowerCase());
+  const at = search ? text.toLowerCase().indexOf(search.toLowerCase()) : -1;
   if (at < 0) return text;
   return (
     <>
@@ -103,21 +103,4 @@ function Marked({ text, search }: { text: string; search: string }) {
       {text.slice(at + search.length)}
     </>
   );
-}
-
-function lineOf(t: Messages, event: JobEventJson): Line {
-  const time = event.time ? new Date(event.time).toLocaleTimeString(document.documentElement.lang, { hour12: false }) : "";
-  const key = event.sequence ?? "";
-  if (event.log) {
-    const level = (event.log.level ?? "LOG_LEVEL_INFO").replace("LOG_LEVEL_", "").toLowerCase();
-    return { key, time, level: level as Line["level"], text: event.log.message ?? "" };
-  }
-  if (event.warning) return { key, time, level: "warning", text: event.warning.message ?? "" };
-  if (event.advice) return { key, time, level: "warning", text: `${event.advice.observation} → ${event.advice.remedies?.join(" ")}` };
-  if (event.oomRecovered)
-    return { key, time, level: "warning", text: t.job.smallerBatch(event.oomRecovered.oldBatchSize ?? 0, event.oomRecovered.newBatchSize ?? 0) };
-  if (event.rolledBack) return { key, time, level: "warning", text: t.job.wentBack(event.rolledBack.fromStep ?? "0", event.rolledBack.toStep ?? "0", event.rolledBack.reason ?? "") };
-  const change = event.stateChange;
-  const state = t.states[(change?.to as keyof typeof t.states) ?? "JOB_STATE_UNSPECIFIED"];
-  return { key, time, level: change?.error ? "error" : "info", text: `${state} ${change?.reason ?? ""} ${change?.error?.message ?? ""}`.trim() };
 }
