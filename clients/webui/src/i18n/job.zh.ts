@@ -1,5 +1,6 @@
 /** 任务页面与对比的用语。 */
 
+import { artifactZh } from "./artifacts.zh";
 import { changeZh } from "./changes.zh";
 import type { jobEn } from "./job.en";
 
@@ -137,6 +138,7 @@ export const jobZh: typeof jobEn = {
     smallerBatch: (before, after) => `内存不足：批量 ${before} → ${after}。`,
     wentBack: (from, to) => `从第 ${from} 步退回到第 ${to} 步。`,
     whyChanged: changeZh,
+    artifactOf: artifactZh,
     levels: { debug: "调试", info: "信息", warning: "警告", error: "错误" },
     noArtifacts: "还没有产物。",
     menu: (title) => `${title}：更多`,

@@ -39,7 +39,9 @@ export function Artifacts({ job, count }: { job: JobJson; count: number }) {
             <tr key={artifact.path}>
               <td className="break">
                 <a href={`${artifactUrl(job.name, artifact.path)}?download`}>{artifact.path}</a>
-                <div className="small muted">{artifact.description}</div>
+                <div className="small muted">
+                  <WhatItIs path={artifact.path} told={artifact.description} />
+                </div>
               </td>
               <td className="number">{bytes(artifact.sizeBytes)}</td>
               <td className="mono small muted">{artifact.sha256?.slice(0, 12)}</td>
@@ -49,4 +51,10 @@ export function Artifacts({ job, count }: { job: JobJson; count: number }) {
       </table>
     </div>
   );
+}
+
+/** What a file is: in the reader's language where that has words for its path, else in the server's words. */
+export function WhatItIs({ path, told }: { path: string | undefined; told: string | undefined }) {
+  const t = useT();
+  return t.job.artifactOf(path ?? "") ?? <span lang="en">{told}</span>;
 }

@@ -8,6 +8,7 @@ import { count } from "../format";
 import { useT } from "../i18n";
 import { isTaken } from "../keys";
 import { Button } from "../ui/parts";
+import { WhatItIs } from "./artifacts";
 import type { JobView } from "./store";
 
 export function Samples({ view, job }: { view: JobView; job: JobJson }) {
@@ -70,8 +71,10 @@ export function Samples({ view, job }: { view: JobView; job: JobJson }) {
               </article>
             ) : (
               <figure key={sequence} className="stack">
-                <figcaption>{sample.title}</figcaption>
-                <img src={artifactUrl(job.name, sample.artifactPath)} alt={`${sample.title ?? ""}, ${t.job.atStep(count(step))}`} loading="lazy" />
+                <figcaption>
+                  <WhatItIs path={sample.artifactPath} told={sample.title} />
+                </figcaption>
+                <img src={artifactUrl(job.name, sample.artifactPath)} alt={`${t.job.artifactOf(sample.artifactPath ?? "") ?? sample.title ?? ""}, ${t.job.atStep(count(step))}`} loading="lazy" />
               </figure>
             ),
           )}
