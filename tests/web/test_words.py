@@ -1,5 +1,6 @@
 """The web UI has a title, in both languages, for every code that the server tells something by."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,15 @@ from tests.support.bad_archives import archive, picture
 from tests.support.ledger import ManualClock
 from tuneyard.datasets import check
 from tuneyard.datasets.codes import Code
+from tuneyard.diffusion import hints as diffusion_hints
 from tuneyard.gateway import attempts, jobs, losses
 from tuneyard.gateway.edits import JobEdit
 from tuneyard.gateway.following import describe_exit
 from tuneyard.gateway.records import Batch
+from tuneyard.llm import hints as llm_hints
 from tuneyard.v1 import errors_pb2, event_pb2, job_pb2, trainer_service_pb2
+from tuneyard.vision import checks as classifier_checks
+from tuneyard.vision import detector_checks
 
 WORDS = Path(__file__).parents[2] / "clients" / "webui" / "src" / "i18n"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -116,10 +121,10 @@ def test_what_a_finding_says_in_chinese_its_figures_tell(tmp_path: Path) -> None
     assert set(said) - seen == {"IMAGES_BROKEN", "LINES_SKIPPED"}
 
 
-def changes_said() -> list[re.Pattern[str]]:
-    """What the web UI knows of the gateway's reasons for a change of a job's state."""
-    text = (WORDS / "changes.zh.ts").read_text(encoding="utf-8")
-    return [re.compile(pattern) for pattern in re.findall(r"^  \[/(.+?)/, ", text, re.MULTILINE)]
+def phrases(file: str) -> list[re.Pattern[str]]:
+    """What the web UI knows to say in Chinese of the server's English."""
+    text = (WORDS / file).read_text(encoding="utf-8")
+    return [re.compile(pattern) for pattern in re.findall(r"^  \[\s*/(.+?)/,\s", text, re.MULTILINE)]
 
 
 def moved(state: job_pb2.JobState.ValueType, **body: Message) -> str:
@@ -147,6 +152,28 @@ def changes_told() -> Iterator[str]:
 
 
 def test_the_reasons_for_a_change_of_state_are_known_to_the_chinese_log() -> None:
-    said, told = changes_said(), set(changes_told())
+    said, told = phrases("changes.zh.ts"), set(changes_told())
     assert {each for each in told if not any(pattern.search(each) for pattern in said)} == set()
+    assert {each.pattern for each in said if not any(map(each.search, told))} == set()
+
+
+def warnings_told() -> Iterator[str]:
+    """Descriptions in the sources of the estimates' warnings, with 7 for every figure."""
+    for module in (diffusion_hints, llm_hints, classifier_checks, detector_checks):
+        for call in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "").endswith("violation"):
+                match call.args:
+                    case [_, ast.Constant(value=str(text))]:
+                        yield text
+                    case [_, ast.JoinedStr(values=parts)]:
+                        yield "".join(
+                            str(part.value) if isinstance(part, ast.Constant) else "7" for part in parts
+                        )
+
+
+def test_what_is_usual_is_said_in_chinese_with_its_figures() -> None:
+    said, told = phrases("warnings.zh.ts"), set(warnings_told())
+    usual = {each for each in told if re.search(r"(is|are) usual", each)}
+    assert usual
+    assert {each for each in usual if not any(pattern.search(each) for pattern in said)} == set()
     assert {each.pattern for each in said if not any(map(each.search, told))} == set()

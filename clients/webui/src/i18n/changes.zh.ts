@@ -1,8 +1,8 @@
 /** Why a job's state changed, after what the gateway writes of it; the words of trainers and of failures stay as they are. */
 
-type Say = (...parts: string[]) => string;
+import { saidBy, type Phrases } from "./phrases";
 
-const CHANGES: readonly (readonly [told: RegExp, say: Say])[] = [
+const CHANGES: Phrases = [
   [/^accepted$/, () => "已接受"],
   [/^(?:cancelled|paused|resumed) by request$/, () => "应用户要求"],
   [/^the trainer had no room$/, () => "训练服务没有空位"],
@@ -19,10 +19,4 @@ const CHANGES: readonly (readonly [told: RegExp, say: Say])[] = [
   [/^the worker ended with exit code (\d+)$/, (code) => `工作进程以退出码 ${code} 结束`],
 ];
 
-export function changeZh(told: string): string | undefined {
-  for (const [pattern, say] of CHANGES) {
-    const found = pattern.exec(told);
-    if (found) return say(...found.slice(1));
-  }
-  return undefined;
-}
+export const changeZh = saidBy(CHANGES);

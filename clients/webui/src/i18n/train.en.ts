@@ -21,6 +21,8 @@ export const trainEn = {
   fullStop: ".",
   atLeast: (value: string) => `at least ${value}`,
   atMost: (value: string) => `at most ${value}`,
+  // The server's words are said as they are.
+  warningOf: (() => undefined) as (told: string) => string | undefined,
   unusual: (range: string) => `Outside the usual range: ${range}.`,
   learnMore: "Learn more",
   filterSettings: "Filter settings",

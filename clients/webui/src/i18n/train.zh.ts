@@ -1,4 +1,5 @@
 import type { TrainMessages } from "./train.en";
+import { warningZh } from "./warnings.zh";
 
 export const trainZh: TrainMessages = {
   modelType: "模型类型",
@@ -28,6 +29,7 @@ export const trainZh: TrainMessages = {
   fullStop: "。",
   atLeast: (value) => `不小于 ${value}`,
   atMost: (value) => `不大于 ${value}`,
+  warningOf: warningZh,
   unusual: (range) => `超出常用范围：${range}。`,
   learnMore: "了解更多",
   filterSettings: "筛选参数",

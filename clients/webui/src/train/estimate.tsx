@@ -1,5 +1,7 @@
 /** What a training would need, beside the devices that there are; what is unusual; and what would fit instead. */
 
+import type { ReactNode } from "react";
+
 import { useSpeech, useT } from "../i18n";
 import type { Messages } from "../i18n/en";
 import { ApiError, type FieldViolation } from "../api/http";
@@ -9,6 +11,7 @@ import type { DeviceJson } from "../gen/tuneyard/v1/system_pb";
 import { Failure } from "../ui/parts";
 import { textOf } from "./draft";
 import { jsonPath } from "./schema";
+import { Warning } from "./warning";
 import { fieldName, labelOf, valueText } from "./words";
 
 interface Props {
@@ -59,6 +62,7 @@ export function EstimatePanel({ estimate, isOld, violations, error, onRetry, wai
           className="unusual"
           title={words.warnings(estimate.warnings.length)}
           told={estimate.warnings.map(({ field, description }) => [jsonPath(field ?? ""), description ?? ""])}
+          say={(text) => <Warning told={text} />}
           onGo={onGo}
         />
       ) : null}
@@ -66,8 +70,16 @@ export function EstimatePanel({ estimate, isOld, violations, error, onRetry, wai
   );
 }
 
+interface ToldOf {
+  className: string;
+  title: string;
+  told: readonly [path: string, text: string][];
+  say?: (text: string) => ReactNode;
+  onGo: Props["onGo"];
+}
+
 /** What is told of fields, each with a way to it. */
-function Told({ className, title, told, onGo }: { className: string; title: string; told: readonly [path: string, text: string][]; onGo: Props["onGo"] }) {
+function Told({ className, title, told, say = (text) => text, onGo }: ToldOf) {
   const t = useT();
   return (
     <div className="stack tight small">
@@ -79,7 +91,7 @@ function Told({ className, title, told, onGo }: { className: string; title: stri
               {fieldName(t, path)}
             </button>
             {t.training.colon}
-            {text}
+            {say(text)}
           </li>
         ))}
       </ul>

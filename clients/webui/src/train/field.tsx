@@ -5,6 +5,7 @@ import { memo, type ReactNode } from "react";
 import { useT } from "../i18n";
 import { isLines } from "./draft";
 import type { Field } from "./schema";
+import { Warning } from "./warning";
 import { elementId, hintOf, isUnusual, labelOf, unitOf, usualRange, valueText } from "./words";
 
 export interface Told {
@@ -28,7 +29,7 @@ export const SettingField = memo(function SettingField({ field, text, resolved, 
   const best = recommended === undefined ? "" : valueText(t, recommended);
   const shown = resolved === undefined ? best : valueText(t, resolved);
   const range = usualRange(t, field);
-  const unusual = isUnusual(field, text) ? t.training.unusual(range) : warning;
+  const unusual = isUnusual(field, text) ? t.training.unusual(range) : warning && <Warning told={warning} />;
   const set = (value: string) => onChange(field.path, value);
   return (
     <div className="field setting">
@@ -70,7 +71,7 @@ export const SettingField = memo(function SettingField({ field, text, resolved, 
   );
 });
 
-const Note = ({ id, className, text }: { id: string; className: string; text: string }): ReactNode => (
+const Note = ({ id, className, text }: { id: string; className: string; text: ReactNode }): ReactNode => (
   <p id={id} className={className}>
     {text}
   </p>
