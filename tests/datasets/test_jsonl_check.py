@@ -33,7 +33,7 @@ from tests.support.defects_jsonl import (
     encoded,
     pairs,
 )
-from tuneyard.datasets import Code, Progress, Report, check
+from tuneyard.datasets import Code, Progress, Report, Severity, check
 from tuneyard.datasets.check import Exclusion
 
 Write = Callable[..., Path]
@@ -284,3 +284,25 @@ def test_no_bytes_crash_the_check(noise: bytes, at: int, pack: Callable[[bytes],
             path.write_bytes(data)
             report = check(path, format="jsonl")
             assert Report.from_json(report.to_json()) == report
+
+
+def first_error(report: Report) -> str:
+    return next(finding.message for finding in report.findings if finding.severity is Severity.ERROR)
+
+
+def test_a_set_that_is_refused_for_its_lines_names_the_first_of_them(write_folder: Write) -> None:
+    lines = encoded(pairs(60)).splitlines(keepends=True)
+    broken = b"".join(b"oops\n" if number % 6 == 2 else line for number, line in enumerate(lines))
+    told = first_error(check(write_folder({TRAIN: broken}), format="jsonl"))
+    assert " The first is line 3: The line is not JSON: " in told
+    assert told.endswith(" The next: line 9, line 15, line 21, line 27.")
+
+
+@pytest.mark.parametrize(
+    ("good", "place"), [({}, "line 1"), ({TRAIN: encoded(pairs(3))}, f"line 1 of '{VAL}'")]
+)
+def test_a_broken_line_is_named_with_its_file_where_there_are_several(
+    write_folder: Write, good: dict[str, bytes], place: str
+) -> None:
+    told = first_error(check(write_folder({**good, VAL if good else TRAIN: b"oops\n"}), format="jsonl"))
+    assert f" The first is {place}: " in told and "next" not in told

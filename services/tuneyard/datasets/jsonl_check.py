@@ -28,6 +28,8 @@ MIN_EXAMPLES = 100
 
 _RECORDS_BETWEEN_PROGRESS = 2000
 _MAX_KEYS_SHOWN = 10
+_BROKEN_TOLD = 5
+"""Of the lines that a dataset is refused for, so many are named where it is refused."""
 # A response so short is remarkable where most are so long: "No" is a fine answer among labels.
 _SHORT_CHARACTERS, _LONG_CHARACTERS = 3, 60
 _PHRASE_CHARACTERS = 10
@@ -90,6 +92,8 @@ class _Check:
         self._left_out: set[str] = set()
         self._examples = {split: 0 for split in ("train", "val", "test")}
         self._broken = self._done_bytes = 0
+        self._first_broken: list[tuple[str, str]] = []
+        """Where the first lines are that cannot be used, and why."""
         self._file_numbers, self._lines, self._nths = array("I"), array("I"), array("I")
         self._digests, self._response_lengths = array("Q"), array("I")
         self._short, self._letters = array("Q"), array("Q")
@@ -158,6 +162,8 @@ class _Check:
                     continue
                 if isinstance(parsed, NotAnExample):
                     seen.broken += 1
+                    if len(self._first_broken) < _BROKEN_TOLD:
+                        self._first_broken.append((self._where(file, record.line), parsed.message))
                     self._note(parsed.code, parsed.message, file, record)
                 else:
                     seen.examples += 1
@@ -257,7 +263,8 @@ class _Check:
     def _note_whole(self) -> None:
         total = len(self._lines) + self._broken
         if not self._lines:
-            self._log.add(Code.NO_EXAMPLES, "There is no line that can be used as an example.")
+            seen = f"There is no line that can be used as an example.{self._told_broken()}"
+            self._log.add(Code.NO_EXAMPLES, seen)
             return
         if self._broken:
             share = self._broken / total
@@ -271,6 +278,8 @@ class _Check:
                 "share": f"{share:.1%}",
                 "most": f"{MAX_BROKEN_SHARE:.0%}",
             }
+            # Of few broken lines the rest of the report tells enough.
+            seen += self._told_broken() if code is Code.LINES_BROKEN else ""
             self._log.add(code, seen, figures=figures)
         train = self._examples["train"]
         if 0 < train < MIN_EXAMPLES:
@@ -281,6 +290,17 @@ class _Check:
         elif not self._responses_differ and len(self._lines) > 1:
             self._log.add(Code.RESPONSES_ALL_EQUAL, "All examples have the same response.")
         self._note_short_responses()
+
+    def _told_broken(self) -> str:
+        """The first lines that cannot be used: some callers are told nothing but why a set is refused."""
+        if not self._first_broken:
+            return ""
+        (place, why), *others = self._first_broken
+        more = f" The next: {', '.join(place for place, _ in others)}." if others else ""
+        return f" The first is {place}: {why}{more}"
+
+    def _where(self, file: DataFile, line: int) -> str:
+        return f"line {line}" + (f" of {file.name!r}" if len(self._files) > 1 else "")
 
     def _note_short_responses(self) -> None:
         usual = median_low(self._response_lengths)
