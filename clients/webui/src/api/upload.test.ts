@@ -118,6 +118,15 @@ describe("Uploads", () => {
     expect((await settled(uploads, "failed")).error?.problem.detail).toBe("too big");
   });
 
+  it("sends nothing where the file is here already, and leaves that one there", async () => {
+    server.received = 95;
+    const uploads = new Uploads(server.services(95));
+    const key = uploads.start(file, FORMAT);
+    expect(await settled(uploads, "arrived")).toMatchObject({ dataset: "datasets/rows", wasHere: true });
+    await uploads.dismiss(key);
+    expect([server.ranges, server.discarded]).toEqual([[], []]);
+  });
+
   it("deletes at the server what is dismissed before it arrived", async () => {
     server.cuts = [Infinity];
     const uploads = new Uploads(server.services(95));

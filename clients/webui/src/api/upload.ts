@@ -9,6 +9,7 @@ import type { CreateDatasetResponseJson, GetDatasetResponseJson } from "../gen/t
 import type { DatasetFormatJson, DatasetJson } from "../gen/tuneyard/v1/dataset_pb";
 import { ApiError, get, idOf, post, remove, newId } from "./http";
 import { xhrPut, type Put } from "./put";
+import { uploadedBefore } from "./uploaded-before";
 
 export type UploadState = "sending" | "waiting" | "paused" | "lost" | "arrived" | "failed";
 
@@ -24,6 +25,8 @@ export interface Upload {
   sent: number;
   /** Bytes per second of late. */
   rate: number;
+  /** The same file was here before: nothing was sent, and the dataset is the one that there was. */
+  wasHere?: boolean;
   error?: ApiError;
 }
 
@@ -135,8 +138,9 @@ export class Uploads {
       ? await this.services.find(upload.dataset)
       : await this.services.create(file, upload.format, key);
     if (signal.aborted) return false;
-    this.change(key, { dataset: dataset.name ?? "" });
-    if (dataset.state !== "DATASET_STATE_UPLOADING") return true;
+    const isWhole = dataset.state !== "DATASET_STATE_UPLOADING";
+    this.change(key, { dataset: dataset.name ?? "", ...(isWhole && !upload.dataset ? { wasHere: true } : {}) });
+    if (isWhole) return true;
     const from = Number(dataset.upload?.receivedBytes ?? 0);
     this.change(key, { state: "sending", sent: from, error: undefined });
     const rate = new Rate(this.services.now(), from);
@@ -206,6 +210,8 @@ export const idFor = (fileName: string) =>
     .slice(0, 80);
 
 async function create(file: File, format: DatasetFormatJson, key: string): Promise<DatasetJson> {
+  const before = await uploadedBefore(file, format);
+  if (before) return before;
   const wanted = idFor(file.name);
   const ask = async (datasetId: string) => {
     const body = { datasetId, displayName: file.name, format, sizeBytes: String(file.size), requestId: `${key}/${datasetId}` };

@@ -134,8 +134,22 @@ export function Uploading() {
     setSeen(arrived);
     void cache.invalidateQueries({ queryKey: ["datasets"] });
   }
-  const moving = list.filter((each) => each.state !== "arrived");
-  return moving.map((upload) => <OnItsWay key={upload.key} upload={upload} />);
+  const told = list.filter((each) => each.state !== "arrived" || each.wasHere);
+  return told.map((upload) =>
+    upload.state === "arrived" ? <WasHere key={upload.key} upload={upload} /> : <OnItsWay key={upload.key} upload={upload} />,
+  );
+}
+
+function WasHere({ upload }: { upload: Upload }) {
+  const t = useT();
+  return (
+    <section className="panel row spread" role="status">
+      <span className="break">
+        <Link href={`/datasets/${idOf(upload.dataset)}`}>{upload.fileName}</Link> <span className="muted">{t.datasets.wasHere}</span>
+      </span>
+      <Button onClick={() => void uploads.dismiss(upload.key)}>{t.models.putAway}</Button>
+    </section>
+  );
 }
 
 function OnItsWay({ upload }: { upload: Upload }) {

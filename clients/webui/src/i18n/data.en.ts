@@ -34,6 +34,7 @@ export const dataEn = {
       arrived: "Uploaded",
       failed: "Failed",
     },
+    wasHere: "The same file is here already: nothing was uploaded.",
     pauseUpload: "Pause upload",
     resumeUpload: "Go on",
     dropUpload: "Discard upload",

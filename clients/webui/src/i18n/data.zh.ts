@@ -38,6 +38,7 @@ export const dataZh: typeof dataEn = {
       arrived: "已上传",
       failed: "失败",
     },
+    wasHere: "已有相同的文件，没有重新上传。",
     pauseUpload: "暂停上传",
     resumeUpload: "继续",
     dropUpload: "放弃上传",

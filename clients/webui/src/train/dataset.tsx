@@ -63,7 +63,10 @@ export function DatasetChoice({ task, value, violation, onChange, onFile }: Prop
           {current && current.state !== "arrived" ? (
             <UploadRow upload={current} onFile={take} onGone={choosesOther} />
           ) : (
-            <Chosen name={value} onOther={choosesOther} />
+            <>
+              <Chosen name={value} onOther={choosesOther} />
+              {current?.wasHere && <p className="small muted">{t.datasets.wasHere}</p>}
+            </>
           )}
         </div>
       ) : (
