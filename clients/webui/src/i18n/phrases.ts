@@ -1,6 +1,6 @@
 /** What the server says in English, said in another language by what it looks like. */
 
-export type Phrases = readonly (readonly [told: RegExp, say: (...parts: string[]) => string])[];
+export type Phrases = readonly (readonly [told: RegExp, say: (...parts: (string | undefined)[]) => string])[];
 
 /** Says a text in the words of the first phrase that it fits; undefined where it fits none. */
 export const saidBy =

@@ -13,6 +13,11 @@ const WARNINGS: Phrases = [
     /^The images are about (\S+) px wide or high and would be enlarged to (\S+) px: /,
     (side, size) => `图片边长约 ${side} 像素，会被放大到 ${size} 像素：较小的图像尺寸训练更快，效果可能相当。`,
   ],
+  [
+    /^The recommended batch of (\S+) needs about (.+), more than (\S+) has to spare: with batch (\S+) x accumulation (\S+?)( and gradient checkpointing)? the effective batch stays (\S+), in about (.+)\.$/,
+    (wanted, need, device, batch, accumulation, checkpoints, effective, less) =>
+      `推荐的批量 ${wanted} 约需 ${need}，超出 ${device} 的可用内存：改用批量 ${batch} × 梯度累积 ${accumulation}${checkpoints ? " 并开启梯度检查点" : ""}，有效批量仍为 ${effective}，约需 ${less}。`,
+  ],
   [/^The adapter will have about (\S+) MB; /, (size) => `适配器约 ${size} MB；小于 100 MB 便于分享。减小秩或目标模块可使其变小。`],
   [/^On the processor there is nothing to page: /, () => "在处理器上没有可分页的内容：等同于 8 位 AdamW。"],
   [/^(\S+) px, and the base draws (\S+) px: /, (side, native) => `分辨率 ${side} 像素，而基础模型生成 ${native} 像素：相差太远，效果会很差。`],
