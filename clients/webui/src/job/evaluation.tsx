@@ -27,6 +27,7 @@ export function Evaluation({ task, training, onChoose, onClose }: Props) {
   const [dataset, setDataset] = useState("");
   const [clipModel, setClipModel] = useState("");
   const datasets = useDatasets(TASK_OF[task].format);
+  const own = datasets.data?.datasets?.find((each) => each.name === training?.dataset)?.displayName || idOf(training?.dataset);
   const others = (datasets.data?.datasets ?? []).filter(
     (each) => each.state === "DATASET_STATE_READY" && each.name !== training?.dataset,
   );
@@ -44,7 +45,7 @@ export function Evaluation({ task, training, onChoose, onClose }: Props) {
             aria-describedby={`${id}-hint`}
             onChange={(event) => setDataset(event.target.value)}
           >
-            <option value="">{words.asTrained(idOf(training?.dataset))}</option>
+            <option value="">{words.asTrained(own)}</option>
             {others.map((each) => (
               <option key={each.name} value={each.name}>
                 {each.displayName || idOf(each.name)}

@@ -31,11 +31,11 @@ test("the gateway's reasons are said in Chinese, and those of others stay apart 
 
 test("an advice is said by its kind in Chinese, before the server's words", () => {
   const advice = { kind: "ADVICE_KIND_SLOW_TRAINING" as const, observation: "3 images/s.", remedies: ["Use bf16."] };
-  expect(lineOf(zh, { advice })).toMatchObject({ own: "当前设置没有用上更快的设备或精度。", told: "3 images/s. → Use bf16." });
+  expect(lineOf(zh, { advice })).toMatchObject({ own: "当前设置没有用上更快的设备或精度。 ", told: "3 images/s. → Use bf16." });
   expect(saidIn(en, { advice })).toBe("3 images/s. → Use bf16.");
 });
 
 test("how training went back is said in the reader's language, why in the server's", () => {
   const rolledBack = { fromStep: "40", toStep: "20", reason: "The loss is nan." };
-  expect(lineOf(zh, { rolledBack })).toMatchObject({ level: "warning", own: "从第 40 步退回到第 20 步。", told: "The loss is nan." });
+  expect(lineOf(zh, { rolledBack })).toMatchObject({ level: "warning", own: "从第 40 步退回到第 20 步。 ", told: "The loss is nan." });
 });

@@ -5,7 +5,7 @@ import type { Messages } from "../i18n/en";
 
 export type Level = "debug" | "info" | "warning" | "error";
 
-/** Parts of one text: `own` is in the reader's language, `told` is the server's, in English; either may be empty. */
+/** Parts of one text, in this order: `own` is in the reader's language, `told` is the server's, in English; either may be empty. */
 export interface Said {
   own: string;
   told: string;
@@ -17,7 +17,7 @@ export interface Line extends Said {
   level: Level;
 }
 
-export const textOf = ({ own, told }: Said) => [own, told].filter(Boolean).join(" ");
+export const textOf = ({ own, told }: Said) => own + told;
 
 export function lineOf(t: Messages, event: JobEventJson): Line {
   const time = event.time ? new Date(event.time).toLocaleTimeString(document.documentElement.lang, { hour12: false }) : "";
@@ -35,10 +35,11 @@ function saidOf(t: Messages, { log, warning, advice, oomRecovered, rolledBack, s
   if (warning) return { own: "", told: warning.message ?? "" };
   if (advice) {
     const kind = (advice.kind ?? "").replace("ADVICE_KIND_", "");
-    return { own: t.adviceMeanings[kind] ?? "", told: `${advice.observation} → ${advice.remedies?.join(" ")}` };
+    const meaning = t.adviceMeanings[kind];
+    return { own: meaning ? `${meaning} ` : "", told: `${advice.observation} → ${advice.remedies?.join(" ")}` };
   }
   if (oomRecovered) return { own: t.job.smallerBatch(oomRecovered.oldBatchSize ?? 0, oomRecovered.newBatchSize ?? 0), told: "" };
-  if (rolledBack) return { own: t.job.wentBack(rolledBack.fromStep ?? "0", rolledBack.toStep ?? "0"), told: rolledBack.reason ?? "" };
+  if (rolledBack) return { own: `${t.job.wentBack(rolledBack.fromStep ?? "0", rolledBack.toStep ?? "0")} `, told: rolledBack.reason ?? "" };
   return changeOf(t, stateChange ?? {});
 }
 
@@ -49,5 +50,5 @@ function changeOf(t: Messages, change: StateChangeEventJson): Said {
   if (!why) return { own: state, told: "" };
   if (why.toLowerCase().startsWith(`${state} `.toLowerCase())) return { own: "", told: why.charAt(0).toUpperCase() + why.slice(1) };
   const own = t.job.whyChanged(why);
-  return own ? { own: `${state}${t.training.colon}${own}`, told: "" } : { own: `${state}${t.training.colon}`.trim(), told: why };
+  return own ? { own: `${state}${t.training.colon}${own}`, told: "" } : { own: `${state}${t.training.colon}`, told: why };
 }

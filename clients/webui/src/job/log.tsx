@@ -76,7 +76,6 @@ export function Log({ view }: { view: JobView }) {
               <span>{t.job.levels[line.level]}</span>
               <span>
                 {line.own && <Marked text={line.own} search={search} />}
-                {line.own && line.told && " "}
                 {line.told && (
                   <span lang="en">
                     <Marked text={line.told} search={search} />

@@ -70,7 +70,7 @@ it("evaluates by the training's dataset and no more where nothing is chosen", as
 it("measures on another dataset of the format that is ready", async () => {
   await ask({ imageClassifier: {} });
   await screen.findByRole("option", { name: "held-out.zip" });
-  expect(options("Dataset")).toEqual(["dogs, as in the training", "held-out.zip"]);
+  expect(options("Dataset")).toEqual(["dogs.zip, as in the training", "held-out.zip"]);
   choose("Dataset", "datasets/held-out");
   expect(await evaluate()).toEqual({ sourceJob: "jobs/a", dataset: "datasets/held-out" });
 });
