@@ -18,10 +18,10 @@ from tuneyard.gateway.edits import JobEdit
 from tuneyard.gateway.following import describe_exit
 from tuneyard.gateway.records import Batch
 from tuneyard.llm import hints as llm_hints
-from tuneyard.trainer import fitting
+from tuneyard.trainer import fitting, spec_checks
 from tuneyard.v1 import errors_pb2, event_pb2, job_pb2, trainer_service_pb2
 from tuneyard.vision import checks as classifier_checks
-from tuneyard.vision import detector_checks
+from tuneyard.vision import detector_checks, image_checks
 
 WORDS = Path(__file__).parents[2] / "clients" / "webui" / "src" / "i18n"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -160,7 +160,16 @@ def test_the_reasons_for_a_change_of_state_are_known_to_the_chinese_log() -> Non
 
 def warnings_told() -> Iterator[str]:
     """Descriptions in the sources of the estimates' warnings, with 7 for every figure."""
-    for module in (diffusion_hints, llm_hints, classifier_checks, detector_checks, fitting):
+    modules = (
+        spec_checks,
+        fitting,
+        diffusion_hints,
+        llm_hints,
+        image_checks,
+        classifier_checks,
+        detector_checks,
+    )
+    for module in modules:
         for call in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "").endswith("violation"):
                 match call.args:
