@@ -1,11 +1,11 @@
 """`tuneyard up`: everything on one machine, as separate processes."""
 
 import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Annotated
 
 import typer
@@ -107,10 +107,10 @@ def up(
     )
     data.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(installation.programs(), write=_writer(session))
-    with _stop_signals() as stop:
+    with stop_signals() as stops:
         try:
             supervisor.start()
-            _run(session, installation, supervisor, stop)
+            _run(session, installation, supervisor, stops)
         except CannotStart as error:
             raise Failure(str(error), hints=("tuneyard doctor",)) from error
         finally:
@@ -119,13 +119,15 @@ def up(
     return EXIT_OK
 
 
-def _run(session: Session, installation: Installation, supervisor: Supervisor, stop: threading.Event) -> None:
+def _run(
+    session: Session, installation: Installation, supervisor: Supervisor, stops: Callable[[float], bool]
+) -> None:
     waits_until = time.monotonic() + _PATIENCE_SECONDS
     expected = set(installation.families)
     settings = ConnectionSettings(server=installation.gateway_address, token=session.token, retries=0)
     ready = False
     with Client(settings) as client:
-        while not stop.wait(_LOOK_EVERY_SECONDS):
+        while not stops(_LOOK_EVERY_SECONDS):
             supervisor.tend()
             if ready:
                 continue
@@ -239,13 +241,21 @@ def _writer(session: Session) -> LineWriter:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set. Stopping is bounded, so a second one changes nothing."""
-    stop = threading.Event()
+def stop_signals() -> Iterator[Callable[[float], bool]]:
+    """Yields what waits for up to so many seconds, and tells whether a signal has asked to stop meanwhile."""
+    # A handler that sets an Event while its thread is about to wait for that waits for its own thread.
+    asked: SimpleQueue[int] = SimpleQueue()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    before = {number: signal.signal(number, lambda number, _: asked.put(number)) for number in numbers}
+
+    def stops(within_seconds: float) -> bool:
+        with suppress(Empty):
+            asked.get(timeout=within_seconds)
+            return True
+        return False
+
     try:
-        yield stop
+        yield stops
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
