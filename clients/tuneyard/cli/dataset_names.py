@@ -7,6 +7,7 @@ from tuneyard.cli.command import UsageFailure
 from tuneyard.cli.formats import plain
 from tuneyard.cli.session import Session
 from tuneyard.cli.transfers import shown_transfers
+from tuneyard.client.errors import DatasetNotFound, InvalidRequest
 
 _LISTED = 5
 
@@ -48,8 +49,9 @@ def dataset_name(
 
 def _is_there(session: Session, name: str) -> bool:
     """Whether the server has a dataset of the id that a file or folder here is called."""
-    found = session.client.datasets.named(name)
-    if [each.name for each in found] != [f"datasets/{name}"]:
+    try:
+        found = session.client.datasets.get(name)
+    except (DatasetNotFound, InvalidRequest):
         return False
-    session.people.print(f"dataset {found[0].name} of the server; ./{plain(name)} means the one here")
+    session.people.print(f"dataset {found.name} of the server; ./{plain(name)} means the one here")
     return True
