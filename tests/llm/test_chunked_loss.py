@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tuneyard.llm.chunked_loss import Head, LogitCourse, chunked_loss, default_chunk
+from tuneyard.llm.chunked_loss import Head, LogitCourse, chunked_loss
+from tuneyard.llm.loss_chunks import chunk_tokens
 
 TOKENS, WIDTH, VOCABULARY = 23, 16, 97
 INDEX = torch.tensor([0, 1, 2, 5, 6, 9, 11, 12, 17, 21, 22])
@@ -113,6 +114,9 @@ def test_nothing_trained_is_no_loss(parts: dict[str, Tensor]) -> None:
     assert hidden.grad.abs().max() == 0
 
 
-def test_larger_vocabularies_have_smaller_chunks() -> None:
-    cpu = torch.device("cpu")
-    assert default_chunk(128_000, cpu) < default_chunk(32_000, cpu) < default_chunk(1_000, cpu)
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_larger_vocabularies_have_smaller_chunks_that_are_worth_reading_the_head_for(on_cpu: bool) -> None:
+    sizes = [chunk_tokens(words, on_cpu=on_cpu) for words in (1_000, 32_000, 128_000, 1_000_000)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[-1] >= 64
+    assert all(size % 64 == 0 for size in sizes)

@@ -97,6 +97,20 @@ def test_attention_that_is_not_fused_costs_the_square_of_the_length() -> None:
     assert more(1024) == 4 * more(512)
 
 
+def test_gradients_of_scores_pass_one_layer_at_a_time() -> None:
+    plain = work(facts=replace(facts(), fused_attention=False))
+    more = plain.passing_bytes(on_cpu=False) - work().passing_bytes(on_cpu=False)
+    assert more == (3 * 4 + 3 * 2) * 32 * 4 * 1024 * 1024
+
+
+def test_the_logits_of_one_chunk_of_tokens_are_counted() -> None:
+    def logits(tokens: int) -> int:
+        sized = work(facts=replace(facts(), vocab_size=131_072), batch_size=1, row_tokens=tokens)
+        return sized.passing_bytes(on_cpu=True) - tokens * 2 * (3 * 11008 + 4 * 4096)
+
+    assert logits(512) == logits(64) == 2 * logits(32) == 64 * 131_072 * 4 * 5 // 2
+
+
 def test_checkpoints_hold_what_is_trained_and_artifacts_what_is_kept() -> None:
     adapters = work().adapters
     assert adapters and work().checkpoint_bytes() == 16 * adapters.parameters

@@ -11,11 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
-"""Of fp32 logits: on the processor what its caches hold, on an accelerator what keeps it busy."""
-_MIN_CHUNK = 16
-_USUAL = 64
-"""Chunks are filled up to a multiple of it."""
+from tuneyard.llm import loss_chunks
 
 
 @dataclass(frozen=True)
@@ -65,16 +61,11 @@ def chunked_loss(
     `hidden` is [tokens, hidden]; `index` names the positions that count, `targets` their tokens, both int64
     and of one length. The products are computed in `dtype`, everything else in fp32.
     """
-    chunk = chunk_tokens or default_chunk(head.weight.shape[0], hidden.device)
+    on_cpu = hidden.device.type == "cpu"
+    chunk = chunk_tokens or loss_chunks.chunk_tokens(head.weight.shape[0], on_cpu=on_cpu)
     plan = _Plan(torch.split(index, chunk), torch.split(targets, chunk), chunk, head.course, dtype)
     loss, correct = _ChunkedLoss.apply(hidden, head.weight, head.bias, plan)
     return loss, correct
-
-
-def default_chunk(vocabulary: int, device: torch.device) -> int:
-    """Tokens whose logits are computed at once."""
-    budget = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES["cuda"])
-    return max(_MIN_CHUNK, budget // (4 * vocabulary))
 
 
 @dataclass(frozen=True)
@@ -140,7 +131,7 @@ class _ChunkedLoss(torch.autograd.Function):
 
 def _of_usual_length(rows: Tensor, *, at_most: int) -> Tensor:
     """The rows, filled up with zeros: oneDNN keeps memory for every shape that it has met."""
-    missing = min(-len(rows) % _USUAL, max(0, at_most - len(rows)))
+    missing = min(-len(rows) % loss_chunks.UNIT, max(0, at_most - len(rows)))
     return functional.pad(rows, (0, 0, 0, missing)) if missing else rows
 
 

@@ -23,6 +23,7 @@ measured (tests/benchmarks/llm_estimate.py, docs/memory.md).
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tuneyard.llm.loss_chunks import chunk_tokens
 from tuneyard.llm.model_facts import ModelFacts
 from tuneyard.llm.targets import ALL_LINEAR, default_targets, leaf
 from tuneyard.trainer.workloads import STATE_BYTES, OptimizerKind, largest_batch
@@ -34,8 +35,6 @@ HOST_BASE_BYTES = 520 * MIB
 """Of a worker on the host: torch, transformers and peft, before anything is loaded."""
 CPU_HALF_BYTES = 130 * MIB
 """What the library of bf16 products keeps on the processor, by shapes rather than by sizes: measured."""
-_CHUNK_BYTES = {True: 8 * MIB, False: 256 * MIB}
-"""Logits that the loss computes at once, on the processor and on an accelerator (`chunked_loss`)."""
 _CHUNK_COPIES = 2.5
 """The head's output, the fp32 logits that become their own gradient, and that in the arithmetic's format."""
 _SCALE_BYTES = {False: 4 / 64, True: 1 / 64 + 4 / (64 * 256)}
@@ -216,12 +215,11 @@ class Workload:
         layer = self.tokens * number * (3 * facts.intermediate_size + 4 * facts.hidden_size)
         widest = max((each.inputs * each.outputs for each in facts.linears), default=0)
         dequantised = widest * number if self.bits else 0
-        logits = min(4 * self.tokens * facts.vocab_size, _CHUNK_BYTES[on_cpu]) * _CHUNK_COPIES
+        chunk = min(self.tokens, chunk_tokens(facts.vocab_size, on_cpu=on_cpu))
+        logits = 4 * chunk * facts.vocab_size * _CHUNK_COPIES
         head = facts.vocab_size * facts.hidden_size * 6 if self.adapters is None else 0
         # Without fused attention, gradients of one layer's scores: three in fp32 and three in the format.
-        scores = (
-            0 if facts.fused_attention else self.tokens * facts.heads * self.row_tokens * (12 + 3 * number)
-        )
+        scores = 0 if facts.fused_attention else self.tokens * facts.heads * self.row_tokens
         return layer + dequantised + round(logits) + head + scores * (12 + 3 * number)
 
     def step_bytes(self, *, on_cpu: bool) -> int:
