@@ -1,4 +1,4 @@
-"""The text-to-image benchmark in the published shapes: some ten minutes on two cores, and 16 GB of memory."""
+"""The text-to-image benchmark in the published shapes: fourteen minutes on two cores, in 16 GB of memory."""
 
 from tests.benchmarks.diffusion import AT_LENGTH, ON_GPU_AT_LENGTH, measure_cases, prepared
 from tests.benchmarks.rows import Row
