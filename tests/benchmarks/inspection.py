@@ -36,7 +36,7 @@ def _speed(settings: Settings) -> Row:
         peer = result_of([PEERS / "inspect_images.py", folder])
         peers.append(peer["images"] / peer["seconds"])
         started = time.perf_counter()
-        report, _ = _checked(folder)
+        report, _ = checked(folder)
         ours.append(len(_files(folder)) / (time.perf_counter() - started))
     found = report.counts.get("IMAGE_TRUNCATED", 0)
     return Row(
@@ -53,7 +53,7 @@ def _speed(settings: Settings) -> Row:
 
 def _memory(settings: Settings) -> Row:
     many = settings.times(50_000, 20_000)
-    peaks = [_checked(_tiny(settings.data / f"tiny-{count}", count))[1] for count in (_FEW, many)]
+    peaks = [checked(_tiny(settings.data / f"tiny-{count}", count))[1] for count in (_FEW, many)]
     growth = peaks[1] - peaks[0]
     return Row(
         name=f"dataset inspection, peak memory for {many:,} files",
@@ -71,9 +71,9 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def _checked(folder: Path) -> tuple[Report, int]:
+def checked(path: Path, *, format: str = "image-folder") -> tuple[Report, int]:
     """The report of a check in a process of its own, as the gateway makes it, and its peak in bytes."""
-    found = result_of([Path(__file__).parent / "peak_of.py", *command(folder, format="image-folder")])
+    found = result_of([Path(__file__).parent / "peak_of.py", *command(path, format=format)])
     report = parse_line(found["last"])
     assert isinstance(report, Report)
     return report, found["peak_bytes"]
@@ -109,12 +109,12 @@ def _tiny(root: Path, count: int) -> Path:
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(images):
-        (folders[number % 100] / f"{number:06}.png").write_bytes(_png(image))
+        (folders[number % 100] / f"{number:06}.png").write_bytes(png(image))
     (root / "made.json").write_text(json.dumps({"images": count}))
     return root
 
 
-def _png(image: np.ndarray) -> bytes:
+def png(image: np.ndarray) -> bytes:
     """A PNG file of an RGB image, unfiltered: four times as fast as Pillow's."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
