@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from tuneyard.rpc.errors import TuneyardError
 
 ROW = insert(garbage).values(prefix="a/", delete_after=1)
 COUNT = select(func.count()).select_from(garbage)
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """A migrated database of the test's own, whose schema it may change."""
+    database = Database.open(database_url)
+    await database.migrate()
+    yield database
+    await database.close()
 
 
 async def _count(db: Database) -> int:
