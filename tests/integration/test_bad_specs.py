@@ -1,26 +1,21 @@
 """Settings that no classifier can be trained with: each is refused by its field, and the next job runs."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
 from tests.support import bad_archives
-from tests.support.platform import Platform, platform
+from tests.support.platform import Platform
 from tests.support.refusals import refused
 from tuneyard.v1 import job_pb2, training_pb2, training_service_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 
-@pytest.fixture(scope="module")
-def vision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    root: Path = tmp_path_factory.mktemp("vision")
-    with platform(root, trainers={"vision": "tuneyard.vision"}) as started:
-        started.upload_images("pets", bad_archives.good())
-        yield started
+@pytest.fixture(scope="module", autouse=True)
+def _uploaded(vision: Platform) -> None:
+    vision.upload_images("pets", bad_archives.good())
 
 
 def spec(**changes: Any) -> training_pb2.TrainingSpec:
@@ -114,6 +109,7 @@ def test_an_impossible_spec_is_refused_by_its_field(vision: Platform, case: str)
 
 
 def test_what_is_refused_makes_no_job_and_the_next_one_runs(vision: Platform) -> None:
+    before = listed(vision)
     request = training_service_pb2.TrainRequest(
         spec=spec(**hyperparameters(batch_size=64)), request_id="once"
     )
@@ -122,11 +118,16 @@ def test_what_is_refused_makes_no_job_and_the_next_one_runs(vision: Platform) ->
     job = vision.train(spec(), request_id="once")
     vision.watch(job.name).wait(within=90)
     assert vision.job(job.name).state == job_pb2.JOB_STATE_SUCCEEDED, vision.job(job.name).error
-    listed = vision.call(
-        lambda channel: vision.training(channel).ListJobs(training_service_pb2.ListJobsRequest(), timeout=10)
-    )
-    assert [found.name for found in listed.jobs] == [job.name]
+    assert listed(vision) == [job.name, *before]
     assert not list((vision.root / "store" / "uploads").iterdir())
+
+
+def listed(vision: Platform) -> list[str]:
+    """The names of all jobs, the newest first."""
+    request = training_service_pb2.ListJobsRequest(page_size=1000)
+    found = vision.call(lambda channel: vision.training(channel).ListJobs(request, timeout=10))
+    assert not found.next_page_token
+    return [job.name for job in found.jobs]
 
 
 def test_broken_images_are_left_out_of_training(vision: Platform) -> None:

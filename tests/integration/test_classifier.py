@@ -1,29 +1,24 @@
 """The image classifier through the whole platform: what it leaves behind, what is refused, what diverges."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.support.digits import digits
-from tests.support.platform import Platform, assert_gapless, platform
+from tests.support.platform import Platform, assert_gapless
 from tuneyard.v1 import errors_pb2, event_pb2, job_pb2, training_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="module")
-def vision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    root: Path = tmp_path_factory.mktemp("vision")
-    with platform(root, trainers={"vision": "tuneyard.vision"}) as started:
-        started.upload_images("digits", digits(30))
-        yield started
+@pytest.fixture(scope="module", autouse=True)
+def _uploaded(vision: Platform) -> None:
+    vision.upload_images("classified", digits(30))
 
 
 def spec(**settings: object) -> training_pb2.TrainingSpec:
     return training_pb2.TrainingSpec(
-        dataset="datasets/digits",
+        dataset="datasets/classified",
         base_model="resnet18",
         seed=1,
         hyperparameters=training_pb2.Hyperparameters(

@@ -3,26 +3,18 @@
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.support.platform import Platform, eventually, platform
+from tests.support.platform import Platform, eventually
 from tests.support.shapes import CLASSES, Drawing, write_shapes
 from tuneyard.client import Client, ConnectionSettings
 from tuneyard.v1 import dataset_pb2, job_pb2, training_pb2
 from tuneyard.vision.detector_predictor import Detector
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def vision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    root: Path = tmp_path_factory.mktemp("detector")
-    with platform(root, trainers={"vision": "tuneyard.vision"}) as started:
-        yield started
 
 
 def shapes(

@@ -1,7 +1,6 @@
 """Evaluations and exports through the whole platform: asked for, interrupted, repeated and refused."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support.digits import digits
-from tests.support.platform import Platform, assert_gapless, eventually, platform
+from tests.support.platform import Platform, assert_gapless, eventually
 from tests.support.shapes import Drawing, write_shapes
 from tests.support.watcher import Watcher
 from tuneyard.cli.main import app
@@ -25,16 +24,9 @@ SUCCEEDED = job_pb2.JOB_STATE_SUCCEEDED
 
 
 @pytest.fixture(scope="module")
-def vision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    root: Path = tmp_path_factory.mktemp("derived")
-    with platform(root, trainers={"vision": "tuneyard.vision"}) as started:
-        started.upload_images("digits", digits(30))
-        yield started
-
-
-@pytest.fixture(scope="module")
 def trained(vision: Platform) -> job_pb2.Job:
     """A finished classifier of digits."""
+    vision.upload_images("digits", digits(30))
     spec = training_pb2.TrainingSpec(
         dataset="datasets/digits",
         base_model="resnet18",

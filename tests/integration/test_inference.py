@@ -4,7 +4,7 @@ import io
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -208,14 +208,8 @@ def test_an_unused_model_is_unloaded_and_a_second_device_serves_beside_a_run(tmp
         fakes.cancel(running)
 
 
-@pytest.fixture(scope="module")
-def vision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with platform(tmp_path_factory.mktemp("vision"), trainers={"vision": "tuneyard.vision"}) as started:
-        started.upload_images("shapes", drawn_images(per_class=24))
-        yield started
-
-
 def test_a_trained_classifier_answers_with_its_classes(vision: Platform) -> None:
+    vision.upload_images("shapes", drawn_images(per_class=24))
     spec = training_pb2.TrainingSpec(
         dataset="datasets/shapes",
         base_model="squeezenet1_1",
