@@ -1,5 +1,5 @@
-import time
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 import torch
@@ -19,14 +19,33 @@ from tuneyard.trainer.fake_run import FakeRun
 CPU = torch.device("cpu")
 
 
-def steps(seconds: dict[str, list[float]]) -> Callable[[Precision], Callable[[], None]]:
-    """Steps that take what stands first in their list."""
-    return lambda precision: lambda: time.sleep(seconds[precision].pop(0) if seconds[precision] else 0.01)
+@pytest.fixture
+def measure(monkeypatch):
+    """What is measured where passes in fp32 and bf16 take so long, turn by turn; and the number of turns."""
+
+    def measured(*turns: tuple[float, float]) -> tuple[dict[str, float | None], int]:
+        taken = [seconds for turn in turns for seconds in turn]
+        passes = count()
+        monkeypatch.setattr(precisions, "_seconds", lambda _: taken[next(passes)])
+        return measured_on_cpu(lambda _: lambda: None), next(passes) // 2
+
+    return measured
 
 
-def test_the_best_of_several_turns_counts() -> None:
-    seconds = measured_on_cpu(steps({"fp32": [0.1, 0.001], "bf16": [0.1, 0.1]}))
-    assert 0.001 <= (seconds["fp32"] or 0) < 0.01 <= (seconds["bf16"] or 0) < 0.1
+def test_the_best_of_several_turns_counts(measure) -> None:
+    seconds, turns = measure((0.9, 0.9), (0.5, 0.4), (0.4, 0.5), (0.5, 0.5), (0.6, 0.6))
+    assert (seconds, turns) == ({"fp32": 0.4, "bf16": 0.4}, 5)
+
+
+@pytest.mark.parametrize("second", [(3.0, 1.0), (1.0, 3.0)])
+def test_a_clear_difference_ends_the_measurement(measure, second: tuple[float, float]) -> None:
+    seconds, turns = measure((9.0, 9.0), second)
+    assert (tuple(seconds.values()), turns) == (second, 2)
+
+
+def test_the_first_pass_which_compiles_decides_nothing(measure) -> None:
+    seconds, turns = measure((1.0, 9.0), (1.0, 0.5))
+    assert (seconds["bf16"], turns) == (0.5, 2)
 
 
 def test_random_numbers_stay_as_they_were() -> None:

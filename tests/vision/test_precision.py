@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from tuneyard.vision import networks, precision
@@ -16,7 +17,8 @@ def decide(
 
     monkeypatch.setattr(precision, "measure", measure)
     monkeypatch.setattr(precision, "cpu_multiplies_bf16", lambda: flags)
-    config = configure(architecture="resnet50", image_size=224, precision="auto", **changes)
+    changes = {"architecture": "resnet50", "image_size": 224, "precision": "auto"} | changes
+    config = configure(**changes)
     model = networks.build("squeezenet1_1", classes=2, image_size=32)
     chosen = precision.choose(config, model, device=CPU, run=run)
     run.measured = measured
@@ -47,6 +49,15 @@ def test_a_measurement_is_made_once_for_jobs_of_a_kind(draw, configure, start, m
     assert second.measured == []
     other = start(files, attempt=3)
     assert decide(configure, other, monkeypatch, fp32=1.0, bf16=2.0, batch_size=4) == "fp32"
+
+
+@pytest.mark.parametrize(("image_size", "samples"), [(64, 16), (224, 8), (640, 2)])
+def test_of_larger_images_fewer_are_measured(
+    draw, configure, start, monkeypatch, image_size: int, samples: int
+) -> None:
+    run = start(draw())
+    decide(configure, run, monkeypatch, fp32=2.0, bf16=1.0, image_size=image_size, batch_size=32)
+    assert run.measured == [(samples, image_size)]
 
 
 def test_what_was_asked_for_is_used(draw, configure, start) -> None:

@@ -34,6 +34,8 @@ _LEAST_REPEATS: Final = 2
 _ENOUGH_SECONDS: Final = 4.0
 _NEEDED_GAIN: Final = 1.1
 """What bf16 must gain to be worth its fewer digits."""
+_CLEAR_RATIO: Final = 1.5
+"""Between two passes that compile nothing: more than noise makes, so that no further turn would change it."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -134,12 +136,14 @@ def measured_on_cpu(prepare: Callable[[Precision], Callable[[], None]]) -> dict[
     """Seconds of a step in fp32 and in bf16, the best of few; None for one that does not work.
 
     `prepare` gives the step that is timed. They take turns, so that what else the machine does slows both;
-    the first pass, which compiles kernels, is beaten by the others.
+    the first pass, which compiles kernels, is beaten by the others. Ends once one of them is clearly faster.
     """
     best: dict[str, float | None] = {}
     began = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         for turn in range(1 + _REPEATS):
+            if turn > 1 and _is_clear(best):
+                break
             if turn > _LEAST_REPEATS and time.perf_counter() - began > _ENOUGH_SECONDS:
                 break
             for precision in ("fp32", "bf16"):
@@ -147,6 +151,12 @@ def measured_on_cpu(prepare: Callable[[Precision], Callable[[], None]]) -> dict[
                 before = best.setdefault(precision, taken)
                 best[precision] = None if taken is None or before is None else min(before, taken)
     return best
+
+
+def _is_clear(best: Mapping[str, float | None]) -> bool:
+    """Whether one of the two has won already; also where the other does not work."""
+    fp32, bf16 = best["fp32"], best["bf16"]
+    return not (fp32 and bf16) or max(fp32, bf16) > _CLEAR_RATIO * min(fp32, bf16)
 
 
 def faster_of(seconds: Mapping[str, float | None]) -> Precision:

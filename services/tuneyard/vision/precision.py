@@ -30,6 +30,8 @@ from tuneyard.vision.config import ClassifierConfig
 _WORTH_MEASURING = 1_000_000_000
 """Multiply-adds of a step's forward pass below which casting costs about what the faster arithmetic saves."""
 _PROBE_SAMPLES = 16
+_PROBE_PIXELS = 16 * 160 * 160
+"""Of a batch: more would only take longer; a step of large images takes seconds, and several are measured."""
 
 
 def choose(config: ClassifierConfig, model: nn.Module, *, device: torch.device, run: Run) -> Precision:
@@ -57,7 +59,8 @@ def resumed(
 
 
 def _of_cpu(config: ClassifierConfig, model: nn.Module, *, run: Run) -> Precision:
-    samples = min(config.batch_size, _PROBE_SAMPLES)
+    fitting = max(2, _PROBE_PIXELS // config.image_size**2)
+    samples = min(config.batch_size, _PROBE_SAMPLES, fitting)
     work = architectures()[config.architecture].multiply_adds_at(config.image_size) * config.batch_size
     if not cpu_multiplies_bf16() or work < _WORTH_MEASURING or samples < 2:
         return "fp32"
