@@ -7,11 +7,13 @@ PYTHON := .venv/bin/python
 MARKS ?= not gpu and not e2e and not soak
 # Processes that run tests; a file's tests stay together and in order.
 WORKERS ?= 2
-PYTEST := $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile
-DEFAULT_TESTS := OMP_NUM_THREADS=1 $(PYTEST)
+PYTEST := $(PYTHON) -m pytest -q --dist loadfile
+DEFAULT_TESTS := OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS)
+# One more than for the others: these often wait, for processes, disks and grace periods.
+INTEGRATION_WORKERS ?= $(shell echo $$(($(WORKERS) + 1)))
 # Trainings compute with as many threads as users' do; where two meet, those that wait leave the core to the other.
 # In the order of their names: by the number of tests, the guide, one test of minutes, would come last and alone.
-INTEGRATION_TESTS := OMP_WAIT_POLICY=PASSIVE $(PYTEST) -rs --no-loadscope-reorder
+INTEGRATION_TESTS := OMP_WAIT_POLICY=PASSIVE $(PYTEST) -n $(INTEGRATION_WORKERS) -rs --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install lock protos format lint check servers test sdks e2e soak demo up bench ui wheel clean
