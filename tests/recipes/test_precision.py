@@ -43,6 +43,11 @@ def test_a_clear_difference_ends_the_measurement(measure, second: tuple[float, f
     assert (tuple(seconds.values()), turns) == (second, 2)
 
 
+def test_short_passes_which_one_disturbance_could_double_are_measured_to_the_end(measure) -> None:
+    seconds, turns = measure((0.9, 0.9), (0.03, 0.09), (0.03, 0.02), (0.03, 0.02), (0.03, 0.02))
+    assert (seconds["bf16"], turns) == (0.02, 5)
+
+
 def test_the_first_pass_which_compiles_decides_nothing(measure) -> None:
     seconds, turns = measure((1.0, 9.0), (1.0, 0.5))
     assert (seconds["bf16"], turns) == (0.5, 2)

@@ -36,6 +36,8 @@ _NEEDED_GAIN: Final = 1.1
 """What bf16 must gain to be worth its fewer digits."""
 _CLEAR_RATIO: Final = 1.5
 """Between two passes that compile nothing: more than noise makes, so that no further turn would change it."""
+_SHORT_SECONDS: Final = 0.1
+"""A pass that one disturbance could double; more of them cost little."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -156,7 +158,10 @@ def measured_on_cpu(prepare: Callable[[Precision], Callable[[], None]]) -> dict[
 def _is_clear(best: Mapping[str, float | None]) -> bool:
     """Whether one of the two has won already; also where the other does not work."""
     fp32, bf16 = best["fp32"], best["bf16"]
-    return not (fp32 and bf16) or max(fp32, bf16) > _CLEAR_RATIO * min(fp32, bf16)
+    if not (fp32 and bf16):
+        return True
+    faster, slower = sorted((fp32, bf16))
+    return faster > _SHORT_SECONDS and slower > _CLEAR_RATIO * faster
 
 
 def faster_of(seconds: Mapping[str, float | None]) -> Precision:
