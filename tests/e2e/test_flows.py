@@ -68,7 +68,7 @@ def test_a_zip_is_uploaded_trained_on_and_its_model_downloaded(
     wait_until_ended(page)
     page.get_by_role("link", name="Artifacts").click()
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download all (ZIP)").first.click()
+        page.get_by_role("link", name="Download all (ZIP)").click()
     names = zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())).namelist()
     assert any(name.endswith("model.safetensors") for name in names)
 

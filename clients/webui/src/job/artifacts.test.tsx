@@ -2,6 +2,7 @@ import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { cleanup, render, screen } from "@testing-library/react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
+import type { JobJson } from "../gen/tuneyard/v1/job_pb";
 import { Speaking } from "../i18n";
 import { Artifacts } from "./artifacts";
 
@@ -19,12 +20,12 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-function show(language: string) {
+function show(language: string, job: JobJson = { name: "jobs/a" }) {
   localStorage.setItem("tuneyard.language", language);
   render(
     <QueryClientProvider client={new QueryClient()}>
       <Speaking>
-        <Artifacts job={{ name: "jobs/a" }} count={1} />
+        <Artifacts job={job} count={1} />
       </Speaking>
     </QueryClientProvider>,
   );
@@ -41,4 +42,13 @@ test("says in Chinese what files are that it knows, and leaves the others to the
 test("says in English what the server says", async () => {
   show("en");
   for (const { description } of artifacts) if (description) expect(await screen.findByText(description)).toBeTruthy();
+});
+
+test("offers everything as a ZIP where the page has no results to offer it among", async () => {
+  show("en", { name: "jobs/a", state: "JOB_STATE_RUNNING" });
+  expect(await screen.findByText("Download all (ZIP)")).toBeTruthy();
+  cleanup();
+  show("en", { name: "jobs/a", state: "JOB_STATE_SUCCEEDED" });
+  await screen.findByText("onnx/model.onnx");
+  expect(screen.queryByText("Download all (ZIP)")).toBeNull();
 });

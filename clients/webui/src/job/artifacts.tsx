@@ -21,11 +21,14 @@ export function Artifacts({ job, count }: { job: JobJson; count: number }) {
   if (!artifacts.length) return <p className="muted">{t.job.noArtifacts}</p>;
   return (
     <div className="stack">
-      <div className="row">
-        <a className="button" href={`/v1/${job.name}/artifacts:download`}>
-          {t.job.downloadAll}
-        </a>
-      </div>
+      {job.state !== "JOB_STATE_SUCCEEDED" && (
+        // A finished job has it among its results, above.
+        <div className="row">
+          <a className="button" href={`/v1/${job.name}/artifacts:download`}>
+            {t.job.downloadAll}
+          </a>
+        </div>
+      )}
       <table>
         <thead>
           <tr>
