@@ -37,8 +37,12 @@ def is_id(word: str) -> bool:
 
 def content_id(file_name: str, sha256: str) -> str:
     """A dataset's id from its file's name and content: the same file gets the same id."""
-    kept = _NOT_IN_IDS.sub("-", stem(file_name)).strip("-._") or "dataset"
-    return f"{kept[:60]}-{sha256[:12]}"
+    return f"{id_after(file_name) or 'dataset'}-{sha256[:12]}"
+
+
+def id_after(file_name: str) -> str:
+    """An id after a file's name: "My-pictures" of "My pictures.zip"; "" where none fits."""
+    return _NOT_IN_IDS.sub("-", stem(file_name)).strip("-._")[:60]
 
 
 def stem(file_name: str) -> str:

@@ -37,6 +37,34 @@ async def test_a_form_stores_its_file_and_starts(http: httpx.AsyncClient, ready:
     assert b"".join(each.chunk for each in ready.requests["UploadDataset"][1:]) == b"PK-bytes-"
 
 
+async def test_a_dataset_without_an_id_has_one_after_its_name_or_file(
+    http: httpx.AsyncClient, ready: FakeGateway
+) -> None:
+    await http.post("/api/llm-finetuning/data/upload", files={"file": ("My tickets.jsonl.gz", b"{}")})
+    await http.post("/api/llm-finetuning/data/upload", files={"file": ("工单.jsonl", b"{}")})
+    named = {"type": "llm", "name": "Last year"}
+    await http.post("/api/training/datasets/upload", files={"file": ("a.jsonl", b"{}")}, data=named)
+    called = [(each.dataset_id, each.display_name) for each in ready.requests["CreateDataset"]]
+    assert called == [("My-tickets", "My tickets.jsonl.gz"), ("", "工单.jsonl"), ("Last-year", "Last year")]
+
+
+async def test_another_file_of_the_same_name_is_told_apart_and_deletes_nothing(
+    http: httpx.AsyncClient, ready: FakeGateway
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    form = {"base_model": "mistral-7b"}
+    for _ in range(2):
+        ready.fail("CreateDataset", TuneyardError("ALREADY_EXISTS", "datasets/tickets exists already"))
+        files = {"dataset": ("tickets.jsonl", b"{}")}
+        answer = await http.post("/api/llm-finetuning/lora", data=form, files=files, headers=headers)
+        assert answer.status_code == 200
+    taken, first, _, again = ready.requests["CreateDataset"]
+    assert first.dataset_id.startswith("tickets-")
+    assert first == again
+    assert first.request_id != taken.request_id
+    assert not ready.calls["DeleteDataset"]
+
+
 async def test_a_form_that_comes_again_with_its_key_goes_on(
     http: httpx.AsyncClient, ready: FakeGateway
 ) -> None:

@@ -80,13 +80,14 @@ async def upload(
 ) -> dataset_pb2.Dataset:
     """Stores a form's file as a dataset, and waits until it is checked; InvalidField where it is refused.
 
-    A dataset of that name that was refused gives way: who mends a file sends it under the same name. With a
-    `request_id` the same file is stored once.
+    A dataset of that name that was refused gives way: who mends a file sends it under the same name. Where
+    the name is no id, or there is none, one is made from it or from the file's: jobs are called after it.
+    With a `request_id` the same file is stored once.
     """
     if not file.size:
         raise _invalid(field, "is empty")
     request = dataset_service_pb2.CreateDatasetRequest(
-        dataset_id=name if names.is_id(name) else "",
+        dataset_id=name if names.is_id(name) else names.id_after(name or file.filename or ""),
         display_name=name or file.filename or "upload",
         format=DATASET_FORMATS[format],
         size_bytes=file.size or 0,
@@ -99,9 +100,14 @@ async def upload(
         with told_as(own):
             dataset = await client.datasets.create(request)
     except errors.AlreadyExists:
-        if (await client.datasets.get(name)).state != dataset_pb2.DATASET_STATE_INVALID:
-            raise
-        await client.datasets.delete(name)
+        if request.dataset_id == name:
+            if (await client.datasets.get(name)).state != dataset_pb2.DATASET_STATE_INVALID:
+                raise
+            await client.datasets.delete(name)
+        else:
+            # Another one was called so before. The same call that comes again is to ask for the same id.
+            request.dataset_id += f"-{request.request_id[:6]}"
+            request.request_id += f"/{request.dataset_id}"
         dataset = await client.datasets.create(request)
     if dataset.state == dataset_pb2.DATASET_STATE_UPLOADING:
         received = dataset.upload.received_bytes
