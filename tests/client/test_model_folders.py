@@ -1,12 +1,23 @@
-"""Which family a folder or file is for, and what of a text-to-image model's folder is sent."""
+"""Which family a folder or file is for, and what of it is sent, by a table that also tests the web UI."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tuneyard.client.model_folders import NoModel, family_of, is_needed_of_pipeline
+import tests.support
+from tuneyard.client.model_folders import NoModel, family_of
+from tuneyard.client.models import NEEDED
 from tuneyard.v1 import training_pb2
+
+CASES = json.loads((Path(tests.support.__file__).parent / "model_folders.json").read_text())
+FAULTS = {
+    "gguf": "GGUF is for running",
+    "adapter": "this is an adapter",
+    "nothing": "no model in this folder",
+    "untrainable": "trained by no family",
+}
 
 
 def checkpoint(path: Path, name: str) -> Path:
@@ -16,9 +27,31 @@ def checkpoint(path: Path, name: str) -> Path:
     return path
 
 
-def test_a_folder_of_diffusers_is_for_the_diffusion_trainer(tmp_path: Path) -> None:
-    (tmp_path / "model_index.json").write_text("{}")
-    assert family_of(tmp_path) == training_pb2.FAMILY_DIFFUSION
+def laid(tmp_path: Path, case: dict[str, Any]) -> Path:
+    """A case's files; the one file, or the folder with them."""
+    for name, content in case["files"].items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        if content == "checkpoint":
+            checkpoint(path, "model.diffusion_model.input_blocks.0.0.weight")
+        else:
+            path.write_text("x" if content == "weights" else json.dumps(content))
+    return tmp_path / case.get("file", "")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["tells"])
+def test_a_case_of_the_table_is_told_as_the_web_ui_tells_it(tmp_path: Path, case: dict[str, Any]) -> None:
+    given = laid(tmp_path, case)
+    if fault := case.get("fault"):
+        with pytest.raises(NoModel, match=FAULTS[fault]):
+            family_of(given)
+        return
+    family = family_of(given)
+    assert training_pb2.Family.Name(family) == case["family"]
+    needed = NEEDED.get(family, lambda folder, path: True)
+    files = [path for path in given.rglob("*") if path.is_file()]
+    left = [path.relative_to(given).as_posix() for path in files if not needed(given, path)]
+    assert sorted(left) == case["left"]
 
 
 @pytest.mark.parametrize(
@@ -34,32 +67,7 @@ def test_a_checkpoint_is_known_by_the_names_in_its_header(tmp_path: Path, name: 
     assert family_of(path.parent) == family
 
 
-def test_a_clip_model_is_for_the_diffusion_trainer(tmp_path: Path) -> None:
-    config = {"model_type": "clip", "architectures": ["CLIPModel"]}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "model.safetensors").write_bytes(b"x")
-    assert family_of(tmp_path) == training_pb2.FAMILY_DIFFUSION
-
-
-def test_a_folder_without_a_model_is_told_before_anything_is_sent(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(NoModel, match="no model in this folder"):
-        family_of(tmp_path)
-
-
 def test_a_damaged_checkpoint_is_left_to_the_trainer(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"\xff" * 64)
     assert family_of(path) == training_pb2.FAMILY_VISION
-
-
-def test_other_forms_of_a_pipelines_weights_stay_behind(tmp_path: Path) -> None:
-    stem = "unet/diffusion_pytorch_model"
-    sent = ["model_index.json", "unet/config.json", f"{stem}.safetensors", "vae/model.fp16.safetensors"]
-    left = [f"{stem}.bin", f"{stem}.fp16.safetensors", "unet/flax.msgpack", "v1-5-pruned.safetensors"]
-    for name in (*sent, *left):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("")
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    found = [str(path.relative_to(tmp_path)) for path in files if is_needed_of_pipeline(tmp_path, path)]
-    assert sorted(found) == sorted(sent)

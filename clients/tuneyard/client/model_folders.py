@@ -1,6 +1,7 @@
 """What a folder with a model is, by its JSON files: which family takes it, and which files it needs.
 
-A first look before anything is sent; whether the files are sound is for the trainer to say.
+A first look before anything is sent; whether the files are sound is for the trainer to say. The web UI has
+the same rules in `model/folder.ts`; one table tests both (`tests/support/model_folders.json`).
 """
 
 import json

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from tuneyard.client import errors, names
 from tuneyard.client.connection import Connection
@@ -19,10 +19,11 @@ from tuneyard.v1 import model_service_pb2, training_pb2
 from tuneyard.v1.model_service_pb2 import BaseModel, Model, ModelUploadHeader, UploadModelRequest
 
 _POLL_SECONDS = 0.5
-_NEEDED = {
+NEEDED: Final = {
     training_pb2.FAMILY_LLM: is_needed,
     training_pb2.FAMILY_DIFFUSION: is_needed_of_pipeline,
 }
+"""Whether a folder's model is incomplete without a file; of other families every file is sent."""
 
 
 class AsyncModels:
@@ -91,7 +92,7 @@ class AsyncModels:
         Of a language or text-to-image model's folder, other forms of the same weights are not sent.
         """
         given, number = Path(file), value_of(family, FAMILIES)
-        needed = _NEEDED.get(number)
+        needed = NEEDED.get(number)
         wanted = partial(needed, given) if needed else _everything
         with ExitStack() as stack:
             path = await asyncio.to_thread(as_file, given, stack, wanted=wanted)

@@ -153,6 +153,8 @@ export const dataEn = {
       gguf: "GGUF is for running models. Choose the folder with the safetensors that it was made of.",
       adapter: "This is an adapter. Import the model that it belongs to.",
       nothing: "There is no model at the top of this folder: neither config.json, model_index.json nor weights.",
+      untrainable:
+        "No kind of training takes this model: in config.json language models are named …ForCausalLM, image classifiers …ForImageClassification. Choose a kind below to import it all the same.",
     },
     idHint: "What jobs call it, such as resnet50. Without one it is made from the file's name.",
     upload: "Upload and import",

@@ -156,6 +156,8 @@ export const dataZh: typeof dataEn = {
       gguf: "GGUF 只用于运行模型。请选择生成它的 safetensors 所在的文件夹。",
       adapter: "这是适配器。请导入它所属的模型。",
       nothing: "此文件夹顶层没有模型：既没有 config.json、model_index.json，也没有权重。",
+      untrainable:
+        "没有哪种训练能用此模型：在 config.json 中，语言模型名为 …ForCausalLM，图像分类模型名为 …ForImageClassification。若仍要导入，请在下方选择种类。",
     },
     idHint: "任务中使用的名称，例如 resnet50。留空则由文件名生成。",
     upload: "上传并导入",

@@ -1,9 +1,24 @@
 import { describe, expect, it } from "vitest";
 
+import cases from "../../../../tests/support/model_folders.json";
+import type { FamilyJson } from "../gen/tuneyard/v1/training_pb";
 import { chosenOf, familyOf, neededOf } from "./folder";
 
+interface Case {
+  tells: string;
+  /** The one file, where it is no folder. */
+  file?: string;
+  files: Record<string, unknown>;
+  family?: FamilyJson;
+  fault?: string;
+  left?: string[];
+}
+
+const HEADER = new TextEncoder().encode('{"model.diffusion_model.x": {}}');
+const CONTENTS: Record<string, BlobPart[]> = { weights: ["x"], checkpoint: [Uint8Array.from([HEADER.length, 0, 0, 0, 0, 0, 0, 0]), HEADER] };
+const bytesOf = (content: unknown) => (typeof content === "string" ? CONTENTS[content]! : [JSON.stringify(content)]);
+
 const given = (...paths: string[]) => paths.map((path) => ({ path, file: new Blob(["x"]) }));
-const llama = { path: "llama/config.json", file: new Blob(['{"architectures": ["LlamaForCausalLM"]}']) };
 const paths = (files: readonly { path: string }[]) => files.map(({ path }) => path);
 
 describe("chosenOf", () => {
@@ -20,34 +35,20 @@ describe("chosenOf", () => {
   });
 });
 
-describe("familyOf", () => {
-  const told = (...files: ReturnType<typeof given>) => familyOf(chosenOf(files)!);
+describe("familyOf and neededOf", () => {
+  const sent = ({ file, files }: Case) =>
+    Object.entries(files).map(([path, content]) => ({ path: file ? path : `folder/${path}`, file: new Blob(bytesOf(content)) }));
 
-  it("knows a family by its files", async () => {
-    expect(await told(llama, ...given("llama/model.safetensors"))).toBe("FAMILY_LLM");
-    expect(await told(...given("sd/model_index.json", "sd/unet/x.safetensors"))).toBe("FAMILY_DIFFUSION");
-    expect(await told(...given("a.pt"))).toBe("FAMILY_VISION");
-    expect(await told(...given("a.zip"))).toBeUndefined();
-    const header = new TextEncoder().encode('{"model.diffusion_model.x": {}}');
-    const file = new Blob([Uint8Array.from([header.length, 0, 0, 0, 0, 0, 0, 0]), header]);
-    expect(await told({ path: "sd.safetensors", file })).toBe("FAMILY_DIFFUSION");
+  it.each<Case>(cases as Case[])("know $tells, as the command line does", async (each) => {
+    const chosen = chosenOf(sent(each))!;
+    const told = await familyOf(chosen);
+    expect(told).toBe(each.fault ?? each.family);
+    if (each.fault) return;
+    const needed = paths(neededOf(told as FamilyJson, chosen));
+    expect(paths(chosen.files).filter((path) => !needed.includes(path)).sort()).toEqual(each.left);
   });
 
-  it("says what is no model before anything is sent", async () => {
-    expect(await told(...given("a.gguf"))).toBe("gguf");
-    expect(await told(...given("a/adapter_config.json", "a/adapter_model.safetensors"))).toBe("adapter");
-    expect(await told(...given("photos/1.png"))).toBe("nothing");
-  });
-});
-
-describe("neededOf", () => {
-  it("leaves a language model's doubled weights behind", () => {
-    const chosen = chosenOf([llama, ...given("llama/model-00001.safetensors", "llama/pytorch_model.bin", "llama/consolidated.safetensors", "llama/original/x.pth")])!;
-    expect(paths(neededOf("FAMILY_LLM", chosen))).toEqual(["config.json", "model-00001.safetensors"]);
-  });
-
-  it("leaves a pipeline's other forms of the same weights behind", () => {
-    const chosen = chosenOf(given("sd/model_index.json", "sd/whole.safetensors", "sd/unet/d.safetensors", "sd/unet/d.fp16.safetensors", "sd/unet/d.bin", "sd/vae/d.bin"))!;
-    expect(paths(neededOf("FAMILY_DIFFUSION", chosen))).toEqual(["model_index.json", "unet/d.safetensors", "vae/d.bin"]);
+  it("leave the family of a ZIP to whoever sends it", async () => {
+    expect(await familyOf(chosenOf(given("a.zip"))!)).toBeUndefined();
   });
 });

@@ -1,12 +1,13 @@
 /**
- * What was chosen to be imported: the files of a model, its family by them, and which of them are needed, as the command
- * line has it. A first look before anything is sent; whether the files are sound is for the trainer to say.
+ * What was chosen to be imported: the files of a model, its family by them, and which of them are needed. A first look
+ * before anything is sent; whether the files are sound is for the trainer to say. The command line has the same rules in
+ * `model_folders.py`; one table tests both.
  */
 
 import type { Packed } from "../api/zip";
 import type { FamilyJson } from "../gen/tuneyard/v1/training_pb";
 
-export type Fault = "gguf" | "adapter" | "nothing";
+export type Fault = "gguf" | "adapter" | "nothing" | "untrainable";
 
 export interface Chosen {
   /** What it is called: the file's name or the folder's. */
@@ -20,6 +21,10 @@ const JUNK = /(^|\/)(__MACOSX|\.DS_Store|Thumbs\.db|desktop\.ini)(\/|$)/;
 const OTHER_WEIGHTS = /\.(bin|pt|pth|gguf|onnx|h5|msgpack|ot|tflite)$/i;
 const SAFE = /\.safetensors$/i;
 const PIPELINE = "model_index.json";
+const CAUSAL = /(ForCausalLM|LMHeadModel)$/;
+const IMAGES = /ForImageClassification$/;
+/** What scores the pictures of text-to-image models. */
+const CLIP = "clip";
 /** How the header of a text-to-image checkpoint in one file names the weights of its network. */
 const CHECKPOINT = '"model.diffusion_model.';
 const MAX_HEADER = 16 << 20;
@@ -55,15 +60,18 @@ export async function familyOf({ files, isFolder }: Chosen): Promise<FamilyJson 
     if (at("adapter_config.json")) return "adapter";
     return top.some(({ path }) => SAFE.test(path) || OTHER_WEIGHTS.test(path)) ? "FAMILY_VISION" : "nothing";
   }
-  return /(ForCausalLM|LMHeadModel)$/.test(await architectureOf(config.file)) ? "FAMILY_LLM" : "FAMILY_VISION";
+  const { model_type: type, architectures } = await read(config.file);
+  if (type === CLIP) return "FAMILY_DIFFUSION";
+  const names = Array.isArray(architectures) ? architectures.map(String) : [];
+  if (names.some((name) => CAUSAL.test(name))) return "FAMILY_LLM";
+  return names.length && type && !names.some((name) => IMAGES.test(name)) ? "untrainable" : "FAMILY_VISION";
 }
 
-async function architectureOf(file: Blob): Promise<string> {
+async function read(config: Blob): Promise<{ model_type?: unknown; architectures?: unknown }> {
   try {
-    const config = JSON.parse(await file.slice(0, MAX_HEADER).text()) as { architectures?: unknown };
-    return Array.isArray(config.architectures) ? String(config.architectures[0] ?? "") : "";
+    return (JSON.parse(await config.slice(0, MAX_HEADER).text()) as object | null) ?? {};
   } catch {
-    return "";
+    return {};
   }
 }
 

@@ -16,7 +16,7 @@ import { FamilyField, TextField } from "./fields";
 import { chosenOf, familyOf, filesOf, filesOfDrop, neededOf, type Chosen, type Fault } from "./folder";
 import { ModelBadge } from "./parts";
 
-const FAULTS: readonly string[] = ["gguf", "adapter", "nothing"] satisfies Fault[];
+const FAULTS: readonly string[] = ["gguf", "adapter", "nothing", "untrainable"] satisfies Fault[];
 
 export function UploadModel() {
   const t = useT();
@@ -77,7 +77,14 @@ export function UploadModel() {
           {wrong ?? t.models.fileHint}
         </span>
       </div>
-      <FamilyField value={family} onChange={setFamily} />
+      <FamilyField
+        value={family}
+        onChange={(value) => {
+          setFamily(value);
+          // Who chooses one knows better, and the trainer has the last word.
+          if (fault === "untrainable") setFault(undefined);
+        }}
+      />
       {family === "FAMILY_VISION" && (
         <TextField
           label={t.models.architecture}
