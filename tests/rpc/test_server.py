@@ -12,6 +12,7 @@ from google.rpc import status_pb2  # type: ignore[import-untyped]
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # type: ignore[import-untyped]
 
+from tuneyard.rpc.attempts import MOST_WRONG
 from tuneyard.rpc.errors import STATUS_DETAILS_KEY, TuneyardError, from_status
 from tuneyard.rpc.interceptors import MAX_MESSAGE_BYTES, MAX_TRANSPORT_MESSAGE_BYTES
 from tuneyard.rpc.server import ListenError, RpcServer, is_loopback
@@ -144,6 +145,27 @@ async def test_calls_without_the_token_are_refused(metadata: Any) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as streamed:
             [response async for response in watch]
     assert reason(caught.value).reason == reason(streamed.value).reason == "UNAUTHENTICATED"
+
+
+async def test_guesses_of_the_token_are_slowed_down_and_its_owner_is_not() -> None:
+    async with serving(token="secret") as (_, _, _, channel):
+        stub = system_service_pb2_grpc.SystemServiceStub(channel)
+
+        async def answered(token: str) -> TuneyardError | None:
+            try:
+                await stub.GetServerInfo(INFO, metadata=(("authorization", f"Bearer {token}"),))
+            except grpc.aio.AioRpcError as error:
+                return reason(error)
+            return None
+
+        assert await answered("secret") is None
+        guesses = [await answered(str(number)) for number in range(MOST_WRONG + 1)]
+        told = [guess.reason for guess in guesses if guess]
+        assert told == [*["UNAUTHENTICATED"] * MOST_WRONG, "TOO_MANY_REQUESTS"]
+        assert guesses[-1] is not None
+        assert guesses[-1].code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert guesses[-1].retry_after is not None
+        assert await answered("secret") is None
 
 
 async def test_a_call_with_the_token_is_served() -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import grpc
 import structlog
 
+from tuneyard.rpc.attempts import Attempts
 from tuneyard.rpc.errors import STATUS_DETAILS_KEY, TuneyardError, to_status
 
 _log = structlog.get_logger(__name__)
@@ -73,32 +74,36 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
-    """Demands `authorization: Bearer <token>` on every call, streams included."""
+    """Demands `authorization: Bearer <token>` on every call, streams included, and lets nobody guess it."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, *, attempts: Attempts | None = None) -> None:
         self._expected = f"Bearer {token}".encode()
+        self._attempts = attempts or Attempts()
 
     async def intercept_service(self, continuation: Continuation, details: Details) -> Handler:
         handler = await continuation(details)
         if handler is None:
             return handler
-        is_authorized = self._is_authorized(details)
+        given = _authorization(details)
+        is_right = given is not None and hmac.compare_digest(given, self._expected)
 
         @asynccontextmanager
         async def guard(context: Context) -> AsyncIterator[None]:
-            if not is_authorized:
-                raise TuneyardError("UNAUTHENTICATED", "this server needs a valid bearer token")
+            if given is None:
+                raise TuneyardError("UNAUTHENTICATED", "this server needs a bearer token")
+            self._attempts.admit(context.peer(), given, is_right=is_right)
             yield
 
         return _guarded(handler, guard)
 
-    def _is_authorized(self, details: Details) -> bool:
-        metadata = details.invocation_metadata or ()
-        given = [value for key, value in metadata if key.lower() == "authorization"]
-        if len(given) != 1:
-            return False
-        value = given[0]
-        return hmac.compare_digest(value.encode() if isinstance(value, str) else value, self._expected)
+
+def _authorization(details: Details) -> bytes | None:
+    """What a call says of its caller's right; None where it says nothing, or several things."""
+    metadata = details.invocation_metadata or ()
+    given = [value for key, value in metadata if key.lower() == "authorization"]
+    if len(given) != 1:
+        return None
+    return given[0].encode() if isinstance(given[0], str) else given[0]
 
 
 class StreamInterceptor(grpc.aio.ServerInterceptor):
