@@ -40,6 +40,22 @@ class DatasetRecord:
     source: str
     """What is still to be copied for an import; "" otherwise."""
 
+    @property
+    def name(self) -> str:
+        return self.dataset.name
+
+    @property
+    def is_uploading(self) -> bool:
+        return self.dataset.state == dataset_pb2.DATASET_STATE_UPLOADING
+
+    @property
+    def size_bytes(self) -> int:
+        return self.dataset.size_bytes
+
+    @property
+    def part_size_bytes(self) -> int:
+        return self.dataset.upload.part_size_bytes
+
 
 # An import's source stands in the column of upload ids, behind a word that begins no upload id.
 _IMPORT = "import:"
