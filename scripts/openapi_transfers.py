@@ -7,6 +7,20 @@ Json = dict[str, Any]
 _BYTES: Json = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _ZIP: Json = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
 _CONTENT_RANGE = r"^bytes \d{1,18}-(\d{1,18})?/(\d{1,18}|\*)$"
+_FROM: list[Json] = [
+    {
+        "name": "Content-Range",
+        "in": "header",
+        "description": "Which bytes these are: `bytes 1000-1999/5000`. Default: all.",
+        "schema": {"type": "string", "pattern": _CONTENT_RANGE},
+    },
+    {
+        "name": "offset",
+        "in": "query",
+        "description": "The same in bytes, for clients that cannot set the header.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+]
 _JOB = ("job", "The job's id.")
 _DATASET = ("dataset", "The dataset's id.")
 
@@ -21,21 +35,7 @@ def transfers(problem: Json) -> Json:
                 "description": "Stores the bytes of a dataset that is UPLOADING, from an offset on. While the"
                 " answer says UPLOADING, more is to come from its upload.receivedBytes on: so is an upload"
                 " resumed.",
-                "parameters": [
-                    _in_path(*_DATASET),
-                    {
-                        "name": "Content-Range",
-                        "in": "header",
-                        "description": "Which bytes these are: `bytes 1000-1999/5000`. Default: all.",
-                        "schema": {"type": "string", "pattern": _CONTENT_RANGE},
-                    },
-                    {
-                        "name": "offset",
-                        "in": "query",
-                        "description": "The same in bytes, for clients that cannot set the header.",
-                        "schema": {"type": "integer", "minimum": 0},
-                    },
-                ],
+                "parameters": [_in_path(*_DATASET), *_FROM],
                 "requestBody": {"content": _BYTES},
                 "responses": _answers(
                     problem,
@@ -58,6 +58,20 @@ def transfers(problem: Json) -> Json:
                     _in_query("architecture", "", "The architecture, where the files do not tell it."),
                     _in_query("sha256", "", "The SHA-256 of the bytes, in hex, to be compared."),
                 ],
+                "requestBody": {"content": _BYTES},
+                "responses": _answers(
+                    problem,
+                    {"application/json": {"schema": {"$ref": "#/components/schemas/UploadModelResponse"}}},
+                ),
+            }
+        },
+        "/v1/models/{model}:upload": {
+            "put": {
+                "operationId": "PutModelBytes",
+                "tags": ["Transfers"],
+                "description": "Stores the bytes of a model that POST /v1/models has created, from an offset"
+                " on. While the answer says UPLOADING, more is to come from its upload.receivedBytes on.",
+                "parameters": [_in_path("model", "The model's id."), *_FROM],
                 "requestBody": {"content": _BYTES},
                 "responses": _answers(
                     problem,

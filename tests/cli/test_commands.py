@@ -199,9 +199,13 @@ def test_a_failed_import_is_listed_with_what_went_wrong(gateway: FakeGateway, ru
     assert "FAILED" in shown and "w failed: no architecture fits" in shown
 
 
+UPLOADING = model_service_pb2.Model(name="models/m", state=model_service_pb2.MODEL_STATE_UPLOADING)
+
+
 def test_importing_a_file_uploads_it(gateway: FakeGateway, run: Run, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"weights")
     model = model_service_pb2.Model(name="models/w", state=model_service_pb2.MODEL_STATE_READY)
+    gateway.answer("CreateModel", model_service_pb2.CreateModelResponse(model=UPLOADING))
     gateway.answer("UploadModel", model_service_pb2.UploadModelResponse(model=model))
     gateway.answer("GetModel", model_service_pb2.GetModelResponse(model=model))
     ran = run("models", "import", tmp_path / "w.safetensors", "--architecture", "resnet18", "--json")
@@ -216,6 +220,7 @@ def test_importing_a_folder_here_uploads_it_where_the_server_may_not_read_it(
         name="models/w", state=model_service_pb2.MODEL_STATE_READY, detail="resnet18 of torchvision"
     )
     gateway.fail("ImportModel", TuneyardError("SOURCE_NOT_ALLOWED", "not below an allowed root"))
+    gateway.answer("CreateModel", model_service_pb2.CreateModelResponse(model=UPLOADING))
     gateway.answer("UploadModel", model_service_pb2.UploadModelResponse(model=model))
     gateway.answer("GetModel", model_service_pb2.GetModelResponse(model=model))
     assert "resnet18 of torchvision" in run("models", "import", tmp_path, "--name", "w").out
@@ -256,10 +261,12 @@ def test_a_language_models_folder_is_recognised_and_sent_without_doubles(
         sent.extend(requests)
         return model_service_pb2.UploadModelResponse(model=model)
 
+    gateway.answer("CreateModel", model_service_pb2.CreateModelResponse(model=UPLOADING))
     gateway.on("UploadModel", receive)
     assert run("models", "import", language_model(tmp_path / "m")).code == 0
-    header, *chunks = sent
-    assert header.header.family == training_pb2.FAMILY_LLM
+    assert gateway.requests["CreateModel"][0].family == training_pb2.FAMILY_LLM
+    place, *chunks = sent
+    assert place.place.name == UPLOADING.name
     with zipfile.ZipFile(io.BytesIO(b"".join(part.chunk for part in chunks))) as archive:
         assert archive.namelist() == ["config.json", "model.safetensors", "tokenizer.json"]
 

@@ -19,6 +19,14 @@ from tuneyard.v1.inference_service_pb2 import (
     GenerateImagesRequest,
     GenerateTextRequest,
 )
+from tuneyard.v1.model_service_pb2 import (
+    MODEL_STATE_IMPORTING,
+    MODEL_STATE_UPLOADING,
+    CreateModelRequest,
+    CreateModelResponse,
+    Model,
+    UploadModelResponse,
+)
 from tuneyard.v1.training_service_pb2 import WatchJobsResponse
 
 FORMAT = dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER
@@ -58,6 +66,7 @@ CALLS: dict[str, Callable[[Any, Path], Any]] = {
     "DeleteDataset": lambda client, file: client.datasets.delete("d"),
     "ListBaseModels": lambda client, file: client.models.base_models(),
     "ImportModel": lambda client, file: client.models.import_("org/model", family=VISION),
+    "CreateModel": lambda client, file: client.models.create(CreateModelRequest()),
     "UploadModel": lambda client, file: client.models.upload(file, family=VISION),
     "GetModel": lambda client, file: client.models.get("m"),
     "ListModels": lambda client, file: client.models.list(),
@@ -87,6 +96,10 @@ def file(tmp_path: Path, gateway: FakeGateway) -> Path:
     )
     gateway.answer("CreateDataset", CreateDatasetResponse(dataset=created))
     gateway.on("UploadDataset", _take_upload)
+    waiting = Model(name="models/m", state=MODEL_STATE_UPLOADING)
+    gateway.answer("CreateModel", CreateModelResponse(model=waiting))
+    arrived = Model(name="models/m", state=MODEL_STATE_IMPORTING)
+    gateway.answer("UploadModel", UploadModelResponse(model=arrived))
     gateway.on("WatchJobs", lambda request, context: iter([WatchJobsResponse()]))
     path = tmp_path / "data.zip"
     path.write_bytes(b"bytes")

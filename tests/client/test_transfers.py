@@ -2,6 +2,7 @@ import hashlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -11,7 +12,7 @@ from tuneyard.client import Client, Transfer, errors
 from tuneyard.client.downloading import target_path
 from tuneyard.client.packing import pack
 from tuneyard.rpc.errors import TuneyardError
-from tuneyard.v1 import artifact_service_pb2, dataset_pb2, event_pb2
+from tuneyard.v1 import artifact_service_pb2, dataset_pb2, event_pb2, model_service_pb2
 
 MIB = 1024 * 1024
 FORMAT = dataset_pb2.DATASET_FORMAT_IMAGE_FOLDER
@@ -85,6 +86,68 @@ def test_an_upload_that_a_dead_client_left_is_taken_up(
     gateway.recover("UploadDataset")
     client.datasets.upload(file, format=FORMAT, name="flowers")
     assert bytes(datasets.bytes["datasets/flowers"]) == file.read_bytes()
+
+
+class FakeModel:
+    """A gateway's one model, whose upload breaks off a few times."""
+
+    def __init__(self, *, cuts: int) -> None:
+        self.model = model_service_pb2.Model()
+        self.bytes, self.cuts = bytearray(), cuts
+
+    def serve(self, gateway: FakeGateway) -> None:
+        gateway.on("CreateModel", self._create)
+        gateway.on("UploadModel", self._upload)
+        gateway.on("GetModel", lambda request, context: model_service_pb2.GetModelResponse(model=self.model))
+
+    def _create(self, request: Any, context: grpc.ServicerContext) -> model_service_pb2.CreateModelResponse:
+        self.model = model_service_pb2.Model(
+            name=f"models/{request.model_id}",
+            state=model_service_pb2.MODEL_STATE_UPLOADING,
+            source=request.file_name,
+            size_bytes=request.size_bytes,
+            family=request.family,
+        )
+        return model_service_pb2.CreateModelResponse(model=self.model)
+
+    def _upload(self, requests: Any, context: grpc.ServicerContext) -> model_service_pb2.UploadModelResponse:
+        stream = iter(requests)
+        assert next(stream).place.offset == len(self.bytes)
+        for request in stream:
+            self.bytes += request.chunk
+            self.model.upload.received_bytes = len(self.bytes)
+            if self.cuts:
+                self.cuts -= 1
+                context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
+        self.model.state = model_service_pb2.MODEL_STATE_IMPORTING
+        return model_service_pb2.UploadModelResponse(model=self.model)
+
+
+def test_an_interrupted_upload_of_a_model_goes_on(gateway: FakeGateway, client: Client, file: Path) -> None:
+    stored = FakeModel(cuts=2)
+    stored.serve(gateway)
+    model = client.models.upload(file, family="vision", name="mine")
+    assert model.state == model_service_pb2.MODEL_STATE_IMPORTING
+    assert bytes(stored.bytes) == file.read_bytes()
+    assert gateway.calls["UploadModel"] == 3
+
+
+def test_an_upload_of_a_model_that_a_dead_client_left_is_taken_up_and_no_other(
+    gateway: FakeGateway, client: Client, file: Path, tmp_path: Path
+) -> None:
+    stored = FakeModel(cuts=0)
+    stored.serve(gateway)
+    gateway.fail("UploadModel", TuneyardError("STORAGE_FULL", "the disk is full"), times=20)
+    with pytest.raises(errors.StorageFull):
+        client.models.upload(file, family="vision", name="mine")
+    gateway.recover("UploadModel")
+    gateway.fail("CreateModel", TuneyardError("ALREADY_EXISTS", "models/mine exists"), times=2)
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"other")
+    with pytest.raises(errors.AlreadyExists):
+        client.models.upload(other, family="vision", name="mine")
+    client.models.upload(file, family="vision", name="mine")
+    assert bytes(stored.bytes) == file.read_bytes()
 
 
 def test_other_bytes_under_a_taken_name_are_refused(gateway: FakeGateway, client: Client, file: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tuneyard.client import ConnectionSettings, errors
+from tuneyard.client.datasets import AsyncDatasets
 from tuneyard.client.uploading import upload
 from tuneyard.v1.dataset_pb2 import DATASET_STATE_UPLOADING, Dataset
 
@@ -27,7 +28,13 @@ async def test_a_refused_upload_leaves_no_file_open(tmp_path: Path) -> None:
     file, connection = tmp_path / "flowers.zip", Refusing()
     file.write_bytes(b"zip")
     with pytest.raises(errors.StorageFull):
-        await upload(connection, Dataset(name="datasets/1", state=DATASET_STATE_UPLOADING), file)
+        await upload(
+            AsyncDatasets(connection),  # type: ignore[arg-type]
+            Dataset(name="datasets/1", state=DATASET_STATE_UPLOADING),
+            file,
+            uploading=DATASET_STATE_UPLOADING,
+            settings=connection.settings,
+        )
     open_files = [os.readlink(f"/proc/self/fd/{number}") for number in _descriptors()]
     assert str(file) not in open_files
 

@@ -9,11 +9,13 @@ import pytest
 from tests.support.ledger import LedgerDriver
 from tuneyard.gateway.datasets import DatasetRecord, DatasetRepository
 from tuneyard.gateway.garbage import ATTEMPT_GRACE, GarbageRepository, discard
+from tuneyard.gateway.model_uploads import ModelUploads
+from tuneyard.gateway.models import ModelRepository
 from tuneyard.gateway.sweeper import Sweeper
 from tuneyard.gateway.uploads import DatasetUploads
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.storage import FolderStore, UploadNotFound
-from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2
+from tuneyard.v1 import dataset_pb2, event_pb2, job_pb2, model_service_pb2
 
 
 class CountingStore(FolderStore):
@@ -34,13 +36,16 @@ class Yard:
         self.store = store
         self.datasets = DatasetRepository(ledger.db, clock=ledger.clock)
         self.uploads = DatasetUploads(self.datasets, store, on_arrival=lambda: None, clock=ledger.clock)
+        self.sweep_uploads_of(self.uploads)
+
+    def sweep_uploads_of(self, uploads: DatasetUploads | ModelUploads) -> None:
         self.sweeper = Sweeper(
-            garbage=GarbageRepository(ledger.db),
-            jobs=ledger.jobs,
-            store=store,
-            uploads=self.uploads,
+            garbage=GarbageRepository(self.ledger.db),
+            jobs=self.ledger.jobs,
+            store=self.store,
+            uploads=[uploads],
             is_leader=lambda: True,
-            clock=ledger.clock,
+            clock=self.ledger.clock,
         )
 
     def put(self, name: str, attempt: int, path: str) -> str:
@@ -161,6 +166,21 @@ async def test_an_upload_that_nobody_works_at_is_deleted_with_its_parts_after_a_
         yard.store.list_parts(record.key, record.upload_id)
     with pytest.raises(TuneyardError, match="DATASET_NOT_FOUND"):
         await yard.datasets.get("datasets/idle")
+
+
+async def test_an_upload_of_a_model_goes_the_same_way(yard: Yard) -> None:
+    models = ModelRepository(yard.ledger.db, clock=yard.ledger.clock)
+    uploads = ModelUploads(models, yard.store, on_arrival=lambda: None, clock=yard.ledger.clock)
+    yard.sweep_uploads_of(uploads)
+    for name in ("models/idle", "models/busy"):
+        file = event_pb2.StoredFile(path="w.pt", key=f"{name}/1/received/w.pt", size_bytes=9)
+        await uploads.create(model_service_pb2.Model(name=name), file, request=None)
+    for turn in range(3):
+        await uploads.receive("models/busy", offset=turn, chunks=arriving(b"1"))
+        await yard.sweep_after(timedelta(days=6))
+    assert (await models.get("models/busy")).state == model_service_pb2.MODEL_STATE_UPLOADING
+    with pytest.raises(TuneyardError, match="MODEL_NOT_FOUND"):
+        await models.get("models/idle")
 
 
 @pytest.mark.parametrize("work", ["sign", "receive"])

@@ -19,6 +19,27 @@ from tuneyard.web.config import WebConfig
 CONTENT = b"0123456789"
 
 
+async def test_a_models_bytes_go_on_from_where_they_are(
+    http: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    told: list[model_service_pb2.UploadModelRequest] = []
+
+    def take(requests, context):
+        told.extend(requests)
+        state = model_service_pb2.MODEL_STATE_UPLOADING
+        made = model_service_pb2.Model(name="models/tiny", state=state)
+        made.upload.received_bytes = 9
+        return model_service_pb2.UploadModelResponse(model=made)
+
+    gateway.on("UploadModel", take)
+    headers = {"Content-Range": "bytes 4-9/10"}
+    answer = await http.put("/v1/models/tiny:upload", content=CONTENT[4:], headers=headers)
+    assert answer.json()["model"]["upload"] == {"receivedBytes": "9"}
+    place, *rest = told
+    assert place.place == model_service_pb2.ModelUploadPlace(name="models/tiny", offset=4)
+    assert b"".join(each.chunk for each in rest) == CONTENT[4:]
+
+
 @pytest.fixture
 def stored(gateway: FakeGateway) -> FakeGateway:
     artifact = event_pb2.Artifact(

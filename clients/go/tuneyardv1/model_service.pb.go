@@ -98,6 +98,8 @@ const (
 	ModelState_MODEL_STATE_READY ModelState = 2
 	// The import failed; `error` says why.
 	ModelState_MODEL_STATE_FAILED ModelState = 3
+	// Bytes are still to come. An upload that rests for a week is deleted.
+	ModelState_MODEL_STATE_UPLOADING ModelState = 4
 )
 
 // Enum value maps for ModelState.
@@ -107,12 +109,14 @@ var (
 		1: "MODEL_STATE_IMPORTING",
 		2: "MODEL_STATE_READY",
 		3: "MODEL_STATE_FAILED",
+		4: "MODEL_STATE_UPLOADING",
 	}
 	ModelState_value = map[string]int32{
 		"MODEL_STATE_UNSPECIFIED": 0,
 		"MODEL_STATE_IMPORTING":   1,
 		"MODEL_STATE_READY":       2,
 		"MODEL_STATE_FAILED":      3,
+		"MODEL_STATE_UPLOADING":   4,
 	}
 )
 
@@ -477,7 +481,11 @@ type Model struct {
 	// Output only. What was found in its files, for people: "resnet50 of torchvision, 1000 classes".
 	Detail string `protobuf:"bytes,15,opt,name=detail,proto3" json:"detail,omitempty"`
 	// Output only. What it can be trained for.
-	Tasks         []TaskKind `protobuf:"varint,16,rep,packed,name=tasks,proto3,enum=tuneyard.v1.TaskKind" json:"tasks,omitempty"`
+	Tasks []TaskKind `protobuf:"varint,16,rep,packed,name=tasks,proto3,enum=tuneyard.v1.TaskKind" json:"tasks,omitempty"`
+	// Output only. The upload, while UPLOADING.
+	Upload *Upload `protobuf:"bytes,17,opt,name=upload,proto3" json:"upload,omitempty"`
+	// Output only. When somebody last worked at the upload (to the minute), while it is UPLOADING.
+	UploadTime    *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=upload_time,json=uploadTime,proto3" json:"upload_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -620,6 +628,20 @@ func (x *Model) GetDetail() string {
 func (x *Model) GetTasks() []TaskKind {
 	if x != nil {
 		return x.Tasks
+	}
+	return nil
+}
+
+func (x *Model) GetUpload() *Upload {
+	if x != nil {
+		return x.Upload
+	}
+	return nil
+}
+
+func (x *Model) GetUploadTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UploadTime
 	}
 	return nil
 }
@@ -779,7 +801,171 @@ func (x *ImportModelResponse) GetModel() *Model {
 	return nil
 }
 
-// The start of a model upload.
+// What to create.
+type CreateModelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id, chosen by the caller. Default: made by the server.
+	ModelId string `protobuf:"bytes,1,opt,name=model_id,json=modelId,proto3" json:"model_id,omitempty"`
+	// A name for people. Default: the id.
+	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// Required. The family.
+	Family Family `protobuf:"varint,3,opt,name=family,proto3,enum=tuneyard.v1.Family" json:"family,omitempty"`
+	// The architecture, where the files do not tell it.
+	Architecture string `protobuf:"bytes,4,opt,name=architecture,proto3" json:"architecture,omitempty"`
+	// Required. The file name, which tells the kind of file.
+	FileName string `protobuf:"bytes,5,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	// Required. The size of the bytes to come.
+	SizeBytes int64 `protobuf:"varint,6,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// The SHA-256 of the bytes to come, in hex; checked when they are complete.
+	Sha256 string `protobuf:"bytes,7,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Makes the call idempotent for at least 24 hours.
+	RequestId string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Labels, for the caller's own use.
+	Labels        map[string]string `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateModelRequest) Reset() {
+	*x = CreateModelRequest{}
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateModelRequest) ProtoMessage() {}
+
+func (x *CreateModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateModelRequest.ProtoReflect.Descriptor instead.
+func (*CreateModelRequest) Descriptor() ([]byte, []int) {
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CreateModelRequest) GetModelId() string {
+	if x != nil {
+		return x.ModelId
+	}
+	return ""
+}
+
+func (x *CreateModelRequest) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *CreateModelRequest) GetFamily() Family {
+	if x != nil {
+		return x.Family
+	}
+	return Family_FAMILY_UNSPECIFIED
+}
+
+func (x *CreateModelRequest) GetArchitecture() string {
+	if x != nil {
+		return x.Architecture
+	}
+	return ""
+}
+
+func (x *CreateModelRequest) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *CreateModelRequest) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *CreateModelRequest) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *CreateModelRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreateModelRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+// The created model.
+type CreateModelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The model, UPLOADING.
+	Model         *Model `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateModelResponse) Reset() {
+	*x = CreateModelResponse{}
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateModelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateModelResponse) ProtoMessage() {}
+
+func (x *CreateModelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateModelResponse.ProtoReflect.Descriptor instead.
+func (*CreateModelResponse) Descriptor() ([]byte, []int) {
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CreateModelResponse) GetModel() *Model {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+// The start of a model upload that comes whole.
 type ModelUploadHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id, chosen by the caller. Default: made by the server.
@@ -802,7 +988,7 @@ type ModelUploadHeader struct {
 
 func (x *ModelUploadHeader) Reset() {
 	*x = ModelUploadHeader{}
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[6]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +1000,7 @@ func (x *ModelUploadHeader) String() string {
 func (*ModelUploadHeader) ProtoMessage() {}
 
 func (x *ModelUploadHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[6]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +1013,7 @@ func (x *ModelUploadHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelUploadHeader.ProtoReflect.Descriptor instead.
 func (*ModelUploadHeader) Descriptor() ([]byte, []int) {
-	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{6}
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ModelUploadHeader) GetModelId() string {
@@ -879,15 +1065,71 @@ func (x *ModelUploadHeader) GetSha256() string {
 	return ""
 }
 
+// Where an upload call goes on.
+type ModelUploadPlace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. "models/{model}", as CreateModel made it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Where the chunks begin: the model's `upload.received_bytes`.
+	Offset        int64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelUploadPlace) Reset() {
+	*x = ModelUploadPlace{}
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelUploadPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelUploadPlace) ProtoMessage() {}
+
+func (x *ModelUploadPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelUploadPlace.ProtoReflect.Descriptor instead.
+func (*ModelUploadPlace) Descriptor() ([]byte, []int) {
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ModelUploadPlace) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ModelUploadPlace) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
 // A part of a model upload.
 type UploadModelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The header first, then chunks.
+	// The place or the header first, then chunks.
 	//
 	// Types that are valid to be assigned to Part:
 	//
 	//	*UploadModelRequest_Header
 	//	*UploadModelRequest_Chunk
+	//	*UploadModelRequest_Place
 	Part          isUploadModelRequest_Part `protobuf_oneof:"part"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -895,7 +1137,7 @@ type UploadModelRequest struct {
 
 func (x *UploadModelRequest) Reset() {
 	*x = UploadModelRequest{}
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[7]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1149,7 @@ func (x *UploadModelRequest) String() string {
 func (*UploadModelRequest) ProtoMessage() {}
 
 func (x *UploadModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[7]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1162,7 @@ func (x *UploadModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadModelRequest.ProtoReflect.Descriptor instead.
 func (*UploadModelRequest) Descriptor() ([]byte, []int) {
-	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{7}
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UploadModelRequest) GetPart() isUploadModelRequest_Part {
@@ -948,12 +1190,21 @@ func (x *UploadModelRequest) GetChunk() []byte {
 	return nil
 }
 
+func (x *UploadModelRequest) GetPlace() *ModelUploadPlace {
+	if x != nil {
+		if x, ok := x.Part.(*UploadModelRequest_Place); ok {
+			return x.Place
+		}
+	}
+	return nil
+}
+
 type isUploadModelRequest_Part interface {
 	isUploadModelRequest_Part()
 }
 
 type UploadModelRequest_Header struct {
-	// Which model.
+	// Which model, where all of its bytes follow.
 	Header *ModelUploadHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
 }
 
@@ -962,14 +1213,21 @@ type UploadModelRequest_Chunk struct {
 	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
 }
 
+type UploadModelRequest_Place struct {
+	// Which upload, and from where.
+	Place *ModelUploadPlace `protobuf:"bytes,3,opt,name=place,proto3,oneof"`
+}
+
 func (*UploadModelRequest_Header) isUploadModelRequest_Part() {}
 
 func (*UploadModelRequest_Chunk) isUploadModelRequest_Part() {}
 
-// The received model, IMPORTING.
+func (*UploadModelRequest_Place) isUploadModelRequest_Part() {}
+
+// The model after the call's last byte.
 type UploadModelResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The model.
+	// The model: IMPORTING if complete, else UPLOADING.
 	Model         *Model `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -977,7 +1235,7 @@ type UploadModelResponse struct {
 
 func (x *UploadModelResponse) Reset() {
 	*x = UploadModelResponse{}
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[8]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1247,7 @@ func (x *UploadModelResponse) String() string {
 func (*UploadModelResponse) ProtoMessage() {}
 
 func (x *UploadModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[8]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1260,7 @@ func (x *UploadModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadModelResponse.ProtoReflect.Descriptor instead.
 func (*UploadModelResponse) Descriptor() ([]byte, []int) {
-	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{8}
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UploadModelResponse) GetModel() *Model {
@@ -1023,7 +1281,7 @@ type GetModelRequest struct {
 
 func (x *GetModelRequest) Reset() {
 	*x = GetModelRequest{}
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[9]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1293,7 @@ func (x *GetModelRequest) String() string {
 func (*GetModelRequest) ProtoMessage() {}
 
 func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[9]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +1306,7 @@ func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelRequest.ProtoReflect.Descriptor instead.
 func (*GetModelRequest) Descriptor() ([]byte, []int) {
-	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{9}
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetModelRequest) GetName() string {
@@ -1069,7 +1327,7 @@ type GetModelResponse struct {
 
 func (x *GetModelResponse) Reset() {
 	*x = GetModelResponse{}
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[10]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1339,7 @@ func (x *GetModelResponse) String() string {
 func (*GetModelResponse) ProtoMessage() {}
 
 func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[10]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1352,7 @@ func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelResponse.ProtoReflect.Descriptor instead.
 func (*GetModelResponse) Descriptor() ([]byte, []int) {
-	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{10}
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetModelResponse) GetModel() *Model {
@@ -1119,7 +1377,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[11]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1389,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[11]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1402,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{11}
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListModelsRequest) GetFamily() Family {
@@ -1181,7 +1439,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[12]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1451,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[12]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1464,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{12}
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListModelsResponse) GetModels() []*Model {
@@ -1234,7 +1492,7 @@ type DeleteModelRequest struct {
 
 func (x *DeleteModelRequest) Reset() {
 	*x = DeleteModelRequest{}
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[13]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1504,7 @@ func (x *DeleteModelRequest) String() string {
 func (*DeleteModelRequest) ProtoMessage() {}
 
 func (x *DeleteModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[13]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1517,7 @@ func (x *DeleteModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteModelRequest.ProtoReflect.Descriptor instead.
 func (*DeleteModelRequest) Descriptor() ([]byte, []int) {
-	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{13}
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteModelRequest) GetName() string {
@@ -1278,7 +1536,7 @@ type DeleteModelResponse struct {
 
 func (x *DeleteModelResponse) Reset() {
 	*x = DeleteModelResponse{}
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[14]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1548,7 @@ func (x *DeleteModelResponse) String() string {
 func (*DeleteModelResponse) ProtoMessage() {}
 
 func (x *DeleteModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tuneyard_v1_model_service_proto_msgTypes[14]
+	mi := &file_tuneyard_v1_model_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,14 +1561,14 @@ func (x *DeleteModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteModelResponse.ProtoReflect.Descriptor instead.
 func (*DeleteModelResponse) Descriptor() ([]byte, []int) {
-	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{14}
+	return file_tuneyard_v1_model_service_proto_rawDescGZIP(), []int{17}
 }
 
 var File_tuneyard_v1_model_service_proto protoreflect.FileDescriptor
 
 const file_tuneyard_v1_model_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftuneyard/v1/model_service.proto\x12\vtuneyard.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15tuneyard/v1/job.proto\x1a\x17tuneyard/v1/rules.proto\x1a\x1atuneyard/v1/training.proto\"\xd5\x04\n" +
+	"\x1ftuneyard/v1/model_service.proto\x12\vtuneyard.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19tuneyard/v1/dataset.proto\x1a\x15tuneyard/v1/job.proto\x1a\x17tuneyard/v1/rules.proto\x1a\x1atuneyard/v1/training.proto\"\xd5\x04\n" +
 	"\tBaseModel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12+\n" +
@@ -1337,7 +1595,7 @@ const file_tuneyard_v1_model_service_proto_rawDesc = "" +
 	"\x16ListBaseModelsResponse\x127\n" +
 	"\vbase_models\x18\x01 \x03(\v2\x16.tuneyard.v1.BaseModelR\n" +
 	"baseModels\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf4\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xde\x05\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12+\n" +
@@ -1357,7 +1615,10 @@ const file_tuneyard_v1_model_service_proto_rawDesc = "" +
 	"\bprogress\x18\r \x01(\x01R\bprogress\x12\"\n" +
 	"\x03job\x18\x0e \x01(\v2\x10.tuneyard.v1.JobR\x03job\x12\x16\n" +
 	"\x06detail\x18\x0f \x01(\tR\x06detail\x12+\n" +
-	"\x05tasks\x18\x10 \x03(\x0e2\x15.tuneyard.v1.TaskKindR\x05tasks\x1a9\n" +
+	"\x05tasks\x18\x10 \x03(\x0e2\x15.tuneyard.v1.TaskKindR\x05tasks\x12+\n" +
+	"\x06upload\x18\x11 \x01(\v2\x13.tuneyard.v1.UploadR\x06upload\x12;\n" +
+	"\vupload_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"uploadTime\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdd\x03\n" +
@@ -1375,6 +1636,23 @@ const file_tuneyard_v1_model_service_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"?\n" +
 	"\x13ImportModelResponse\x12(\n" +
+	"\x05model\x18\x01 \x01(\v2\x12.tuneyard.v1.ModelR\x05model\"\xa8\x04\n" +
+	"\x12CreateModelRequest\x12B\n" +
+	"\bmodel_id\x18\x01 \x01(\tB'\xea\xe0\x18#8dB\x1f[A-Za-z0-9][A-Za-z0-9_.-]{0,99}R\amodelId\x12*\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\a\xea\xe0\x18\x038\xc8\x01R\vdisplayName\x123\n" +
+	"\x06family\x18\x03 \x01(\x0e2\x13.tuneyard.v1.FamilyB\x06\xea\xe0\x18\x02\b\x01R\x06family\x12+\n" +
+	"\farchitecture\x18\x04 \x01(\tB\a\xea\xe0\x18\x038\xc8\x01R\farchitecture\x12&\n" +
+	"\tfile_name\x18\x05 \x01(\tB\t\xea\xe0\x18\x05\b\x018\xc8\x01R\bfileName\x12<\n" +
+	"\n" +
+	"size_bytes\x18\x06 \x01(\x03B\x1d\xea\xe0\x18\x19\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00pBj\x05bytesR\tsizeBytes\x12*\n" +
+	"\x06sha256\x18\a \x01(\tB\x12\xea\xe0\x18\x0eB\f[0-9a-f]{64}R\x06sha256\x12&\n" +
+	"\n" +
+	"request_id\x18\b \x01(\tB\a\xea\xe0\x18\x038\xc8\x01R\trequestId\x12K\n" +
+	"\x06labels\x18\t \x03(\v2+.tuneyard.v1.CreateModelRequest.LabelsEntryB\x06\xea\xe0\x18\x02P@R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"?\n" +
+	"\x13CreateModelResponse\x12(\n" +
 	"\x05model\x18\x01 \x01(\v2\x12.tuneyard.v1.ModelR\x05model\"\xe7\x02\n" +
 	"\x11ModelUploadHeader\x12B\n" +
 	"\bmodel_id\x18\x01 \x01(\tB'\xea\xe0\x18#8dB\x1f[A-Za-z0-9][A-Za-z0-9_.-]{0,99}R\amodelId\x12*\n" +
@@ -1384,10 +1662,14 @@ const file_tuneyard_v1_model_service_proto_rawDesc = "" +
 	"\tfile_name\x18\x05 \x01(\tB\t\xea\xe0\x18\x05\b\x018\xc8\x01R\bfileName\x12,\n" +
 	"\n" +
 	"size_bytes\x18\x06 \x01(\x03B\r\xea\xe0\x18\t\x19\x00\x00\x00\x00\x00\x00\xf0?R\tsizeBytes\x12*\n" +
-	"\x06sha256\x18\a \x01(\tB\x12\xea\xe0\x18\x0eB\f[0-9a-f]{64}R\x06sha256\"n\n" +
+	"\x06sha256\x18\a \x01(\tB\x12\xea\xe0\x18\x0eB\f[0-9a-f]{64}R\x06sha256\"X\n" +
+	"\x10ModelUploadPlace\x12\x1d\n" +
+	"\x04name\x18\x01 \x01(\tB\t\xea\xe0\x18\x05\b\x018\xc8\x01R\x04name\x12%\n" +
+	"\x06offset\x18\x02 \x01(\x03B\r\xea\xe0\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00R\x06offset\"\xa5\x01\n" +
 	"\x12UploadModelRequest\x128\n" +
 	"\x06header\x18\x01 \x01(\v2\x1e.tuneyard.v1.ModelUploadHeaderH\x00R\x06header\x12\x16\n" +
-	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
+	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x125\n" +
+	"\x05place\x18\x03 \x01(\v2\x1d.tuneyard.v1.ModelUploadPlaceH\x00R\x05placeB\x06\n" +
 	"\x04part\"?\n" +
 	"\x13UploadModelResponse\x12(\n" +
 	"\x05model\x18\x01 \x01(\v2\x12.tuneyard.v1.ModelR\x05model\"0\n" +
@@ -1411,16 +1693,19 @@ const file_tuneyard_v1_model_service_proto_rawDesc = "" +
 	"\x15AVAILABILITY_IN_STORE\x10\x01\x12\x1a\n" +
 	"\x16AVAILABILITY_FETCHABLE\x10\x02\x12\x1e\n" +
 	"\x1aAVAILABILITY_IMPORT_NEEDED\x10\x03\x12\x17\n" +
-	"\x13AVAILABILITY_CACHED\x10\x04*s\n" +
+	"\x13AVAILABILITY_CACHED\x10\x04*\x8e\x01\n" +
 	"\n" +
 	"ModelState\x12\x1b\n" +
 	"\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15MODEL_STATE_IMPORTING\x10\x01\x12\x15\n" +
 	"\x11MODEL_STATE_READY\x10\x02\x12\x16\n" +
-	"\x12MODEL_STATE_FAILED\x10\x032\xfd\x04\n" +
+	"\x12MODEL_STATE_FAILED\x10\x03\x12\x19\n" +
+	"\x15MODEL_STATE_UPLOADING\x10\x042\xe6\x05\n" +
 	"\fModelService\x12q\n" +
 	"\x0eListBaseModels\x12\".tuneyard.v1.ListBaseModelsRequest\x1a#.tuneyard.v1.ListBaseModelsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/baseModels\x12n\n" +
-	"\vImportModel\x12\x1f.tuneyard.v1.ImportModelRequest\x1a .tuneyard.v1.ImportModelResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/models:import\x12R\n" +
+	"\vImportModel\x12\x1f.tuneyard.v1.ImportModelRequest\x1a .tuneyard.v1.ImportModelResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/models:import\x12g\n" +
+	"\vCreateModel\x12\x1f.tuneyard.v1.CreateModelRequest\x1a .tuneyard.v1.CreateModelResponse\"\x15\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
+	"/v1/models\x12R\n" +
 	"\vUploadModel\x12\x1f.tuneyard.v1.UploadModelRequest\x1a .tuneyard.v1.UploadModelResponse(\x01\x12d\n" +
 	"\bGetModel\x12\x1c.tuneyard.v1.GetModelRequest\x1a\x1d.tuneyard.v1.GetModelResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/{name=models/*}\x12a\n" +
 	"\n" +
@@ -1441,7 +1726,7 @@ func file_tuneyard_v1_model_service_proto_rawDescGZIP() []byte {
 }
 
 var file_tuneyard_v1_model_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tuneyard_v1_model_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_tuneyard_v1_model_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_tuneyard_v1_model_service_proto_goTypes = []any{
 	(Availability)(0),              // 0: tuneyard.v1.Availability
 	(ModelState)(0),                // 1: tuneyard.v1.ModelState
@@ -1451,63 +1736,76 @@ var file_tuneyard_v1_model_service_proto_goTypes = []any{
 	(*Model)(nil),                  // 5: tuneyard.v1.Model
 	(*ImportModelRequest)(nil),     // 6: tuneyard.v1.ImportModelRequest
 	(*ImportModelResponse)(nil),    // 7: tuneyard.v1.ImportModelResponse
-	(*ModelUploadHeader)(nil),      // 8: tuneyard.v1.ModelUploadHeader
-	(*UploadModelRequest)(nil),     // 9: tuneyard.v1.UploadModelRequest
-	(*UploadModelResponse)(nil),    // 10: tuneyard.v1.UploadModelResponse
-	(*GetModelRequest)(nil),        // 11: tuneyard.v1.GetModelRequest
-	(*GetModelResponse)(nil),       // 12: tuneyard.v1.GetModelResponse
-	(*ListModelsRequest)(nil),      // 13: tuneyard.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),     // 14: tuneyard.v1.ListModelsResponse
-	(*DeleteModelRequest)(nil),     // 15: tuneyard.v1.DeleteModelRequest
-	(*DeleteModelResponse)(nil),    // 16: tuneyard.v1.DeleteModelResponse
-	nil,                            // 17: tuneyard.v1.Model.LabelsEntry
-	nil,                            // 18: tuneyard.v1.ImportModelRequest.LabelsEntry
-	(Family)(0),                    // 19: tuneyard.v1.Family
-	(TaskKind)(0),                  // 20: tuneyard.v1.TaskKind
-	(*TrainingSpec)(nil),           // 21: tuneyard.v1.TrainingSpec
-	(*timestamppb.Timestamp)(nil),  // 22: google.protobuf.Timestamp
-	(*Job)(nil),                    // 23: tuneyard.v1.Job
+	(*CreateModelRequest)(nil),     // 8: tuneyard.v1.CreateModelRequest
+	(*CreateModelResponse)(nil),    // 9: tuneyard.v1.CreateModelResponse
+	(*ModelUploadHeader)(nil),      // 10: tuneyard.v1.ModelUploadHeader
+	(*ModelUploadPlace)(nil),       // 11: tuneyard.v1.ModelUploadPlace
+	(*UploadModelRequest)(nil),     // 12: tuneyard.v1.UploadModelRequest
+	(*UploadModelResponse)(nil),    // 13: tuneyard.v1.UploadModelResponse
+	(*GetModelRequest)(nil),        // 14: tuneyard.v1.GetModelRequest
+	(*GetModelResponse)(nil),       // 15: tuneyard.v1.GetModelResponse
+	(*ListModelsRequest)(nil),      // 16: tuneyard.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),     // 17: tuneyard.v1.ListModelsResponse
+	(*DeleteModelRequest)(nil),     // 18: tuneyard.v1.DeleteModelRequest
+	(*DeleteModelResponse)(nil),    // 19: tuneyard.v1.DeleteModelResponse
+	nil,                            // 20: tuneyard.v1.Model.LabelsEntry
+	nil,                            // 21: tuneyard.v1.ImportModelRequest.LabelsEntry
+	nil,                            // 22: tuneyard.v1.CreateModelRequest.LabelsEntry
+	(Family)(0),                    // 23: tuneyard.v1.Family
+	(TaskKind)(0),                  // 24: tuneyard.v1.TaskKind
+	(*TrainingSpec)(nil),           // 25: tuneyard.v1.TrainingSpec
+	(*timestamppb.Timestamp)(nil),  // 26: google.protobuf.Timestamp
+	(*Job)(nil),                    // 27: tuneyard.v1.Job
+	(*Upload)(nil),                 // 28: tuneyard.v1.Upload
 }
 var file_tuneyard_v1_model_service_proto_depIdxs = []int32{
-	19, // 0: tuneyard.v1.BaseModel.family:type_name -> tuneyard.v1.Family
-	20, // 1: tuneyard.v1.BaseModel.tasks:type_name -> tuneyard.v1.TaskKind
-	21, // 2: tuneyard.v1.BaseModel.recommended:type_name -> tuneyard.v1.TrainingSpec
+	23, // 0: tuneyard.v1.BaseModel.family:type_name -> tuneyard.v1.Family
+	24, // 1: tuneyard.v1.BaseModel.tasks:type_name -> tuneyard.v1.TaskKind
+	25, // 2: tuneyard.v1.BaseModel.recommended:type_name -> tuneyard.v1.TrainingSpec
 	0,  // 3: tuneyard.v1.BaseModel.availability:type_name -> tuneyard.v1.Availability
-	19, // 4: tuneyard.v1.ListBaseModelsRequest.family:type_name -> tuneyard.v1.Family
-	20, // 5: tuneyard.v1.ListBaseModelsRequest.task:type_name -> tuneyard.v1.TaskKind
+	23, // 4: tuneyard.v1.ListBaseModelsRequest.family:type_name -> tuneyard.v1.Family
+	24, // 5: tuneyard.v1.ListBaseModelsRequest.task:type_name -> tuneyard.v1.TaskKind
 	2,  // 6: tuneyard.v1.ListBaseModelsResponse.base_models:type_name -> tuneyard.v1.BaseModel
-	19, // 7: tuneyard.v1.Model.family:type_name -> tuneyard.v1.Family
+	23, // 7: tuneyard.v1.Model.family:type_name -> tuneyard.v1.Family
 	1,  // 8: tuneyard.v1.Model.state:type_name -> tuneyard.v1.ModelState
-	22, // 9: tuneyard.v1.Model.create_time:type_name -> google.protobuf.Timestamp
-	17, // 10: tuneyard.v1.Model.labels:type_name -> tuneyard.v1.Model.LabelsEntry
-	23, // 11: tuneyard.v1.Model.job:type_name -> tuneyard.v1.Job
-	20, // 12: tuneyard.v1.Model.tasks:type_name -> tuneyard.v1.TaskKind
-	19, // 13: tuneyard.v1.ImportModelRequest.family:type_name -> tuneyard.v1.Family
-	18, // 14: tuneyard.v1.ImportModelRequest.labels:type_name -> tuneyard.v1.ImportModelRequest.LabelsEntry
-	5,  // 15: tuneyard.v1.ImportModelResponse.model:type_name -> tuneyard.v1.Model
-	19, // 16: tuneyard.v1.ModelUploadHeader.family:type_name -> tuneyard.v1.Family
-	8,  // 17: tuneyard.v1.UploadModelRequest.header:type_name -> tuneyard.v1.ModelUploadHeader
-	5,  // 18: tuneyard.v1.UploadModelResponse.model:type_name -> tuneyard.v1.Model
-	5,  // 19: tuneyard.v1.GetModelResponse.model:type_name -> tuneyard.v1.Model
-	19, // 20: tuneyard.v1.ListModelsRequest.family:type_name -> tuneyard.v1.Family
-	5,  // 21: tuneyard.v1.ListModelsResponse.models:type_name -> tuneyard.v1.Model
-	3,  // 22: tuneyard.v1.ModelService.ListBaseModels:input_type -> tuneyard.v1.ListBaseModelsRequest
-	6,  // 23: tuneyard.v1.ModelService.ImportModel:input_type -> tuneyard.v1.ImportModelRequest
-	9,  // 24: tuneyard.v1.ModelService.UploadModel:input_type -> tuneyard.v1.UploadModelRequest
-	11, // 25: tuneyard.v1.ModelService.GetModel:input_type -> tuneyard.v1.GetModelRequest
-	13, // 26: tuneyard.v1.ModelService.ListModels:input_type -> tuneyard.v1.ListModelsRequest
-	15, // 27: tuneyard.v1.ModelService.DeleteModel:input_type -> tuneyard.v1.DeleteModelRequest
-	4,  // 28: tuneyard.v1.ModelService.ListBaseModels:output_type -> tuneyard.v1.ListBaseModelsResponse
-	7,  // 29: tuneyard.v1.ModelService.ImportModel:output_type -> tuneyard.v1.ImportModelResponse
-	10, // 30: tuneyard.v1.ModelService.UploadModel:output_type -> tuneyard.v1.UploadModelResponse
-	12, // 31: tuneyard.v1.ModelService.GetModel:output_type -> tuneyard.v1.GetModelResponse
-	14, // 32: tuneyard.v1.ModelService.ListModels:output_type -> tuneyard.v1.ListModelsResponse
-	16, // 33: tuneyard.v1.ModelService.DeleteModel:output_type -> tuneyard.v1.DeleteModelResponse
-	28, // [28:34] is the sub-list for method output_type
-	22, // [22:28] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	26, // 9: tuneyard.v1.Model.create_time:type_name -> google.protobuf.Timestamp
+	20, // 10: tuneyard.v1.Model.labels:type_name -> tuneyard.v1.Model.LabelsEntry
+	27, // 11: tuneyard.v1.Model.job:type_name -> tuneyard.v1.Job
+	24, // 12: tuneyard.v1.Model.tasks:type_name -> tuneyard.v1.TaskKind
+	28, // 13: tuneyard.v1.Model.upload:type_name -> tuneyard.v1.Upload
+	26, // 14: tuneyard.v1.Model.upload_time:type_name -> google.protobuf.Timestamp
+	23, // 15: tuneyard.v1.ImportModelRequest.family:type_name -> tuneyard.v1.Family
+	21, // 16: tuneyard.v1.ImportModelRequest.labels:type_name -> tuneyard.v1.ImportModelRequest.LabelsEntry
+	5,  // 17: tuneyard.v1.ImportModelResponse.model:type_name -> tuneyard.v1.Model
+	23, // 18: tuneyard.v1.CreateModelRequest.family:type_name -> tuneyard.v1.Family
+	22, // 19: tuneyard.v1.CreateModelRequest.labels:type_name -> tuneyard.v1.CreateModelRequest.LabelsEntry
+	5,  // 20: tuneyard.v1.CreateModelResponse.model:type_name -> tuneyard.v1.Model
+	23, // 21: tuneyard.v1.ModelUploadHeader.family:type_name -> tuneyard.v1.Family
+	10, // 22: tuneyard.v1.UploadModelRequest.header:type_name -> tuneyard.v1.ModelUploadHeader
+	11, // 23: tuneyard.v1.UploadModelRequest.place:type_name -> tuneyard.v1.ModelUploadPlace
+	5,  // 24: tuneyard.v1.UploadModelResponse.model:type_name -> tuneyard.v1.Model
+	5,  // 25: tuneyard.v1.GetModelResponse.model:type_name -> tuneyard.v1.Model
+	23, // 26: tuneyard.v1.ListModelsRequest.family:type_name -> tuneyard.v1.Family
+	5,  // 27: tuneyard.v1.ListModelsResponse.models:type_name -> tuneyard.v1.Model
+	3,  // 28: tuneyard.v1.ModelService.ListBaseModels:input_type -> tuneyard.v1.ListBaseModelsRequest
+	6,  // 29: tuneyard.v1.ModelService.ImportModel:input_type -> tuneyard.v1.ImportModelRequest
+	8,  // 30: tuneyard.v1.ModelService.CreateModel:input_type -> tuneyard.v1.CreateModelRequest
+	12, // 31: tuneyard.v1.ModelService.UploadModel:input_type -> tuneyard.v1.UploadModelRequest
+	14, // 32: tuneyard.v1.ModelService.GetModel:input_type -> tuneyard.v1.GetModelRequest
+	16, // 33: tuneyard.v1.ModelService.ListModels:input_type -> tuneyard.v1.ListModelsRequest
+	18, // 34: tuneyard.v1.ModelService.DeleteModel:input_type -> tuneyard.v1.DeleteModelRequest
+	4,  // 35: tuneyard.v1.ModelService.ListBaseModels:output_type -> tuneyard.v1.ListBaseModelsResponse
+	7,  // 36: tuneyard.v1.ModelService.ImportModel:output_type -> tuneyard.v1.ImportModelResponse
+	9,  // 37: tuneyard.v1.ModelService.CreateModel:output_type -> tuneyard.v1.CreateModelResponse
+	13, // 38: tuneyard.v1.ModelService.UploadModel:output_type -> tuneyard.v1.UploadModelResponse
+	15, // 39: tuneyard.v1.ModelService.GetModel:output_type -> tuneyard.v1.GetModelResponse
+	17, // 40: tuneyard.v1.ModelService.ListModels:output_type -> tuneyard.v1.ListModelsResponse
+	19, // 41: tuneyard.v1.ModelService.DeleteModel:output_type -> tuneyard.v1.DeleteModelResponse
+	35, // [35:42] is the sub-list for method output_type
+	28, // [28:35] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_tuneyard_v1_model_service_proto_init() }
@@ -1515,12 +1813,14 @@ func file_tuneyard_v1_model_service_proto_init() {
 	if File_tuneyard_v1_model_service_proto != nil {
 		return
 	}
+	file_tuneyard_v1_dataset_proto_init()
 	file_tuneyard_v1_job_proto_init()
 	file_tuneyard_v1_rules_proto_init()
 	file_tuneyard_v1_training_proto_init()
-	file_tuneyard_v1_model_service_proto_msgTypes[7].OneofWrappers = []any{
+	file_tuneyard_v1_model_service_proto_msgTypes[10].OneofWrappers = []any{
 		(*UploadModelRequest_Header)(nil),
 		(*UploadModelRequest_Chunk)(nil),
+		(*UploadModelRequest_Place)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1528,7 +1828,7 @@ func file_tuneyard_v1_model_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tuneyard_v1_model_service_proto_rawDesc), len(file_tuneyard_v1_model_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	ModelService_ListBaseModels_FullMethodName = "/tuneyard.v1.ModelService/ListBaseModels"
 	ModelService_ImportModel_FullMethodName    = "/tuneyard.v1.ModelService/ImportModel"
+	ModelService_CreateModel_FullMethodName    = "/tuneyard.v1.ModelService/CreateModel"
 	ModelService_UploadModel_FullMethodName    = "/tuneyard.v1.ModelService/UploadModel"
 	ModelService_GetModel_FullMethodName       = "/tuneyard.v1.ModelService/GetModel"
 	ModelService_ListModels_FullMethodName     = "/tuneyard.v1.ModelService/ListModels"
@@ -41,8 +42,11 @@ type ModelServiceClient interface {
 	// a trainer of its family has checked its files and stored them in the form that jobs start from. Idempotent by
 	// `request_id`.
 	ImportModel(ctx context.Context, in *ImportModelRequest, opts ...grpc.CallOption) (*ImportModelResponse, error)
-	// Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks. The model is
-	// then IMPORTING, as with ImportModel.
+	// Creates a model that waits for its bytes, a file or a ZIP of its files. Idempotent by `request_id`.
+	CreateModel(ctx context.Context, in *CreateModelRequest, opts ...grpc.CallOption) (*CreateModelResponse, error)
+	// Receives the bytes of a model, a file or a ZIP. The first message carries the place of an upload that CreateModel began,
+	// or the header of one that comes whole in this call; all others carry chunks. An interrupted call with a place keeps what
+	// was stored, one with a header keeps nothing. When the last byte is there the model is IMPORTING, as with ImportModel.
 	UploadModel(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadModelRequest, UploadModelResponse], error)
 	// Returns one model of the store.
 	GetModel(ctx context.Context, in *GetModelRequest, opts ...grpc.CallOption) (*GetModelResponse, error)
@@ -74,6 +78,16 @@ func (c *modelServiceClient) ImportModel(ctx context.Context, in *ImportModelReq
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ImportModelResponse)
 	err := c.cc.Invoke(ctx, ModelService_ImportModel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelServiceClient) CreateModel(ctx context.Context, in *CreateModelRequest, opts ...grpc.CallOption) (*CreateModelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateModelResponse)
+	err := c.cc.Invoke(ctx, ModelService_CreateModel_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -135,8 +149,11 @@ type ModelServiceServer interface {
 	// a trainer of its family has checked its files and stored them in the form that jobs start from. Idempotent by
 	// `request_id`.
 	ImportModel(context.Context, *ImportModelRequest) (*ImportModelResponse, error)
-	// Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks. The model is
-	// then IMPORTING, as with ImportModel.
+	// Creates a model that waits for its bytes, a file or a ZIP of its files. Idempotent by `request_id`.
+	CreateModel(context.Context, *CreateModelRequest) (*CreateModelResponse, error)
+	// Receives the bytes of a model, a file or a ZIP. The first message carries the place of an upload that CreateModel began,
+	// or the header of one that comes whole in this call; all others carry chunks. An interrupted call with a place keeps what
+	// was stored, one with a header keeps nothing. When the last byte is there the model is IMPORTING, as with ImportModel.
 	UploadModel(grpc.ClientStreamingServer[UploadModelRequest, UploadModelResponse]) error
 	// Returns one model of the store.
 	GetModel(context.Context, *GetModelRequest) (*GetModelResponse, error)
@@ -159,6 +176,9 @@ func (UnimplementedModelServiceServer) ListBaseModels(context.Context, *ListBase
 }
 func (UnimplementedModelServiceServer) ImportModel(context.Context, *ImportModelRequest) (*ImportModelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ImportModel not implemented")
+}
+func (UnimplementedModelServiceServer) CreateModel(context.Context, *CreateModelRequest) (*CreateModelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateModel not implemented")
 }
 func (UnimplementedModelServiceServer) UploadModel(grpc.ClientStreamingServer[UploadModelRequest, UploadModelResponse]) error {
 	return status.Error(codes.Unimplemented, "method UploadModel not implemented")
@@ -225,6 +245,24 @@ func _ModelService_ImportModel_Handler(srv interface{}, ctx context.Context, dec
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ModelServiceServer).ImportModel(ctx, req.(*ImportModelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelService_CreateModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateModelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelServiceServer).CreateModel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelService_CreateModel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelServiceServer).CreateModel(ctx, req.(*CreateModelRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -304,6 +342,10 @@ var ModelService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ImportModel",
 			Handler:    _ModelService_ImportModel_Handler,
+		},
+		{
+			MethodName: "CreateModel",
+			Handler:    _ModelService_CreateModel_Handler,
 		},
 		{
 			MethodName: "GetModel",

@@ -56,7 +56,14 @@ class AsyncDatasets:
                 file_name=source.name,
             )
             dataset = await self._create_or_reuse(request)
-            return await upload(self._connection, dataset, file, progress=progress)
+            return await upload(
+                self,
+                dataset,
+                file,
+                uploading=dataset_pb2.DATASET_STATE_UPLOADING,
+                settings=self._connection.settings,
+                progress=progress,
+            )
 
     async def create(self, request: dataset_service_pb2.CreateDatasetRequest) -> Dataset:
         """Creates a dataset that waits for its bytes, for callers who send these themselves."""

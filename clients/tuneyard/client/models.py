@@ -1,22 +1,30 @@
 """Models: the catalogue of base models, and the models kept in the store."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from tuneyard.client import errors, names
 from tuneyard.client.connection import Connection
 from tuneyard.client.model_folders import is_needed, is_needed_of_pipeline
 from tuneyard.client.packing import as_file
 from tuneyard.client.pages import collect
-from tuneyard.client.transfer import CHUNK_BYTES, ProgressCallback, Transfer, sha256_of
+from tuneyard.client.transfer import ProgressCallback, sha256_of
+from tuneyard.client.uploading import upload
 from tuneyard.client.words import FAMILIES, TASKS, value_of
 from tuneyard.v1 import model_service_pb2, training_pb2
-from tuneyard.v1.model_service_pb2 import BaseModel, Model, ModelUploadHeader, UploadModelRequest
+from tuneyard.v1.model_service_pb2 import (
+    BaseModel,
+    CreateModelRequest,
+    Model,
+    ModelUploadHeader,
+    ModelUploadPlace,
+    UploadModelRequest,
+)
 
 _POLL_SECONDS = 0.5
 NEEDED: Final = {
@@ -89,14 +97,15 @@ class AsyncModels:
     ) -> Model:
         """Sends a model's file, or a folder with its files as a ZIP; it is then IMPORTING.
 
-        Of a language or text-to-image model's folder, other forms of the same weights are not sent.
+        Of a language or text-to-image model's folder, other forms of the same weights are not sent. A line
+        that breaks costs what was not stored yet; with a `name`, what an earlier call left is taken up.
         """
         given, number = Path(file), value_of(family, FAMILIES)
         needed = NEEDED.get(number)
         wanted = partial(needed, given) if needed else _everything
         with ExitStack() as stack:
             path = await asyncio.to_thread(as_file, given, stack, wanted=wanted)
-            header = ModelUploadHeader(
+            request = CreateModelRequest(
                 model_id=name.removeprefix("models/"),
                 display_name=display_name,
                 family=number,
@@ -105,16 +114,36 @@ class AsyncModels:
                 size_bytes=path.stat().st_size,
                 sha256=await asyncio.to_thread(sha256_of, path),
             )
-            # Closed here: where the call ends early, gRPC drops the generator without closing it.
-            source = stack.enter_context(path.open("rb"))
-            requests = _requests(source, header, progress)
-            return (await self._connection.send(self._connection.models.UploadModel, requests)).model
+            model = await self._create_or_take_up(request)
+            return await upload(
+                self,
+                model,
+                path,
+                uploading=model_service_pb2.MODEL_STATE_UPLOADING,
+                settings=self._connection.settings,
+                progress=progress,
+            )
 
-    async def send(self, header: ModelUploadHeader, chunks: AsyncIterator[bytes]) -> Model:
-        """Sends the bytes of a file or a ZIP that the header announces, for callers with bytes in pieces."""
+    async def create(self, request: CreateModelRequest) -> Model:
+        """Creates a model that waits for its bytes, for callers who send these themselves."""
+        asked = CreateModelRequest()
+        asked.CopyFrom(request)
+        asked.request_id = asked.request_id or names.new_request_id()
+        return (await self._connection.unary(self._connection.models.CreateModel, asked)).model
+
+    async def send(
+        self, to: str | ModelUploadHeader, chunks: AsyncIterator[bytes], *, offset: int = 0
+    ) -> Model:
+        """Sends bytes of a model that is UPLOADING, which begin at `offset`; UploadOffsetMismatch where the
+        server holds fewer or more. Or all those of a file or a ZIP that a header announces, of which nothing
+        is kept if the call breaks off. Returns the model as it is then; nothing is repeated.
+        """
 
         async def requests() -> AsyncIterator[UploadModelRequest]:
-            yield UploadModelRequest(header=header)
+            if isinstance(to, str):
+                yield UploadModelRequest(place=ModelUploadPlace(name=names.model(to), offset=offset))
+            else:
+                yield UploadModelRequest(header=to)
             async for chunk in chunks:
                 if chunk:
                     yield UploadModelRequest(chunk=chunk)
@@ -143,6 +172,17 @@ class AsyncModels:
         request = model_service_pb2.DeleteModelRequest(name=names.model(name))
         await self._connection.unary(self._connection.models.DeleteModel, request, repeat=False)
 
+    async def _create_or_take_up(self, request: CreateModelRequest) -> Model:
+        try:
+            return await self.create(request)
+        except errors.AlreadyExists:
+            existing = await self.get(request.model_id)
+            announced = request.size_bytes, request.file_name, request.family
+            is_begun = existing.state == model_service_pb2.MODEL_STATE_UPLOADING
+            if not is_begun or (existing.size_bytes, existing.source, existing.family) != announced:
+                raise
+            return existing
+
     async def list(
         self,
         *,
@@ -163,15 +203,3 @@ class AsyncModels:
 
 def _everything(path: Path) -> bool:
     return True
-
-
-async def _requests(
-    source: BinaryIO, header: ModelUploadHeader, progress: ProgressCallback | None
-) -> AsyncGenerator[UploadModelRequest, None]:
-    yield UploadModelRequest(header=header)
-    done = 0
-    while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
-        yield UploadModelRequest(chunk=chunk)
-        done += len(chunk)
-        if progress is not None:
-            progress(Transfer(header.file_name, done, header.size_bytes))

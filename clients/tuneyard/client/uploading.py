@@ -4,52 +4,70 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, TypeVar
 
 from tuneyard.client import errors
-from tuneyard.client.connection import Connection, Patience
+from tuneyard.client.connection import ConnectionSettings, Patience
 from tuneyard.client.transfer import CHUNK_BYTES, ProgressCallback, Transfer
-from tuneyard.v1 import dataset_pb2, dataset_service_pb2
-from tuneyard.v1.dataset_service_pb2 import UploadDatasetRequest, UploadHeader
+from tuneyard.v1 import dataset_pb2
+
+
+class Uploaded(Protocol):
+    """A dataset or a model."""
+
+    name: str
+
+    @property
+    def upload(self) -> dataset_pb2.Upload: ...
+
+    @property
+    def state(self) -> int: ...
+
+
+T = TypeVar("T", bound=Uploaded)
+T_co = TypeVar("T_co", bound=Uploaded, covariant=True)
+
+
+class Receiver(Protocol[T_co]):
+    """Where the bytes go: `AsyncDatasets`, `AsyncModels`."""
+
+    async def get(self, name: str) -> T_co: ...
+
+    async def send(self, name: str, /, chunks: AsyncIterator[bytes], *, offset: int = 0) -> T_co: ...
 
 
 async def upload(
-    connection: Connection,
-    dataset: dataset_pb2.Dataset,
+    receiver: Receiver[T],
+    made: T,
     file: Path,
     *,
+    uploading: int,
+    settings: ConnectionSettings,
     progress: ProgressCallback | None = None,
-) -> dataset_pb2.Dataset:
-    """Sends what the server lacks of `dataset`'s bytes; returns the dataset once it has left UPLOADING."""
-    patience = Patience(connection.settings.patience)
+) -> T:
+    """Sends what the server lacks of the bytes of `made`; returns it once its state is not `uploading`."""
+    patience = Patience(settings.patience)
     received = -1
-    while dataset.state == dataset_pb2.DATASET_STATE_UPLOADING:
-        if dataset.upload.received_bytes > received:
-            received = dataset.upload.received_bytes
+    while made.state == uploading:
+        if made.upload.received_bytes > received:
+            received = made.upload.received_bytes
             patience.progressed()
         try:
             # Opened here: where a call ends early, gRPC drops the generator without closing it.
             async with _opened(file, offset=received) as source:
-                requests = _requests(dataset.name, source, progress=progress)
-                answer = await connection.send(connection.datasets.UploadDataset, requests)
-            dataset = answer.dataset
-            if dataset.state == dataset_pb2.DATASET_STATE_UPLOADING:
-                raise errors.ServerUnreachable(
-                    f"{connection.settings.server} took only a part of {file.name}"
-                )
+                made = await receiver.send(made.name, _chunks(source, progress), offset=received)
+            if made.state == uploading:
+                raise errors.ServerUnreachable(f"{settings.server} took only a part of {file.name}")
         except (*errors.TRANSIENT, errors.UploadOffsetMismatch) as error:
             await patience.after(error)
-            dataset = await _current(connection, dataset, patience)
-    return dataset
+            made = await _current(receiver, made, patience)
+    return made
 
 
-async def _current(
-    connection: Connection, dataset: dataset_pb2.Dataset, patience: Patience
-) -> dataset_pb2.Dataset:
-    request = dataset_service_pb2.GetDatasetRequest(name=dataset.name)
+async def _current(receiver: Receiver[T], made: T, patience: Patience) -> T:
     while True:
         try:
-            return (await connection.unary(connection.datasets.GetDataset, request, repeat=False)).dataset
+            return await receiver.get(made.name)
         except errors.TRANSIENT as error:
             await patience.after(error)
 
@@ -96,13 +114,10 @@ async def _opened(file: Path, *, offset: int) -> AsyncIterator[_Source]:
             await source.settle()
 
 
-async def _requests(
-    name: str, source: _Source, *, progress: ProgressCallback | None
-) -> AsyncGenerator[UploadDatasetRequest, None]:
-    yield UploadDatasetRequest(header=UploadHeader(name=name, offset=source.offset))
+async def _chunks(source: _Source, progress: ProgressCallback | None) -> AsyncGenerator[bytes, None]:
     done = source.offset
     while chunk := await source.take():
-        yield UploadDatasetRequest(chunk=chunk)
+        yield chunk
         done += len(chunk)
         if progress is not None:
             progress(Transfer(source.name, done, source.size_bytes))

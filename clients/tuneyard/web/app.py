@@ -77,6 +77,7 @@ def make_app(config: WebConfig, *, static: Path = STATIC) -> Starlette:
             ),
             Route("/v1/datasets/{dataset:str}:upload", transfers.put_dataset, methods=["PUT"]),
             Route("/v1/models:upload", transfers.put_model, methods=["PUT"]),
+            Route("/v1/models/{model:str}:upload", transfers.put_model_on, methods=["PUT"]),
             Route("/v1/datasets/{dataset:str}/files/{path:path}:download", transfers.get_dataset_file),
             Route("/v1/jobs/{job:str}/artifacts:download", transfers.get_artifact, methods=["GET", "HEAD"]),
             Route(

@@ -1,12 +1,13 @@
 """The bytes that no JSON carries: datasets and models by raw PUT, artifacts with ranges or as a ZIP."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 from urllib.parse import quote
 
 from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
@@ -57,18 +58,24 @@ class Transfers:
         The answer holds the dataset; while it is UPLOADING, more is to come from `upload.receivedBytes` on.
         """
         name = f"datasets/{request.path_params['dataset']}"
-        try:
-            offset = _offset(request)
-        except ValueError as error:
-            return problems.answer(problems.plain(400, str(error), reason="INVALID_FIELD"))
-        try:
-            dataset = await self._client.datasets.send(name, _gathered(request.stream()), offset=offset)
-        except ClientDisconnect:
-            return problems.answer(problems.plain(499, "The upload broke off; it can go on."))
-        except errors.TuneyardError as error:
-            return problems.answer_error(error)
-        response = UploadDatasetResponse(dataset=dataset)
-        return Response(MessageToJson(response, indent=None), media_type="application/json")
+
+        async def send(chunks: AsyncIterator[bytes], offset: int) -> Message:
+            return UploadDatasetResponse(
+                dataset=await self._client.datasets.send(name, chunks, offset=offset)
+            )
+
+        return await _put_on(request, send)
+
+    async def put_model_on(self, request: Request) -> Response:
+        """PUT /v1/models/{model}:upload, as of a dataset: of a model that POST /v1/models has created. It is
+        IMPORTING when the last byte is there.
+        """
+        name = f"models/{request.path_params['model']}"
+
+        async def send(chunks: AsyncIterator[bytes], offset: int) -> Message:
+            return UploadModelResponse(model=await self._client.models.send(name, chunks, offset=offset))
+
+        return await _put_on(request, send)
 
     async def put_model(self, request: Request) -> Response:
         """PUT /v1/models:upload with the fields of ModelUploadHeader as query: a model's file, or a ZIP of
@@ -155,6 +162,23 @@ class Transfers:
         first = await _first(chunks)
         body = _until(_rest(first, chunks), stop - start)
         return StreamingResponse(body, status_code=status, headers=headers, media_type=media_type)
+
+
+async def _put_on(
+    request: Request, send: Callable[[AsyncIterator[bytes], int], Awaitable[Message]]
+) -> Response:
+    """Hands a body on from an offset; the answer says how far it is."""
+    try:
+        offset = _offset(request)
+    except ValueError as error:
+        return problems.answer(problems.plain(400, str(error), reason="INVALID_FIELD"))
+    try:
+        response = await send(_gathered(request.stream()), offset)
+    except ClientDisconnect:
+        return problems.answer(problems.plain(499, "The upload broke off; it can go on."))
+    except errors.TuneyardError as error:
+        return problems.answer_error(error)
+    return Response(MessageToJson(response, indent=None), media_type="application/json")
 
 
 def _offset(request: Request) -> int:

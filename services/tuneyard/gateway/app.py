@@ -39,6 +39,7 @@ from tuneyard.gateway.merged_models import MergedModels
 from tuneyard.gateway.metrics import Metrics
 from tuneyard.gateway.model_imports import ModelImports
 from tuneyard.gateway.model_library import ModelLibrary
+from tuneyard.gateway.model_uploads import ModelUploads
 from tuneyard.gateway.models import ModelRepository
 from tuneyard.gateway.other_gateways import OtherGateways
 from tuneyard.gateway.resolver import Resolver
@@ -206,13 +207,16 @@ class Gateway:
             merged=merged,
             is_leader=is_leader,
             new_id=new_id,
+            work_dir=work_dir / "models",
         )
+        model_uploads = ModelUploads(models, store, on_arrival=imports.poke)
         model_library = ModelLibrary(
             repository=models,
             store=store,
             sources=sources,
             trainers=trainers,
             imports=imports,
+            uploads=model_uploads,
             work_dir=work_dir / "models",
         )
         intake = JobIntake(
@@ -252,7 +256,11 @@ class Gateway:
         add_SystemServiceServicer_to_server(SystemServicer(trainers=trainers, info=info), server.grpc)
         address = await server.start(SERVICES)
         sweeper = Sweeper(
-            garbage=GarbageRepository(db), jobs=jobs, store=store, uploads=uploads, is_leader=is_leader
+            garbage=GarbageRepository(db),
+            jobs=jobs,
+            store=store,
+            uploads=(uploads, model_uploads),
+            is_leader=is_leader,
         )
         others = OtherGateways(db=db, hub=hub, on_change=controller.poke)
         return cls(

@@ -13,6 +13,8 @@ from tuneyard.v1 import event_pb2, model_service_pb2, trainer_service_pb2
 
 # What torch writes is a ZIP by itself; a trainer of the family reads it without executing anything in it.
 _LIMITS = ArchiveLimits(packed_formats=(".pt", ".pth", ".bin", ".ckpt"))
+REFUSED = (ArchiveError, InvalidKey)
+"""What an unsafe ZIP raises."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +65,29 @@ def import_source(store: ObjectStore, prefix: str, resolve: Callable[[], Path]) 
 def store_members(store: ObjectStore, prefix: str, file_name: str, *, work_dir: Path) -> StoredModel:
     """The stored file itself, or, in the place of a ZIP, its files. INVALID_FIELD for an unsafe ZIP."""
     key = f"{prefix}{file_name}"
-    if not file_name.lower().endswith(".zip"):
+    if not is_packed(file_name):
         return StoredModel((_file(file_name, store.stat(key)),))
+    try:
+        members = unpacked(store, key, prefix, work_dir=work_dir)
+    except REFUSED as error:
+        raise invalid("chunk", f"the ZIP is refused: {error}") from None
+    store.delete(key)
+    return members
+
+
+def is_packed(file_name: str) -> bool:
+    """Whether a model's file is a ZIP of its files."""
+    return file_name.lower().endswith(".zip")
+
+
+def unpacked(store: ObjectStore, key: str, prefix: str, *, work_dir: Path) -> StoredModel:
+    """The files of a stored ZIP, below the prefix. One of REFUSED for an unsafe one."""
     work_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work_dir) as folder:
         path = Path(folder) / "model.zip"
         store.get_file(key, path)
-        store.delete(key)
-        try:
-            with open_source(path, limits=_LIMITS) as source:
-                return _store_all(store, prefix, source)
-        except (ArchiveError, InvalidKey) as error:
-            raise invalid("chunk", f"the ZIP is refused: {error}") from None
+        with open_source(path, limits=_LIMITS) as source:
+            return _store_all(store, prefix, source)
 
 
 def _store_all(store: ObjectStore, prefix: str, source: Source) -> StoredModel:

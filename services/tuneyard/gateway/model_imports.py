@@ -8,20 +8,21 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import structlog
 
 from tuneyard.gateway.kinds import family_name
 from tuneyard.gateway.merged_models import MergedModels
-from tuneyard.gateway.model_files import StoredModel, import_source
+from tuneyard.gateway.model_files import REFUSED, StoredModel, import_source, is_packed, unpacked
 from tuneyard.gateway.models import ModelRepository
 from tuneyard.gateway.sources import ImportSources
 from tuneyard.gateway.store_calls import in_store
 from tuneyard.gateway.trainers import Trainers
 from tuneyard.rpc.errors import TuneyardError
 from tuneyard.storage import ObjectStore, StorageError
-from tuneyard.v1 import model_service_pb2, trainer_service_pb2
+from tuneyard.v1 import event_pb2, model_service_pb2, trainer_service_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +59,9 @@ class ModelImports:
         merged: MergedModels,
         is_leader: Callable[[], bool],
         new_id: Callable[[], str],
+        work_dir: Path,
     ) -> None:
+        """`work_dir` is this gateway's own, for archives while they are unpacked."""
         self._repository = repository
         self._store = store
         self._sources = sources
@@ -66,6 +69,7 @@ class ModelImports:
         self._merged = merged
         self._is_leader = is_leader
         self._new_id = new_id
+        self._work_dir = work_dir
         self._wanted = asyncio.Event()
 
     def poke(self) -> None:
@@ -91,9 +95,9 @@ class ModelImports:
 
     async def _advance(self, model: model_service_pb2.Model) -> None:
         """Brings one import to its end, or leaves it waiting for what will pass."""
-        received = trainer_service_pb2.ModelSource()
+        received = await self._repository.files(model.name)
         try:
-            received = await self._received(model)
+            received = await self._received(model, received)
             source = await self._converted(model, received)
         except (TuneyardError, StorageError) as error:
             if error.reason == "MODEL_NOT_FOUND":
@@ -115,11 +119,14 @@ class ModelImports:
         await self._repository.imported(model, source, received=unneeded)
         log.info("model imported", model=model.name, error=model.error)
 
-    async def _received(self, model: model_service_pb2.Model) -> trainer_service_pb2.ModelSource:
+    async def _received(
+        self, model: model_service_pb2.Model, received: trainer_service_pb2.ModelSource
+    ) -> trainer_service_pb2.ModelSource:
         """The files as they came; copied now where that was not done yet. A hub's are not copied here."""
         if model.source.startswith(_JOBS):
             return await self._merged.merged(model)
-        received = await self._repository.files(model.name)
+        if len(received.files) == 1 and is_packed(received.files[0].path):
+            return await self._unpacked(model, received.files[0])
         if received.files or is_hub_id(model.source):
             return received
         prefix = f"{self.new_prefix(model.name)}{RECEIVED}"
@@ -133,6 +140,22 @@ class ModelImports:
             raise
         received, model.progress = stored.as_source(model), _COPIED
         await self._repository.received(model, received)
+        return received
+
+    async def _unpacked(
+        self, model: model_service_pb2.Model, packed: event_pb2.StoredFile
+    ) -> trainer_service_pb2.ModelSource:
+        """The files of a ZIP that was uploaded, in its place. What a crash leaves is written again."""
+        prefix = f"{packed.key.rpartition('/')[0]}/"
+        try:
+            stored = await in_store(unpacked, self._store, packed.key, prefix, work_dir=self._work_dir)
+        except REFUSED as error:
+            await in_store(self._store.delete_prefix, prefix)
+            raise TuneyardError("INVALID_FIELD", f"the ZIP is refused: {error}") from error
+        received, model.progress = stored.as_source(model), _COPIED
+        model.size_bytes = stored.size_bytes
+        await self._repository.received(model, received)
+        await in_store(self._store.delete, packed.key)
         return received
 
     async def _converted(

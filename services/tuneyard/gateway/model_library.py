@@ -10,6 +10,7 @@ from typing import Final
 from tuneyard.gateway import paging
 from tuneyard.gateway.model_files import store_members
 from tuneyard.gateway.model_imports import RECEIVED, ModelImports, is_hub_id
+from tuneyard.gateway.model_uploads import ModelUploads
 from tuneyard.gateway.models import ModelRepository, already_exists
 from tuneyard.gateway.part_writer import PartWriter, part_size_for
 from tuneyard.gateway.requests import RequestKey
@@ -20,7 +21,7 @@ from tuneyard.gateway.trainers import Trainers
 from tuneyard.rpc import names
 from tuneyard.rpc.errors import TuneyardError, invalid
 from tuneyard.storage import ObjectStore
-from tuneyard.v1 import model_service_pb2, trainer_service_pb2, training_pb2
+from tuneyard.v1 import event_pb2, model_service_pb2, trainer_service_pb2, training_pb2
 
 DEFAULT_CATALOGUE_PAGE: Final = 200
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
@@ -37,6 +38,7 @@ class ModelLibrary:
         sources: ImportSources,
         trainers: Trainers,
         imports: ModelImports,
+        uploads: ModelUploads,
         work_dir: Path,
     ) -> None:
         """`work_dir` is this gateway's own, for archives while they are unpacked."""
@@ -45,6 +47,7 @@ class ModelLibrary:
         self._sources = sources
         self._trainers = trainers
         self._imports = imports
+        self._uploads = uploads
         self._work_dir = work_dir
 
     async def catalogue(
@@ -128,14 +131,41 @@ class ModelLibrary:
         self._imports.poke()
         return made
 
+    async def create(
+        self, request: model_service_pb2.CreateModelRequest, key: RequestKey | None
+    ) -> model_service_pb2.Model:
+        """A model that waits for its bytes. ALREADY_EXISTS."""
+        _check_file_name("file_name", request.file_name)
+        name = _name_for(request.model_id, request.file_name)
+        model = model_service_pb2.Model(
+            name=name,
+            display_name=request.display_name or names.model_id(name),
+            family=request.family,
+            architecture=request.architecture,
+            source=request.file_name,
+            size_bytes=request.size_bytes,
+            labels=request.labels,
+        )
+        file = event_pb2.StoredFile(
+            path=request.file_name,
+            key=f"{self._imports.new_prefix(name)}{RECEIVED}{request.file_name}",
+            size_bytes=request.size_bytes,
+            sha256=request.sha256,
+        )
+        return await self._uploads.create(model, file, request=key)
+
+    async def go_on(
+        self, place: model_service_pb2.ModelUploadPlace, chunks: AsyncIterator[bytes]
+    ) -> model_service_pb2.Model:
+        """See `ModelUploads.receive`."""
+        return await self._uploads.receive(place.name, offset=place.offset, chunks=chunks)
+
     async def receive(
         self, header: model_service_pb2.ModelUploadHeader, chunks: AsyncIterator[bytes]
     ) -> model_service_pb2.Model:
         """An IMPORTING model from one file, or the files of a ZIP. ALREADY_EXISTS, CHECKSUM_MISMATCH."""
-        if not _FILE_NAME.fullmatch(header.file_name):
-            raise invalid("header.file_name", "must be a plain file name, such as model.safetensors")
-        own = f"{_id_from(Path(header.file_name).stem)}-{secrets.token_hex(3)}"
-        name = names.model_name(header.model_id or own)
+        _check_file_name("header.file_name", header.file_name)
+        name = _name_for(header.model_id, header.file_name)
         if await self._repository.exists(name):
             raise already_exists(name)
         prefix = f"{self._imports.new_prefix(name)}{RECEIVED}"
@@ -161,20 +191,24 @@ class ModelLibrary:
         return made
 
     async def get(self, name: str) -> model_service_pb2.Model:
-        """One model; MODEL_NOT_FOUND."""
-        return await self._repository.get(name)
+        """One model, with what was received so far. MODEL_NOT_FOUND."""
+        return await self._uploads.described(await self._repository.get(name))
 
     async def list(
         self, request: model_service_pb2.ListModelsRequest
     ) -> tuple[Sequence[model_service_pb2.Model], str]:
         """A page of models, newest first, and the next page's token. INVALID_PAGE_TOKEN."""
-        return await self._repository.list(
+        models, token = await self._repository.list(
             family=request.family, page_size=request.page_size, page_token=request.page_token
         )
+        return [await self._uploads.described(model) for model in models], token
 
     async def delete(self, name: str) -> None:
         """Forget a model. MODEL_NOT_FOUND; MODEL_IN_USE while a job that waits or runs uses it."""
+        record = await self._repository.record(name)
         await self._repository.delete(name)
+        if record.is_uploading:
+            await self._uploads.abandon(record)
 
     async def _receive_file(
         self, key: str, header: model_service_pb2.ModelUploadHeader, chunks: AsyncIterator[bytes]
@@ -204,6 +238,16 @@ class ModelLibrary:
     def _complete(self, key: str, upload_id: str, sha256: str | None) -> None:
         parts = self._store.list_parts(key, upload_id)
         self._store.complete_upload(key, upload_id, parts, sha256=sha256)
+
+
+def _check_file_name(field: str, name: str) -> None:
+    if not _FILE_NAME.fullmatch(name):
+        raise invalid(field, "must be a plain file name, such as model.safetensors")
+
+
+def _name_for(identifier: str, file_name: str) -> str:
+    own = f"{_id_from(Path(file_name).stem)}-{secrets.token_hex(3)}"
+    return names.model_name(identifier or own)
 
 
 def _id_from(text: str) -> str:

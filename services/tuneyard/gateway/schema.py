@@ -165,9 +165,10 @@ models = Table(
     Column("create_time", BigInteger, nullable=False),
     Column("blob", LargeBinary, nullable=False),
     Column("files_blob", LargeBinary, nullable=False),
+    Column("upload_id", Text, nullable=False, server_default=""),
     Index("ix_models_list", "create_time", "id"),
 )
-"""`blob` is a Model; `files_blob` is a ModelSource with the files."""
+"""`blob` is a Model; `files_blob` is a ModelSource with the files, while UPLOADING with the one to come."""
 
 requests = Table(
     "requests",

@@ -1,7 +1,7 @@
 """Deletes from the store what no record names any more, and forgets requests too old to be repeated."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,6 +10,7 @@ import structlog
 from tuneyard.gateway.clock import utc_now
 from tuneyard.gateway.garbage import GarbageRepository
 from tuneyard.gateway.jobs import JobRepository
+from tuneyard.gateway.model_uploads import ModelUploads
 from tuneyard.gateway.store_calls import in_store
 from tuneyard.gateway.uploads import DatasetUploads
 from tuneyard.rpc.errors import TuneyardError
@@ -32,14 +33,14 @@ class Sweeper:
         garbage: GarbageRepository,
         jobs: JobRepository,
         store: ObjectStore,
-        uploads: DatasetUploads,
+        uploads: Iterable[DatasetUploads | ModelUploads],
         is_leader: Callable[[], bool],
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._garbage = garbage
         self._jobs = jobs
         self._store = store
-        self._uploads = uploads
+        self._uploads = tuple(uploads)
         self._is_leader = is_leader
         self._clock = clock
         self._next_store_sweep = clock()
@@ -64,7 +65,8 @@ class Sweeper:
                 await self._garbage.forget(prefix)
         await self._jobs.purge_requests()
         if self._clock() >= self._next_store_sweep:
-            await self._uploads.delete_idle()
+            for uploads in self._uploads:
+                await uploads.delete_idle()
             await in_store(self._store.sweep, older_than=_ABANDONED_AFTER)
             self._next_store_sweep = self._clock() + _STORE_INTERVAL
 

@@ -133,6 +133,83 @@ async def test_what_torch_wrote_may_lie_in_an_uploaded_zip(edge: Edge) -> None:
     assert any(info.key.endswith("pytorch_model.bin") for info in edge.store.list("models/t/"))
 
 
+async def created(edge: Edge, content: bytes, **more: Any) -> pb.Model:
+    values: dict[str, Any] = {
+        "model_id": "mine",
+        "family": VISION,
+        "file_name": "model.safetensors",
+        "size_bytes": len(content),
+    } | more
+    model: pb.Model = (await edge.models.CreateModel(pb.CreateModelRequest(**values))).model
+    return model
+
+
+def sent(content: bytes, offset: int = 0, name: str = "models/mine") -> Iterator[pb.UploadModelRequest]:
+    yield pb.UploadModelRequest(place=pb.ModelUploadPlace(name=name, offset=offset))
+    for start in range(offset, len(content), 200_000):
+        yield pb.UploadModelRequest(chunk=content[start : start + 200_000])
+
+
+async def test_an_upload_goes_on_where_it_broke_off(edge: Edge) -> None:
+    begun = await created(edge, WEIGHTS, sha256=sha256_of(WEIGHTS), request_id="r")
+    assert (begun.state, begun.upload.received_bytes) == (pb.MODEL_STATE_UPLOADING, 0)
+    broken = (await edge.models.UploadModel(sent(WEIGHTS[:300_000]))).model
+    assert (broken.state, broken.upload.received_bytes) == (pb.MODEL_STATE_UPLOADING, 300_000)
+    again = await created(edge, WEIGHTS, sha256=sha256_of(WEIGHTS), request_id="r")
+    listed = (await edge.models.ListModels(pb.ListModelsRequest())).models
+    assert [each.upload.received_bytes for each in (again, *listed)] == [300_000, 300_000]
+    elsewhere = await refusal(edge.models.UploadModel(sent(WEIGHTS)))
+    assert (elsewhere.reason, elsewhere.metadata["offset"]) == ("UPLOAD_OFFSET_MISMATCH", "300000")
+    whole = (await edge.models.UploadModel(sent(WEIGHTS, 300_000))).model
+    assert whole.state == pb.MODEL_STATE_IMPORTING
+    model = await imported(edge, "models/mine")
+    assert (model.state, model.size_bytes) == (pb.MODEL_STATE_READY, len(WEIGHTS))
+    assert not model.HasField("upload")
+
+
+async def test_a_zip_that_came_in_two_calls_becomes_its_files(edge: Edge) -> None:
+    content = image_folder(per_class=2)
+    await created(edge, content, file_name="model.zip")
+    await edge.models.UploadModel(sent(content[:100]))
+    await edge.models.UploadModel(sent(content, 100))
+    assert (await imported(edge, "models/mine")).state == pb.MODEL_STATE_READY
+    keys = [info.key for info in edge.store.list("models/mine/")]
+    assert len(keys) == 6
+    assert all(key.endswith(".png") for key in keys)
+
+
+async def test_a_zip_that_is_none_fails_and_leaves_nothing(edge: Edge) -> None:
+    await created(edge, b"abc", file_name="model.zip")
+    await edge.models.UploadModel(sent(b"abc"))
+    model = await imported(edge, "models/mine")
+    assert model.state == pb.MODEL_STATE_FAILED
+    assert model.error.startswith("the ZIP is refused")
+    assert list(edge.store.list("models/")) == []
+
+
+async def test_bytes_that_are_not_those_announced_are_to_come_again(edge: Edge) -> None:
+    await created(edge, b"abc", sha256=sha256_of(b"abd"))
+    assert (await refusal(edge.models.UploadModel(sent(b"abc")))).reason == "CHECKSUM_MISMATCH"
+    assert (await edge.models.UploadModel(sent(b"abd"))).model.state == pb.MODEL_STATE_IMPORTING
+
+
+async def test_a_model_whose_bytes_are_to_come_has_its_name_cannot_be_used_and_can_be_deleted(
+    edge: Edge,
+) -> None:
+    await created(edge, WEIGHTS)
+    assert (await refusal(edge.models.UploadModel(upload(WEIGHTS, model_id="mine")))).reason == (
+        "ALREADY_EXISTS"
+    )
+    spec = training_pb2.TrainingSpec(dataset=await edge.ready_dataset(), base_model="models/mine")
+    spec.image_classifier.SetInParent()
+    error = await refusal(edge.training.Train(training_service_pb2.TrainRequest(spec=spec)))
+    assert error.reason == "BASE_MODEL_UNAVAILABLE"
+    await edge.models.DeleteModel(pb.DeleteModelRequest(name="models/mine"))
+    gone = await refusal(edge.models.UploadModel(sent(WEIGHTS)))
+    assert gone.reason == "MODEL_NOT_FOUND"
+    assert list(edge.store.list("models/")) == []
+
+
 @pytest.mark.parametrize(
     ("content", "header", "reason"),
     [

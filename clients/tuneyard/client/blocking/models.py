@@ -74,11 +74,15 @@ class Models:
             )
         )
 
+    def create(self, request: model_service_pb2.CreateModelRequest) -> model_service_pb2.Model:
+        """Creates a model that waits for its bytes, for callers who send these themselves."""
+        return self._portal.run(self._models.create(request))
+
     def send(
-        self, header: model_service_pb2.ModelUploadHeader, chunks: Iterable[bytes]
+        self, to: str | model_service_pb2.ModelUploadHeader, chunks: Iterable[bytes], *, offset: int = 0
     ) -> model_service_pb2.Model:
-        """Sends the bytes of a file or a ZIP that the header announces."""
-        return self._portal.run(self._models.send(header, in_turn(chunks)))
+        """Sends bytes of a model that is UPLOADING, or all those that a header announces."""
+        return self._portal.run(self._models.send(to, in_turn(chunks), offset=offset))
 
     def get(self, name: str) -> model_service_pb2.Model:
         """One model of the store."""

@@ -40,7 +40,7 @@ export function useModels() {
   return useQuery({
     queryKey: ["models"],
     queryFn: ({ signal }) => collected<ListModelsResponseJson, ModelJson>("/v1/models", (page) => page.models, signal),
-    refetchInterval: (query) => (query.state.data?.some(({ state }) => state === "MODEL_STATE_IMPORTING") ? 1_000 : 10_000),
+    refetchInterval: (query) => (query.state.data?.some(({ state }) => state === "MODEL_STATE_IMPORTING" || state === "MODEL_STATE_UPLOADING") ? 1_000 : 10_000),
   });
 }
 
@@ -48,7 +48,8 @@ export function useModel(id: string) {
   return useQuery({
     queryKey: ["model", id],
     queryFn: async ({ signal }) => (await get<GetModelResponseJson>(`/v1/models/${id}`, signal)).model ?? {},
-    refetchInterval: (query) => (query.state.data?.state === "MODEL_STATE_IMPORTING" ? 500 : false),
+    refetchInterval: ({ state: { data } }) =>
+      data?.state === "MODEL_STATE_IMPORTING" ? 500 : data?.state === "MODEL_STATE_UPLOADING" ? 2_000 : false,
   });
 }
 

@@ -8,6 +8,7 @@ const LOOKS = {
   MODEL_STATE_IMPORTING: "running",
   MODEL_STATE_READY: "succeeded",
   MODEL_STATE_FAILED: "failed",
+  MODEL_STATE_UPLOADING: "queued",
 } as const;
 
 export function ModelBadge({ model }: { model: ModelJson }) {

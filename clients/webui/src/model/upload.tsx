@@ -47,7 +47,7 @@ export function UploadModel() {
     const { name, isFolder } = chosen;
     setBegun(modelUploads.start({ name, isFolder, files: neededOf(family, chosen), family, called: called.trim(), architecture }));
   };
-  const wrong = fault ? t.models.faults[fault] : missing ? t.models.chooseFirst : (said("file_name") ?? said("chunk"));
+  const wrong = fault ? t.models.faults[fault] : missing ? t.models.chooseFirst : said("file_name");
   return (
     <form
       className="stack"
@@ -157,7 +157,7 @@ function OnItsWay({ upload }: { upload: ModelUpload }) {
         <span className="break">
           {upload.name} <span className="muted">{state === "arrived" ? "" : t.models.uploadStates[state]}</span>
         </span>
-        <Button onClick={() => modelUploads.dismiss(key)}>{isMoving ? t.models.giveUp : t.models.putAway}</Button>
+        <Button onClick={() => void modelUploads.dismiss(key)}>{isMoving ? t.models.giveUp : t.models.putAway}</Button>
       </div>
       {isMoving && (
         <>
@@ -194,7 +194,7 @@ function Arrived({ id }: { id: string }) {
 }
 
 function stateOf(t: Messages, { state, done, size, rate }: ModelUpload): string {
-  if (state === "waiting") return t.models.fromBeginning;
+  if (state === "waiting") return t.models.willGoOn;
   const share = percent(done / Math.max(1, size));
   const parts = [state === "packing" ? t.models.read(share) : t.models.sent(share)];
   if (rate > 0) parts.push(`${bytes(rate)}/s`, t.jobs.left(duration((size - done) / rate)));

@@ -93,6 +93,15 @@ function Facts({ model }: { model: ModelJson }) {
           <Progress value={share} label={t.models.importing(percent(share))} />
         </>
       )}
+      {model.state === "MODEL_STATE_UPLOADING" && (
+        <>
+          <p>{t.models.arriving(bytes(model.upload?.receivedBytes ?? 0), bytes(model.sizeBytes))}</p>
+          <Progress
+            value={Number(model.upload?.receivedBytes ?? 0) / Math.max(1, Number(model.sizeBytes))}
+            label={t.models.states.MODEL_STATE_UPLOADING}
+          />
+        </>
+      )}
       {model.error && (
         <p className="note danger" role="alert">
           {model.error}

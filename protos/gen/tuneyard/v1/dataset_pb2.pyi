@@ -186,7 +186,7 @@ class Dataset(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When its state last changed or, while it is UPLOADING, when somebody last worked at the upload (to the
-        minute): one that rests for a day is deleted.
+        minute): one that rests for a week is deleted.
         """
 
     @_builtins.property

@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tuneyard.v1 import dataset_pb2 as tuneyard_dot_v1_dot_dataset__pb2
 from tuneyard.v1 import job_pb2 as tuneyard_dot_v1_dot_job__pb2
 from tuneyard.v1 import rules_pb2 as tuneyard_dot_v1_dot_rules__pb2
 from tuneyard.v1 import training_pb2 as tuneyard_dot_v1_dot_training__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftuneyard/v1/model_service.proto\x12\x0btuneyard.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15tuneyard/v1/job.proto\x1a\x17tuneyard/v1/rules.proto\x1a\x1atuneyard/v1/training.proto\"\xa1\x03\n\tBaseModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12#\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x13.tuneyard.v1.Family\x12$\n\x05tasks\x18\x04 \x03(\x0e\x32\x15.tuneyard.v1.TaskKind\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x17\n\x0fparameter_count\x18\x06 \x01(\x03\x12\x1c\n\x14minimum_memory_bytes\x18\x07 \x01(\x03\x12 \n\x18recommended_memory_bytes\x18\x08 \x01(\x03\x12.\n\x0brecommended\x18\t \x01(\x0b\x32\x19.tuneyard.v1.TrainingSpec\x12\x16\n\x0eis_recommended\x18\n \x01(\x08\x12/\n\x0c\x61vailability\x18\x0b \x01(\x0e\x32\x19.tuneyard.v1.Availability\x12\x10\n\x08revision\x18\x0c \x01(\t\x12\x0f\n\x07license\x18\r \x01(\t\x12\r\n\x05model\x18\x0e \x01(\t\x12\x0e\n\x06hub_id\x18\x0f \x01(\t\"\xae\x01\n\x15ListBaseModelsRequest\x12#\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x13.tuneyard.v1.Family\x12#\n\x04task\x18\x02 \x01(\x0e\x32\x15.tuneyard.v1.TaskKind\x12.\n\tpage_size\x18\x03 \x01(\x05\x42\x1b\xea\xe0\x18\x17\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00@\x8f@z\x03\x32\x30\x30\x12\x1b\n\npage_token\x18\x04 \x01(\tB\x07\xea\xe0\x18\x03\x38\xe8\x07\"^\n\x16ListBaseModelsResponse\x12+\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32\x16.tuneyard.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xda\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12#\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x13.tuneyard.v1.Family\x12\x14\n\x0c\x61rchitecture\x18\x04 \x01(\t\x12&\n\x05state\x18\x05 \x01(\x0e\x32\x17.tuneyard.v1.ModelState\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\x10\n\x08revision\x18\x07 \x01(\t\x12\x0e\n\x06sha256\x18\x08 \x01(\t\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06labels\x18\x0b \x03(\x0b\x32\x1e.tuneyard.v1.Model.LabelsEntry\x12\r\n\x05\x65rror\x18\x0c \x01(\t\x12\x10\n\x08progress\x18\r \x01(\x01\x12\x1d\n\x03job\x18\x0e \x01(\x0b\x32\x10.tuneyard.v1.Job\x12\x0e\n\x06\x64\x65tail\x18\x0f \x01(\t\x12$\n\x05tasks\x18\x10 \x03(\x0e\x32\x15.tuneyard.v1.TaskKind\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x80\x03\n\x12ImportModelRequest\x12\x39\n\x08model_id\x18\x01 \x01(\tB\'\xea\xe0\x18#8dB\x1f[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\x12\x1d\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12+\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x13.tuneyard.v1.FamilyB\x06\xea\xe0\x18\x02\x08\x01\x12\x1d\n\x0c\x61rchitecture\x18\x04 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12\x19\n\x06source\x18\x05 \x01(\tB\t\xea\xe0\x18\x05\x08\x01\x38\xd0\x0f\x12\x18\n\x08revision\x18\x06 \x01(\tB\x06\xea\xe0\x18\x02\x38\x64\x12\x1b\n\nrequest_id\x18\x07 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12\x43\n\x06labels\x18\x08 \x03(\x0b\x32+.tuneyard.v1.ImportModelRequest.LabelsEntryB\x06\xea\xe0\x18\x02P@\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\x13ImportModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tuneyard.v1.Model\"\x9e\x02\n\x11ModelUploadHeader\x12\x39\n\x08model_id\x18\x01 \x01(\tB\'\xea\xe0\x18#8dB\x1f[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\x12\x1d\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12+\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x13.tuneyard.v1.FamilyB\x06\xea\xe0\x18\x02\x08\x01\x12\x1d\n\x0c\x61rchitecture\x18\x04 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12\x1c\n\tfile_name\x18\x05 \x01(\tB\t\xea\xe0\x18\x05\x08\x01\x38\xc8\x01\x12!\n\nsize_bytes\x18\x06 \x01(\x03\x42\r\xea\xe0\x18\t\x19\x00\x00\x00\x00\x00\x00\xf0?\x12\"\n\x06sha256\x18\x07 \x01(\tB\x12\xea\xe0\x18\x0e\x42\x0c[0-9a-f]{64}\"_\n\x12UploadModelRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32\x1e.tuneyard.v1.ModelUploadHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"8\n\x13UploadModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tuneyard.v1.Model\"*\n\x0fGetModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xea\xe0\x18\x05\x08\x01\x38\xc8\x01\"5\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tuneyard.v1.Model\"\x84\x01\n\x11ListModelsRequest\x12#\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x13.tuneyard.v1.Family\x12-\n\tpage_size\x18\x02 \x01(\x05\x42\x1a\xea\xe0\x18\x16\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00@\x8f@z\x02\x35\x30\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xea\xe0\x18\x03\x38\xe8\x07\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.tuneyard.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x12\x44\x65leteModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xea\xe0\x18\x05\x08\x01\x38\xc8\x01\"\x15\n\x13\x44\x65leteModelResponse*\x9c\x01\n\x0c\x41vailability\x12\x1c\n\x18\x41VAILABILITY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41VAILABILITY_IN_STORE\x10\x01\x12\x1a\n\x16\x41VAILABILITY_FETCHABLE\x10\x02\x12\x1e\n\x1a\x41VAILABILITY_IMPORT_NEEDED\x10\x03\x12\x17\n\x13\x41VAILABILITY_CACHED\x10\x04*s\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_IMPORTING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x32\xfd\x04\n\x0cModelService\x12q\n\x0eListBaseModels\x12\".tuneyard.v1.ListBaseModelsRequest\x1a#.tuneyard.v1.ListBaseModelsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/baseModels\x12n\n\x0bImportModel\x12\x1f.tuneyard.v1.ImportModelRequest\x1a .tuneyard.v1.ImportModelResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/models:import:\x01*\x12R\n\x0bUploadModel\x12\x1f.tuneyard.v1.UploadModelRequest\x1a .tuneyard.v1.UploadModelResponse(\x01\x12\x64\n\x08GetModel\x12\x1c.tuneyard.v1.GetModelRequest\x1a\x1d.tuneyard.v1.GetModelResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/{name=models/*}\x12\x61\n\nListModels\x12\x1e.tuneyard.v1.ListModelsRequest\x1a\x1f.tuneyard.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12m\n\x0b\x44\x65leteModel\x12\x1f.tuneyard.v1.DeleteModelRequest\x1a .tuneyard.v1.DeleteModelResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/v1/{name=models/*}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftuneyard/v1/model_service.proto\x12\x0btuneyard.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19tuneyard/v1/dataset.proto\x1a\x15tuneyard/v1/job.proto\x1a\x17tuneyard/v1/rules.proto\x1a\x1atuneyard/v1/training.proto\"\xa1\x03\n\tBaseModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12#\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x13.tuneyard.v1.Family\x12$\n\x05tasks\x18\x04 \x03(\x0e\x32\x15.tuneyard.v1.TaskKind\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x17\n\x0fparameter_count\x18\x06 \x01(\x03\x12\x1c\n\x14minimum_memory_bytes\x18\x07 \x01(\x03\x12 \n\x18recommended_memory_bytes\x18\x08 \x01(\x03\x12.\n\x0brecommended\x18\t \x01(\x0b\x32\x19.tuneyard.v1.TrainingSpec\x12\x16\n\x0eis_recommended\x18\n \x01(\x08\x12/\n\x0c\x61vailability\x18\x0b \x01(\x0e\x32\x19.tuneyard.v1.Availability\x12\x10\n\x08revision\x18\x0c \x01(\t\x12\x0f\n\x07license\x18\r \x01(\t\x12\r\n\x05model\x18\x0e \x01(\t\x12\x0e\n\x06hub_id\x18\x0f \x01(\t\"\xae\x01\n\x15ListBaseModelsRequest\x12#\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x13.tuneyard.v1.Family\x12#\n\x04task\x18\x02 \x01(\x0e\x32\x15.tuneyard.v1.TaskKind\x12.\n\tpage_size\x18\x03 \x01(\x05\x42\x1b\xea\xe0\x18\x17\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00@\x8f@z\x03\x32\x30\x30\x12\x1b\n\npage_token\x18\x04 \x01(\tB\x07\xea\xe0\x18\x03\x38\xe8\x07\"^\n\x16ListBaseModelsResponse\x12+\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32\x16.tuneyard.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb0\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12#\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x13.tuneyard.v1.Family\x12\x14\n\x0c\x61rchitecture\x18\x04 \x01(\t\x12&\n\x05state\x18\x05 \x01(\x0e\x32\x17.tuneyard.v1.ModelState\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\x10\n\x08revision\x18\x07 \x01(\t\x12\x0e\n\x06sha256\x18\x08 \x01(\t\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06labels\x18\x0b \x03(\x0b\x32\x1e.tuneyard.v1.Model.LabelsEntry\x12\r\n\x05\x65rror\x18\x0c \x01(\t\x12\x10\n\x08progress\x18\r \x01(\x01\x12\x1d\n\x03job\x18\x0e \x01(\x0b\x32\x10.tuneyard.v1.Job\x12\x0e\n\x06\x64\x65tail\x18\x0f \x01(\t\x12$\n\x05tasks\x18\x10 \x03(\x0e\x32\x15.tuneyard.v1.TaskKind\x12#\n\x06upload\x18\x11 \x01(\x0b\x32\x13.tuneyard.v1.Upload\x12/\n\x0bupload_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x80\x03\n\x12ImportModelRequest\x12\x39\n\x08model_id\x18\x01 \x01(\tB\'\xea\xe0\x18#8dB\x1f[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\x12\x1d\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12+\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x13.tuneyard.v1.FamilyB\x06\xea\xe0\x18\x02\x08\x01\x12\x1d\n\x0c\x61rchitecture\x18\x04 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12\x19\n\x06source\x18\x05 \x01(\tB\t\xea\xe0\x18\x05\x08\x01\x38\xd0\x0f\x12\x18\n\x08revision\x18\x06 \x01(\tB\x06\xea\xe0\x18\x02\x38\x64\x12\x1b\n\nrequest_id\x18\x07 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12\x43\n\x06labels\x18\x08 \x03(\x0b\x32+.tuneyard.v1.ImportModelRequest.LabelsEntryB\x06\xea\xe0\x18\x02P@\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\x13ImportModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tuneyard.v1.Model\"\xc0\x03\n\x12\x43reateModelRequest\x12\x39\n\x08model_id\x18\x01 \x01(\tB\'\xea\xe0\x18#8dB\x1f[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\x12\x1d\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12+\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x13.tuneyard.v1.FamilyB\x06\xea\xe0\x18\x02\x08\x01\x12\x1d\n\x0c\x61rchitecture\x18\x04 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12\x1c\n\tfile_name\x18\x05 \x01(\tB\t\xea\xe0\x18\x05\x08\x01\x38\xc8\x01\x12\x31\n\nsize_bytes\x18\x06 \x01(\x03\x42\x1d\xea\xe0\x18\x19\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00pBj\x05\x62ytes\x12\"\n\x06sha256\x18\x07 \x01(\tB\x12\xea\xe0\x18\x0e\x42\x0c[0-9a-f]{64}\x12\x1b\n\nrequest_id\x18\x08 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12\x43\n\x06labels\x18\t \x03(\x0b\x32+.tuneyard.v1.CreateModelRequest.LabelsEntryB\x06\xea\xe0\x18\x02P@\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\x13\x43reateModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tuneyard.v1.Model\"\x9e\x02\n\x11ModelUploadHeader\x12\x39\n\x08model_id\x18\x01 \x01(\tB\'\xea\xe0\x18#8dB\x1f[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\x12\x1d\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12+\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x13.tuneyard.v1.FamilyB\x06\xea\xe0\x18\x02\x08\x01\x12\x1d\n\x0c\x61rchitecture\x18\x04 \x01(\tB\x07\xea\xe0\x18\x03\x38\xc8\x01\x12\x1c\n\tfile_name\x18\x05 \x01(\tB\t\xea\xe0\x18\x05\x08\x01\x38\xc8\x01\x12!\n\nsize_bytes\x18\x06 \x01(\x03\x42\r\xea\xe0\x18\t\x19\x00\x00\x00\x00\x00\x00\xf0?\x12\"\n\x06sha256\x18\x07 \x01(\tB\x12\xea\xe0\x18\x0e\x42\x0c[0-9a-f]{64}\"J\n\x10ModelUploadPlace\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xea\xe0\x18\x05\x08\x01\x38\xc8\x01\x12\x1d\n\x06offset\x18\x02 \x01(\x03\x42\r\xea\xe0\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00\"\x8f\x01\n\x12UploadModelRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32\x1e.tuneyard.v1.ModelUploadHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12.\n\x05place\x18\x03 \x01(\x0b\x32\x1d.tuneyard.v1.ModelUploadPlaceH\x00\x42\x06\n\x04part\"8\n\x13UploadModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tuneyard.v1.Model\"*\n\x0fGetModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xea\xe0\x18\x05\x08\x01\x38\xc8\x01\"5\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tuneyard.v1.Model\"\x84\x01\n\x11ListModelsRequest\x12#\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x13.tuneyard.v1.Family\x12-\n\tpage_size\x18\x02 \x01(\x05\x42\x1a\xea\xe0\x18\x16\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00@\x8f@z\x02\x35\x30\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xea\xe0\x18\x03\x38\xe8\x07\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.tuneyard.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x12\x44\x65leteModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xea\xe0\x18\x05\x08\x01\x38\xc8\x01\"\x15\n\x13\x44\x65leteModelResponse*\x9c\x01\n\x0c\x41vailability\x12\x1c\n\x18\x41VAILABILITY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41VAILABILITY_IN_STORE\x10\x01\x12\x1a\n\x16\x41VAILABILITY_FETCHABLE\x10\x02\x12\x1e\n\x1a\x41VAILABILITY_IMPORT_NEEDED\x10\x03\x12\x17\n\x13\x41VAILABILITY_CACHED\x10\x04*\x8e\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_IMPORTING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x12\x19\n\x15MODEL_STATE_UPLOADING\x10\x04\x32\xe6\x05\n\x0cModelService\x12q\n\x0eListBaseModels\x12\".tuneyard.v1.ListBaseModelsRequest\x1a#.tuneyard.v1.ListBaseModelsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/baseModels\x12n\n\x0bImportModel\x12\x1f.tuneyard.v1.ImportModelRequest\x1a .tuneyard.v1.ImportModelResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/models:import:\x01*\x12g\n\x0b\x43reateModel\x12\x1f.tuneyard.v1.CreateModelRequest\x1a .tuneyard.v1.CreateModelResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/v1/models:\x01*\x12R\n\x0bUploadModel\x12\x1f.tuneyard.v1.UploadModelRequest\x1a .tuneyard.v1.UploadModelResponse(\x01\x12\x64\n\x08GetModel\x12\x1c.tuneyard.v1.GetModelRequest\x1a\x1d.tuneyard.v1.GetModelResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/{name=models/*}\x12\x61\n\nListModels\x12\x1e.tuneyard.v1.ListModelsRequest\x1a\x1f.tuneyard.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12m\n\x0b\x44\x65leteModel\x12\x1f.tuneyard.v1.DeleteModelRequest\x1a .tuneyard.v1.DeleteModelResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/v1/{name=models/*}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,6 +61,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTMODELREQUEST'].fields_by_name['request_id']._serialized_options = b'\352\340\030\0038\310\001'
   _globals['_IMPORTMODELREQUEST'].fields_by_name['labels']._loaded_options = None
   _globals['_IMPORTMODELREQUEST'].fields_by_name['labels']._serialized_options = b'\352\340\030\002P@'
+  _globals['_CREATEMODELREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_CREATEMODELREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['model_id']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['model_id']._serialized_options = b'\352\340\030#8dB\037[A-Za-z0-9][A-Za-z0-9_.-]{0,99}'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['display_name']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['display_name']._serialized_options = b'\352\340\030\0038\310\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['family']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['family']._serialized_options = b'\352\340\030\002\010\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['architecture']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['architecture']._serialized_options = b'\352\340\030\0038\310\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['file_name']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['file_name']._serialized_options = b'\352\340\030\005\010\0018\310\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['size_bytes']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['size_bytes']._serialized_options = b'\352\340\030\031\031\000\000\000\000\000\000\360?)\000\000\000\000\000\000pBj\005bytes'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['sha256']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['sha256']._serialized_options = b'\352\340\030\016B\014[0-9a-f]{64}'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['request_id']._serialized_options = b'\352\340\030\0038\310\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['labels']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['labels']._serialized_options = b'\352\340\030\002P@'
   _globals['_MODELUPLOADHEADER'].fields_by_name['model_id']._loaded_options = None
   _globals['_MODELUPLOADHEADER'].fields_by_name['model_id']._serialized_options = b'\352\340\030#8dB\037[A-Za-z0-9][A-Za-z0-9_.-]{0,99}'
   _globals['_MODELUPLOADHEADER'].fields_by_name['display_name']._loaded_options = None
@@ -74,6 +95,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELUPLOADHEADER'].fields_by_name['size_bytes']._serialized_options = b'\352\340\030\t\031\000\000\000\000\000\000\360?'
   _globals['_MODELUPLOADHEADER'].fields_by_name['sha256']._loaded_options = None
   _globals['_MODELUPLOADHEADER'].fields_by_name['sha256']._serialized_options = b'\352\340\030\016B\014[0-9a-f]{64}'
+  _globals['_MODELUPLOADPLACE'].fields_by_name['name']._loaded_options = None
+  _globals['_MODELUPLOADPLACE'].fields_by_name['name']._serialized_options = b'\352\340\030\005\010\0018\310\001'
+  _globals['_MODELUPLOADPLACE'].fields_by_name['offset']._loaded_options = None
+  _globals['_MODELUPLOADPLACE'].fields_by_name['offset']._serialized_options = b'\352\340\030\t\031\000\000\000\000\000\000\000\000'
   _globals['_GETMODELREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETMODELREQUEST'].fields_by_name['name']._serialized_options = b'\352\340\030\005\010\0018\310\001'
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -86,50 +111,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['ListBaseModels']._serialized_options = b'\202\323\344\223\002\020\022\016/v1/baseModels'
   _globals['_MODELSERVICE'].methods_by_name['ImportModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['ImportModel']._serialized_options = b'\202\323\344\223\002\026\"\021/v1/models:import:\001*'
+  _globals['_MODELSERVICE'].methods_by_name['CreateModel']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['CreateModel']._serialized_options = b'\202\323\344\223\002\017\"\n/v1/models:\001*'
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002\025\022\023/v1/{name=models/*}'
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/models'
   _globals['_MODELSERVICE'].methods_by_name['DeleteModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['DeleteModel']._serialized_options = b'\202\323\344\223\002\025*\023/v1/{name=models/*}'
-  _globals['_AVAILABILITY']._serialized_start=2634
-  _globals['_AVAILABILITY']._serialized_end=2790
-  _globals['_MODELSTATE']._serialized_start=2792
-  _globals['_MODELSTATE']._serialized_end=2907
-  _globals['_BASEMODEL']._serialized_start=188
-  _globals['_BASEMODEL']._serialized_end=605
-  _globals['_LISTBASEMODELSREQUEST']._serialized_start=608
-  _globals['_LISTBASEMODELSREQUEST']._serialized_end=782
-  _globals['_LISTBASEMODELSRESPONSE']._serialized_start=784
-  _globals['_LISTBASEMODELSRESPONSE']._serialized_end=878
-  _globals['_MODEL']._serialized_start=881
-  _globals['_MODEL']._serialized_end=1355
-  _globals['_MODEL_LABELSENTRY']._serialized_start=1310
-  _globals['_MODEL_LABELSENTRY']._serialized_end=1355
-  _globals['_IMPORTMODELREQUEST']._serialized_start=1358
-  _globals['_IMPORTMODELREQUEST']._serialized_end=1742
-  _globals['_IMPORTMODELREQUEST_LABELSENTRY']._serialized_start=1310
-  _globals['_IMPORTMODELREQUEST_LABELSENTRY']._serialized_end=1355
-  _globals['_IMPORTMODELRESPONSE']._serialized_start=1744
-  _globals['_IMPORTMODELRESPONSE']._serialized_end=1800
-  _globals['_MODELUPLOADHEADER']._serialized_start=1803
-  _globals['_MODELUPLOADHEADER']._serialized_end=2089
-  _globals['_UPLOADMODELREQUEST']._serialized_start=2091
-  _globals['_UPLOADMODELREQUEST']._serialized_end=2186
-  _globals['_UPLOADMODELRESPONSE']._serialized_start=2188
-  _globals['_UPLOADMODELRESPONSE']._serialized_end=2244
-  _globals['_GETMODELREQUEST']._serialized_start=2246
-  _globals['_GETMODELREQUEST']._serialized_end=2288
-  _globals['_GETMODELRESPONSE']._serialized_start=2290
-  _globals['_GETMODELRESPONSE']._serialized_end=2343
-  _globals['_LISTMODELSREQUEST']._serialized_start=2346
-  _globals['_LISTMODELSREQUEST']._serialized_end=2478
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2480
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2561
-  _globals['_DELETEMODELREQUEST']._serialized_start=2563
-  _globals['_DELETEMODELREQUEST']._serialized_end=2608
-  _globals['_DELETEMODELRESPONSE']._serialized_start=2610
-  _globals['_DELETEMODELRESPONSE']._serialized_end=2631
-  _globals['_MODELSERVICE']._serialized_start=2910
-  _globals['_MODELSERVICE']._serialized_end=3547
+  _globals['_AVAILABILITY']._serialized_start=3381
+  _globals['_AVAILABILITY']._serialized_end=3537
+  _globals['_MODELSTATE']._serialized_start=3540
+  _globals['_MODELSTATE']._serialized_end=3682
+  _globals['_BASEMODEL']._serialized_start=215
+  _globals['_BASEMODEL']._serialized_end=632
+  _globals['_LISTBASEMODELSREQUEST']._serialized_start=635
+  _globals['_LISTBASEMODELSREQUEST']._serialized_end=809
+  _globals['_LISTBASEMODELSRESPONSE']._serialized_start=811
+  _globals['_LISTBASEMODELSRESPONSE']._serialized_end=905
+  _globals['_MODEL']._serialized_start=908
+  _globals['_MODEL']._serialized_end=1468
+  _globals['_MODEL_LABELSENTRY']._serialized_start=1423
+  _globals['_MODEL_LABELSENTRY']._serialized_end=1468
+  _globals['_IMPORTMODELREQUEST']._serialized_start=1471
+  _globals['_IMPORTMODELREQUEST']._serialized_end=1855
+  _globals['_IMPORTMODELREQUEST_LABELSENTRY']._serialized_start=1423
+  _globals['_IMPORTMODELREQUEST_LABELSENTRY']._serialized_end=1468
+  _globals['_IMPORTMODELRESPONSE']._serialized_start=1857
+  _globals['_IMPORTMODELRESPONSE']._serialized_end=1913
+  _globals['_CREATEMODELREQUEST']._serialized_start=1916
+  _globals['_CREATEMODELREQUEST']._serialized_end=2364
+  _globals['_CREATEMODELREQUEST_LABELSENTRY']._serialized_start=1423
+  _globals['_CREATEMODELREQUEST_LABELSENTRY']._serialized_end=1468
+  _globals['_CREATEMODELRESPONSE']._serialized_start=2366
+  _globals['_CREATEMODELRESPONSE']._serialized_end=2422
+  _globals['_MODELUPLOADHEADER']._serialized_start=2425
+  _globals['_MODELUPLOADHEADER']._serialized_end=2711
+  _globals['_MODELUPLOADPLACE']._serialized_start=2713
+  _globals['_MODELUPLOADPLACE']._serialized_end=2787
+  _globals['_UPLOADMODELREQUEST']._serialized_start=2790
+  _globals['_UPLOADMODELREQUEST']._serialized_end=2933
+  _globals['_UPLOADMODELRESPONSE']._serialized_start=2935
+  _globals['_UPLOADMODELRESPONSE']._serialized_end=2991
+  _globals['_GETMODELREQUEST']._serialized_start=2993
+  _globals['_GETMODELREQUEST']._serialized_end=3035
+  _globals['_GETMODELRESPONSE']._serialized_start=3037
+  _globals['_GETMODELRESPONSE']._serialized_end=3090
+  _globals['_LISTMODELSREQUEST']._serialized_start=3093
+  _globals['_LISTMODELSREQUEST']._serialized_end=3225
+  _globals['_LISTMODELSRESPONSE']._serialized_start=3227
+  _globals['_LISTMODELSRESPONSE']._serialized_end=3308
+  _globals['_DELETEMODELREQUEST']._serialized_start=3310
+  _globals['_DELETEMODELREQUEST']._serialized_end=3355
+  _globals['_DELETEMODELRESPONSE']._serialized_start=3357
+  _globals['_DELETEMODELRESPONSE']._serialized_end=3378
+  _globals['_MODELSERVICE']._serialized_start=3685
+  _globals['_MODELSERVICE']._serialized_end=4427
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tuneyard.v1 import dataset_pb2 as _dataset_pb2
 from tuneyard.v1 import job_pb2 as _job_pb2
 from tuneyard.v1 import training_pb2 as _training_pb2
 import builtins as _builtins
@@ -68,6 +69,8 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     """Usable."""
     MODEL_STATE_FAILED: _ModelState.ValueType  # 3
     """The import failed; `error` says why."""
+    MODEL_STATE_UPLOADING: _ModelState.ValueType  # 4
+    """Bytes are still to come. An upload that rests for a week is deleted."""
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
     """Where a model stands."""
@@ -80,6 +83,8 @@ MODEL_STATE_READY: ModelState.ValueType  # 2
 """Usable."""
 MODEL_STATE_FAILED: ModelState.ValueType  # 3
 """The import failed; `error` says why."""
+MODEL_STATE_UPLOADING: ModelState.ValueType  # 4
+"""Bytes are still to come. An upload that rests for a week is deleted."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
 @_typing.final
@@ -268,6 +273,8 @@ class Model(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    UPLOAD_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. "models/{model}"."""
     display_name: _builtins.str
@@ -308,6 +315,14 @@ class Model(_message.Message):
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[_training_pb2.TaskKind.ValueType]:
         """Output only. What it can be trained for."""
 
+    @_builtins.property
+    def upload(self) -> _dataset_pb2.Upload:
+        """Output only. The upload, while UPLOADING."""
+
+    @_builtins.property
+    def upload_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When somebody last worked at the upload (to the minute), while it is UPLOADING."""
+
     def __init__(
         self,
         *,
@@ -327,10 +342,12 @@ class Model(_message.Message):
         job: _job_pb2.Job | None = ...,
         detail: _builtins.str = ...,
         tasks: _abc.Iterable[_training_pb2.TaskKind.ValueType] | None = ...,
+        upload: _dataset_pb2.Upload | None = ...,
+        upload_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "job", b"job"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "job", b"job", "upload", b"upload", "upload_time", b"upload_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "create_time", b"create_time", "detail", b"detail", "display_name", b"display_name", "error", b"error", "family", b"family", "job", b"job", "labels", b"labels", "name", b"name", "progress", b"progress", "revision", b"revision", "sha256", b"sha256", "size_bytes", b"size_bytes", "source", b"source", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "create_time", b"create_time", "detail", b"detail", "display_name", b"display_name", "error", b"error", "family", b"family", "job", b"job", "labels", b"labels", "name", b"name", "progress", b"progress", "revision", b"revision", "sha256", b"sha256", "size_bytes", b"size_bytes", "source", b"source", "state", b"state", "tasks", b"tasks", "upload", b"upload", "upload_time", b"upload_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -433,8 +450,108 @@ class ImportModelResponse(_message.Message):
 Global___ImportModelResponse: _TypeAlias = ImportModelResponse  # noqa: Y015
 
 @_typing.final
+class CreateModelRequest(_message.Message):
+    """What to create."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """The id, chosen by the caller. Default: made by the server."""
+    display_name: _builtins.str
+    """A name for people. Default: the id."""
+    family: _training_pb2.Family.ValueType
+    """Required. The family."""
+    architecture: _builtins.str
+    """The architecture, where the files do not tell it."""
+    file_name: _builtins.str
+    """Required. The file name, which tells the kind of file."""
+    size_bytes: _builtins.int
+    """Required. The size of the bytes to come."""
+    sha256: _builtins.str
+    """The SHA-256 of the bytes to come, in hex; checked when they are complete."""
+    request_id: _builtins.str
+    """Makes the call idempotent for at least 24 hours."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels, for the caller's own use."""
+
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        family: _training_pb2.Family.ValueType = ...,
+        architecture: _builtins.str = ...,
+        file_name: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "display_name", b"display_name", "family", b"family", "file_name", b"file_name", "labels", b"labels", "model_id", b"model_id", "request_id", b"request_id", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateModelRequest: _TypeAlias = CreateModelRequest  # noqa: Y015
+
+@_typing.final
+class CreateModelResponse(_message.Message):
+    """The created model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The model, UPLOADING."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateModelResponse: _TypeAlias = CreateModelResponse  # noqa: Y015
+
+@_typing.final
 class ModelUploadHeader(_message.Message):
-    """The start of a model upload."""
+    """The start of a model upload that comes whole."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -479,6 +596,32 @@ class ModelUploadHeader(_message.Message):
 Global___ModelUploadHeader: _TypeAlias = ModelUploadHeader  # noqa: Y015
 
 @_typing.final
+class ModelUploadPlace(_message.Message):
+    """Where an upload call goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. "models/{model}", as CreateModel made it."""
+    offset: _builtins.int
+    """Where the chunks begin: the model's `upload.received_bytes`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelUploadPlace: _TypeAlias = ModelUploadPlace  # noqa: Y015
+
+@_typing.final
 class UploadModelRequest(_message.Message):
     """A part of a model upload."""
 
@@ -486,23 +629,29 @@ class UploadModelRequest(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
     """Bytes, in order."""
     @_builtins.property
     def header(self) -> Global___ModelUploadHeader:
-        """Which model."""
+        """Which model, where all of its bytes follow."""
+
+    @_builtins.property
+    def place(self) -> Global___ModelUploadPlace:
+        """Which upload, and from where."""
 
     def __init__(
         self,
         *,
         header: Global___ModelUploadHeader | None = ...,
         chunk: _builtins.bytes = ...,
+        place: Global___ModelUploadPlace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part", "place", b"place"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part", "place", b"place"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "chunk", "place"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
@@ -510,14 +659,14 @@ Global___UploadModelRequest: _TypeAlias = UploadModelRequest  # noqa: Y015
 
 @_typing.final
 class UploadModelResponse(_message.Message):
-    """The received model, IMPORTING."""
+    """The model after the call's last byte."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> Global___Model:
-        """The model."""
+        """The model: IMPORTING if complete, else UPLOADING."""
 
     def __init__(
         self,

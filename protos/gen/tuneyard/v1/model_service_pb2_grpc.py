@@ -45,6 +45,11 @@ class ModelServiceStub(object):
                 request_serializer=tuneyard_dot_v1_dot_model__service__pb2.ImportModelRequest.SerializeToString,
                 response_deserializer=tuneyard_dot_v1_dot_model__service__pb2.ImportModelResponse.FromString,
                 _registered_method=True)
+        self.CreateModel = channel.unary_unary(
+                '/tuneyard.v1.ModelService/CreateModel',
+                request_serializer=tuneyard_dot_v1_dot_model__service__pb2.CreateModelRequest.SerializeToString,
+                response_deserializer=tuneyard_dot_v1_dot_model__service__pb2.CreateModelResponse.FromString,
+                _registered_method=True)
         self.UploadModel = channel.stream_unary(
                 '/tuneyard.v1.ModelService/UploadModel',
                 request_serializer=tuneyard_dot_v1_dot_model__service__pb2.UploadModelRequest.SerializeToString,
@@ -87,9 +92,17 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateModel(self, request, context):
+        """Creates a model that waits for its bytes, a file or a ZIP of its files. Idempotent by `request_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UploadModel(self, request_iterator, context):
-        """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks. The model is
-        then IMPORTING, as with ImportModel.
+        """Receives the bytes of a model, a file or a ZIP. The first message carries the place of an upload that CreateModel began,
+        or the header of one that comes whole in this call; all others carry chunks. An interrupted call with a place keeps what
+        was stored, one with a header keeps nothing. When the last byte is there the model is IMPORTING, as with ImportModel.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +141,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ImportModel,
                     request_deserializer=tuneyard_dot_v1_dot_model__service__pb2.ImportModelRequest.FromString,
                     response_serializer=tuneyard_dot_v1_dot_model__service__pb2.ImportModelResponse.SerializeToString,
+            ),
+            'CreateModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateModel,
+                    request_deserializer=tuneyard_dot_v1_dot_model__service__pb2.CreateModelRequest.FromString,
+                    response_serializer=tuneyard_dot_v1_dot_model__service__pb2.CreateModelResponse.SerializeToString,
             ),
             'UploadModel': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadModel,
@@ -205,6 +223,33 @@ class ModelService(object):
             '/tuneyard.v1.ModelService/ImportModel',
             tuneyard_dot_v1_dot_model__service__pb2.ImportModelRequest.SerializeToString,
             tuneyard_dot_v1_dot_model__service__pb2.ImportModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tuneyard.v1.ModelService/CreateModel',
+            tuneyard_dot_v1_dot_model__service__pb2.CreateModelRequest.SerializeToString,
+            tuneyard_dot_v1_dot_model__service__pb2.CreateModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,9 +40,12 @@ class ModelServiceStub:
     a trainer of its family has checked its files and stored them in the form that jobs start from. Idempotent by
     `request_id`.
     """
+    CreateModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.CreateModelRequest, _model_service_pb2.CreateModelResponse]
+    """Creates a model that waits for its bytes, a file or a ZIP of its files. Idempotent by `request_id`."""
     UploadModel: _grpc.StreamUnaryMultiCallable[_model_service_pb2.UploadModelRequest, _model_service_pb2.UploadModelResponse]
-    """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks. The model is
-    then IMPORTING, as with ImportModel.
+    """Receives the bytes of a model, a file or a ZIP. The first message carries the place of an upload that CreateModel began,
+    or the header of one that comes whole in this call; all others carry chunks. An interrupted call with a place keeps what
+    was stored, one with a header keeps nothing. When the last byte is there the model is IMPORTING, as with ImportModel.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]
     """Returns one model of the store."""
@@ -63,9 +66,12 @@ class ModelServiceAsyncStub(ModelServiceStub):
     a trainer of its family has checked its files and stored them in the form that jobs start from. Idempotent by
     `request_id`.
     """
+    CreateModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.CreateModelRequest, _model_service_pb2.CreateModelResponse]  # type: ignore[assignment]
+    """Creates a model that waits for its bytes, a file or a ZIP of its files. Idempotent by `request_id`."""
     UploadModel: _aio.StreamUnaryMultiCallable[_model_service_pb2.UploadModelRequest, _model_service_pb2.UploadModelResponse]  # type: ignore[assignment]
-    """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks. The model is
-    then IMPORTING, as with ImportModel.
+    """Receives the bytes of a model, a file or a ZIP. The first message carries the place of an upload that CreateModel began,
+    or the header of one that comes whole in this call; all others carry chunks. An interrupted call with a place keeps what
+    was stored, one with a header keeps nothing. When the last byte is there the model is IMPORTING, as with ImportModel.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Returns one model of the store."""
@@ -97,13 +103,22 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def CreateModel(
+        self,
+        request: _model_service_pb2.CreateModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.CreateModelResponse, _abc.Awaitable[_model_service_pb2.CreateModelResponse]]:
+        """Creates a model that waits for its bytes, a file or a ZIP of its files. Idempotent by `request_id`."""
+
+    @_abc_1.abstractmethod
     def UploadModel(
         self,
         request_iterator: _MaybeAsyncIterator[_model_service_pb2.UploadModelRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.UploadModelResponse, _abc.Awaitable[_model_service_pb2.UploadModelResponse]]:
-        """Receives the bytes of a model, a file or a ZIP. The first message carries the header, all others chunks. The model is
-        then IMPORTING, as with ImportModel.
+        """Receives the bytes of a model, a file or a ZIP. The first message carries the place of an upload that CreateModel began,
+        or the header of one that comes whole in this call; all others carry chunks. An interrupted call with a place keeps what
+        was stored, one with a header keeps nothing. When the last byte is there the model is IMPORTING, as with ImportModel.
         """
 
     @_abc_1.abstractmethod

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 from tuneyard.gateway.model_library import ModelLibrary
 from tuneyard.gateway.servicers.principal import idempotency_key
-from tuneyard.gateway.servicers.streams import chunks, take_header
+from tuneyard.gateway.servicers.streams import chunks, take_first
+from tuneyard.rpc import names
 from tuneyard.rpc.interceptors import Context
 from tuneyard.rpc.validation import check
 from tuneyard.v1 import model_service_pb2 as pb
@@ -27,11 +28,19 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         check(request)
         return pb.ImportModelResponse(model=await self._library.import_(request, idempotency_key(request)))
 
+    async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.CreateModelResponse:
+        check(request)
+        return pb.CreateModelResponse(model=await self._library.create(request, idempotency_key(request)))
+
     async def UploadModel(
         self, request_iterator: AsyncIterator[pb.UploadModelRequest], context: Context
     ) -> pb.UploadModelResponse:
-        header: pb.ModelUploadHeader = await take_header(request_iterator)
-        return pb.UploadModelResponse(model=await self._library.receive(header, chunks(request_iterator)))
+        first = await take_first(request_iterator, ("header", "place"))
+        rest = chunks(request_iterator)
+        if first.HasField("place"):
+            names.model_id(first.place.name, field="place.name")
+            return pb.UploadModelResponse(model=await self._library.go_on(first.place, rest))
+        return pb.UploadModelResponse(model=await self._library.receive(first.header, rest))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         check(request)
