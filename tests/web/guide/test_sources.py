@@ -1,3 +1,5 @@
+import hashlib
+
 import httpx
 
 from tests.support.fake_gateway import FakeGateway
@@ -63,6 +65,24 @@ async def test_another_file_of_the_same_name_is_told_apart_and_deletes_nothing(
     assert first == again
     assert first.request_id != taken.request_id
     assert not ready.calls["DeleteDataset"]
+
+
+async def test_the_same_file_again_is_the_same_dataset(http: httpx.AsyncClient, ready: FakeGateway) -> None:
+    stored = dataset_pb2.Dataset(
+        name="datasets/tickets",
+        state=dataset_pb2.DATASET_STATE_READY,
+        format=dataset_pb2.DATASET_FORMAT_JSONL,
+        size_bytes=2,
+        sha256=hashlib.sha256(b"{}").hexdigest(),
+    )
+    ready.answer("GetDataset", dataset_service_pb2.GetDatasetResponse(dataset=stored))
+    for content, made in ((b"{}", 1), (b"[]", 3)):
+        ready.fail("CreateDataset", TuneyardError("ALREADY_EXISTS", "datasets/tickets exists already"))
+        answer = await http.post(
+            "/api/llm-finetuning/data/upload", files={"file": ("tickets.jsonl", content)}
+        )
+        assert answer.status_code == 200
+        assert ready.calls["CreateDataset"] == made
 
 
 async def test_a_form_that_comes_again_with_its_key_goes_on(

@@ -52,8 +52,8 @@ class Socket:
                         self._only.add(str(frame["task_id"]))
                         self._told.clear()
                         await self._tell_now(str(frame["task_id"]))
-                    case other:
-                        told = f"{other!r} is neither ping nor subscribe"
+                    case _:
+                        told = 'send {"type": "ping"} or {"type": "subscribe", "task_id": "…"}'
                         await self._frames.put({"type": "error", "data": {"task_id": None, "message": told}})
 
     async def _tell_now(self, name: str) -> None:

@@ -1,5 +1,6 @@
 """Where the guide's clients say their data are: names of the store, uploads' paths, folders of the server."""
 
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
@@ -81,8 +82,8 @@ async def upload(
     """Stores a form's file as a dataset, and waits until it is checked; InvalidField where it is refused.
 
     A dataset of that name that was refused gives way: who mends a file sends it under the same name. Where
-    the name is no id, or there is none, one is made from it or from the file's: jobs are called after it.
-    With a `request_id` the same file is stored once.
+    the name is no id, or there is none, one is made from it or from the file's: jobs are called after it,
+    and the same file is the same dataset. With a `request_id` it is stored once under any name.
     """
     if not file.size:
         raise _invalid(field, "is empty")
@@ -100,10 +101,13 @@ async def upload(
         with told_as(own):
             dataset = await client.datasets.create(request)
     except errors.AlreadyExists:
+        existing = await client.datasets.get(request.dataset_id)
         if request.dataset_id == name:
-            if (await client.datasets.get(name)).state != dataset_pb2.DATASET_STATE_INVALID:
+            if existing.state != dataset_pb2.DATASET_STATE_INVALID:
                 raise
             await client.datasets.delete(name)
+        elif await _is_same(existing, request, file):
+            return existing
         else:
             # Another one was called so before. The same call that comes again is to ask for the same id.
             request.dataset_id += f"-{request.request_id[:6]}"
@@ -114,6 +118,21 @@ async def upload(
         await file.seek(received)
         await client.datasets.send(dataset.name, _chunks(file), offset=received)
     return await checked(client, dataset.name, field=field)
+
+
+async def _is_same(
+    existing: dataset_pb2.Dataset, wanted: dataset_service_pb2.CreateDatasetRequest, file: UploadFile
+) -> bool:
+    """Whether a usable dataset was made of these very bytes."""
+    if existing.state != dataset_pb2.DATASET_STATE_READY:
+        return False
+    if (existing.format, existing.size_bytes) != (wanted.format, wanted.size_bytes):
+        return False
+    digest = hashlib.sha256()
+    async for chunk in _chunks(file):
+        digest.update(chunk)
+    await file.seek(0)
+    return digest.hexdigest() == existing.sha256
 
 
 async def checked(client: AsyncClient, name: str, *, field: str) -> dataset_pb2.Dataset:
