@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -173,12 +174,41 @@ def warnings_told() -> Iterator[str]:
         for call in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "").endswith("violation"):
                 match call.args:
-                    case [_, ast.Constant(value=str(text))]:
-                        yield text
-                    case [_, ast.JoinedStr(values=parts)]:
-                        yield "".join(
-                            str(part.value) if isinstance(part, ast.Constant) else "7" for part in parts
-                        )
+                    case [_, ast.Constant() | ast.JoinedStr() as text]:
+                        yield filled(text)
+
+
+def filled(text: ast.AST) -> str:
+    """A text of the sources, with 7 for every figure."""
+    match text:
+        case ast.Constant(value=str(plain)):
+            return plain
+        case ast.JoinedStr(values=parts):
+            return "".join(map(filled, parts))
+        case ast.BinOp(left=left):
+            return filled(left)
+    return "7"
+
+
+def trainings_tell() -> Iterator[str]:
+    """What trainers write of a training at its beginning and at its end."""
+    recipes = ("vision.classifier", "vision.detector", "llm.finetune", "diffusion.text_to_image_lora")
+    for name in recipes:
+        # Not imported: they bring torch.
+        found = find_spec(f"tuneyard.{name}")
+        assert found is not None and found.origin is not None
+        for call in ast.walk(ast.parse(Path(found.origin).read_text(encoding="utf-8"))):
+            match call:
+                case ast.Call(func=ast.Attribute(attr="log"), args=[text]):
+                    yield filled(text)
+                case ast.keyword(arg="summary", value=text):
+                    yield filled(text)
+
+
+def test_what_trainings_tell_of_themselves_is_known_to_the_chinese_log() -> None:
+    said, told = phrases("trainers.zh.ts"), set(trainings_tell())
+    assert {each for each in told if not any(pattern.search(each) for pattern in said)} == set()
+    assert {each.pattern for each in said if not any(map(each.search, told))} == set()
 
 
 def test_what_is_usual_is_said_in_chinese_with_its_figures() -> None:

@@ -139,6 +139,7 @@ export const jobEn = {
     wentBack: (from: string, to: string) => `Went back from step ${from} to ${to}.`,
     // The server's words are said as they are.
     whyChanged: (() => undefined) as (told: string) => string | undefined,
+    trainerSaid: (() => undefined) as (told: string) => string | undefined,
     artifactOf: (() => undefined) as (path: string) => string | undefined,
     levels: { debug: "debug", info: "info", warning: "warning", error: "error" },
     noArtifacts: "No artifact yet.",

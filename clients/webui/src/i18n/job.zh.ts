@@ -2,6 +2,7 @@
 
 import { artifactZh } from "./artifacts.zh";
 import { changeZh } from "./changes.zh";
+import { trainerZh } from "./trainers.zh";
 import type { jobEn } from "./job.en";
 
 export const jobZh: typeof jobEn = {
@@ -138,6 +139,7 @@ export const jobZh: typeof jobEn = {
     smallerBatch: (before, after) => `内存不足：批量 ${before} → ${after}。`,
     wentBack: (from, to) => `从第 ${from} 步退回到第 ${to} 步。`,
     whyChanged: changeZh,
+    trainerSaid: trainerZh,
     artifactOf: artifactZh,
     levels: { debug: "调试", info: "信息", warning: "警告", error: "错误" },
     noArtifacts: "还没有产物。",

@@ -31,7 +31,7 @@ function levelOf({ log, stateChange }: JobEventJson): Level {
 }
 
 function saidOf(t: Messages, { log, warning, advice, oomRecovered, rolledBack, stateChange }: JobEventJson): Said {
-  if (log) return { own: "", told: log.message ?? "" };
+  if (log) return inOwn(t.job.trainerSaid(log.message ?? ""), log.message);
   if (warning) return { own: "", told: warning.message ?? "" };
   if (advice) {
     const kind = (advice.kind ?? "").replace("ADVICE_KIND_", "");
@@ -43,12 +43,14 @@ function saidOf(t: Messages, { log, warning, advice, oomRecovered, rolledBack, s
   return changeOf(t, stateChange ?? {});
 }
 
+const inOwn = (own: string | undefined, told = ""): Said => (own ? { own, told: "" } : { own: "", told });
+
 /** "Running on cpu", "Queued: accepted": the state, then why, unless that says the state again. */
 function changeOf(t: Messages, change: StateChangeEventJson): Said {
   const state = t.states[(change.to as keyof typeof t.states) ?? "JOB_STATE_UNSPECIFIED"];
   const why = change.error?.message ?? change.reason ?? "";
   if (!why) return { own: state, told: "" };
   if (why.toLowerCase().startsWith(`${state} `.toLowerCase())) return { own: "", told: why.charAt(0).toUpperCase() + why.slice(1) };
-  const own = t.job.whyChanged(why);
+  const own = t.job.whyChanged(why) ?? t.job.trainerSaid(why);
   return own ? { own: `${state}${t.training.colon}${own}`, told: "" } : { own: `${state}${t.training.colon}`, told: why };
 }
