@@ -191,9 +191,10 @@ def filled(text: ast.AST) -> str:
 
 
 def trainings_tell() -> Iterator[str]:
-    """What trainers write of a training at its beginning and at its end."""
+    """What trainers write of a training at its beginning and at its end, and of an evaluation's result."""
     recipes = ("vision.classifier", "vision.detector", "llm.finetune", "diffusion.text_to_image_lora")
-    for name in recipes:
+    reports = ("vision.evaluate_report", "vision.evaluate_detector_report")
+    for name in (*recipes, *reports, "llm.evaluate_report", "diffusion.evaluate_report"):
         # Not imported: they bring torch.
         found = find_spec(f"tuneyard.{name}")
         assert found is not None and found.origin is not None
@@ -202,6 +203,8 @@ def trainings_tell() -> Iterator[str]:
                 case ast.Call(func=ast.Attribute(attr="log"), args=[text]):
                     yield filled(text)
                 case ast.keyword(arg="summary", value=text):
+                    yield filled(text)
+                case ast.FunctionDef(name="summary", body=[*_, ast.Return(value=ast.AST() as text)]):
                     yield filled(text)
 
 

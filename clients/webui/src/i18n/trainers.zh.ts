@@ -1,4 +1,4 @@
-/** What trainers write of a training into its log, at its beginning and at its end; the rest stays in their words. */
+/** What trainers write of a training at its beginning and its end, and of an evaluation's result; the rest stays in their words. */
 
 import { saidBy, type Phrases } from "./phrases";
 
@@ -38,6 +38,22 @@ const SAID: Phrases = [
     /^The loss on (\d+).* is (\S+?)(?:; the base's was (\S+))? \(weights of step (\d+) of (\d+)\)\.(?: The CLIP score of the samples is (\S+?)(?:; the base's was (\S+))?\.)?$/,
     (images, loss, base, step, steps, score, baseScore) =>
       `${images} 张留出图片的损失为 ${loss}${before(base)}${of(step, steps)}。${score ? `样例的 CLIP 分数为 ${score}${before(baseScore)}。` : ""}`,
+  ],
+  [
+    /^(\S+) of (\d+) images of the (\S+) split of (\S+) are recognised(?: \(base model: (\S+)\)|\d)?\.$/,
+    (share, images, split, set, base) => `${set} 的 ${split} 部分，${images} 张图片中识别正确 ${share}${before(base)}。`,
+  ],
+  [
+    /^mAP50 (\S+)(?: \(base model: (\S+)\))? and mAP50-95 (\S+) on (\d+).* of the (\S+) split of (\S+)\.$/,
+    (half, base, all, images, split, set) => `${set} 的 ${split} 部分，${images} 张图片：mAP50 ${half}${before(base)}，mAP50-95 ${all}。`,
+  ],
+  [
+    /^Perplexity on (\d+).* of the (\S+) split of (\S+) is (\S+?)(?: \(base model: (\S+)\))?\.$/,
+    (rows, split, set, value, base) => `${set} 的 ${split} 部分，${rows} 行的困惑度为 ${value}${before(base)}。`,
+  ],
+  [
+    /^The loss on (\d+).* of the (\S+) split of (\S+) is (\S+?)(?: \(base model: (\S+)\))?\.$/,
+    (images, split, set, value, base) => `${set} 的 ${split} 部分，${images} 张图片的损失为 ${value}${before(base)}。`,
   ],
 ];
 

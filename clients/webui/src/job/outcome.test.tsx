@@ -98,3 +98,29 @@ it("folds the server's words about a merge where they are not the reader's", asy
   expect((await screen.findByText("首选词元一致率")).nextSibling?.textContent).toBe("100.0%");
   expect(screen.getByText("6 layers of the base changed.").closest("details")?.open).toBe(false);
 });
+
+const EVALUATION: JobJson = {
+  name: "jobs/e",
+  state: "JOB_STATE_SUCCEEDED",
+  spec: { evaluate: { sourceJob: "jobs/a" } },
+  startTime: "2026-01-01T00:00:00Z",
+  endTime: "2026-01-01T00:00:17Z",
+  metrics: { "eval/token_accuracy": { latest: 0.5, best: 0.5, bestStep: "36" } },
+};
+
+it("calls nothing of an evaluation the best: it measured once", async () => {
+  show("en", EVALUATION, { ...MERGED, summary: undefined });
+  expect(await screen.findByText("Finished in 17 s.")).toBeTruthy();
+  expect(screen.queryByText(/best/i)).toBeNull();
+});
+
+it.each([
+  ["97.5% of 20 images of the val split of datasets/pets are recognised (base model: 10.0%).", "datasets/pets 的 val 部分，20 张图片中识别正确 97.5%；基础模型为 10.0%。"],
+  ["mAP50 0.512 and mAP50-95 0.31 on 6 images of the test split of datasets/y.", "datasets/y 的 test 部分，6 张图片：mAP50 0.512，mAP50-95 0.31。"],
+  ["Perplexity on 9 rows of the val split of datasets/t is 975.8 (base model: 982.1).", "datasets/t 的 val 部分，9 行的困惑度为 975.8；基础模型为 982.1。"],
+  ["The loss on 1 image of the val split of datasets/p is 1.091.", "datasets/p 的 val 部分，1 张图片的损失为 1.091。"],
+])("says the result of an evaluation in Chinese: %s", async (summary, said) => {
+  show("zh", EVALUATION, { ...MERGED, summary });
+  expect(await screen.findByText(said)).toBeTruthy();
+  expect(screen.queryByText(summary)).toBeNull();
+});

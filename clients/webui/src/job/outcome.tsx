@@ -281,7 +281,8 @@ function Ended({ job }: { job: JobJson }) {
   const t = useT();
   const took = job.startTime && job.endTime ? duration((Date.parse(job.endTime) - Date.parse(job.startTime)) / 1000) : undefined;
   const name = MAIN.find((each) => job.metrics?.[each]);
-  const best = name && job.metrics?.[name];
+  // An evaluation measures once: of one value none is the best.
+  const best = name && !sourceOf(job) && job.metrics?.[name];
   if (!took) return null;
   return (
     <p>
@@ -294,8 +295,9 @@ function Ended({ job }: { job: JobJson }) {
 
 /** What a merge, an export or an evaluation says of its result; what a training says, its curves show. */
 function Summary({ told }: { told: string }) {
-  const { language } = useSpeech();
-  if (language === "en") return <p className="break">{told}</p>;
+  const { t, language } = useSpeech();
+  const own = language === "en" ? told : t.job.trainerSaid(told);
+  if (own) return <p className="break">{own}</p>;
   return (
     <Original>
       <p>{told}</p>
@@ -323,7 +325,7 @@ function Numbers({ job, dimmed }: { job: JobJson; dimmed: boolean }) {
         <div key={name}>
           <dt>{metricName(t, name)}</dt>
           <dd>{metricValue(name, Number(job.metrics?.[name]?.latest ?? 0))}</dd>
-          <dd className="best">{t.job.best(metricValue(name, Number(job.metrics?.[name]?.best ?? 0)))}</dd>
+          {!sourceOf(job) && <dd className="best">{t.job.best(metricValue(name, Number(job.metrics?.[name]?.best ?? 0)))}</dd>}
         </div>
       ))}
     </dl>
