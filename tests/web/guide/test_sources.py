@@ -50,6 +50,15 @@ async def test_a_dataset_without_an_id_has_one_after_its_name_or_file(
     assert called == [("My-tickets", "My tickets.jsonl.gz"), ("", "工单.jsonl"), ("Last-year", "Last year")]
 
 
+async def test_a_forms_job_has_a_name_where_its_files_leaves_no_id(
+    http: httpx.AsyncClient, ready: FakeGateway
+) -> None:
+    for file in ("工单.jsonl", "tickets.jsonl"):
+        files = {"dataset": (file, b"{}")}
+        await http.post("/api/llm-finetuning/lora", data={"base_model": "org/mistral-7b"}, files=files)
+    assert [dict(each.labels) for each in ready.requests["Train"]] == [{"name": "工单-mistral-7b"}, {}]
+
+
 async def test_another_file_of_the_same_name_is_told_apart_and_deletes_nothing(
     http: httpx.AsyncClient, ready: FakeGateway
 ) -> None:

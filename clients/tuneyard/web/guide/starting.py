@@ -7,7 +7,7 @@ from typing import Any, Final
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from tuneyard.client import AsyncClient
+from tuneyard.client import AsyncClient, names
 from tuneyard.client.errors import InvalidField, Violation
 from tuneyard.web.guide.bodies import Start
 from tuneyard.web.guide.own_names import Naming, told_as
@@ -56,18 +56,26 @@ async def start_form(
     base_model = settings.pop("base_model", "")
     if not isinstance(base_model, str) or not base_model:
         raise invalid("base_model", "is required")
-    labels = settings.pop("num_labels", None)
+    given_classes = settings.pop("num_labels", None)
     settings |= more or {}
     training_spec(model_type, base_model, "datasets/unknown", settings)
     of_dataset = request_id(request, of="dataset")
     dataset = await upload(client, file, format=FORMATS[model_type], field="dataset", request_id=of_dataset)
     classes = len(dataset.report.classes)
-    if labels is not None and str(classes) != str(labels).strip():
-        raise invalid("num_labels", f"is {labels}, and the dataset has {classes} classes")
+    if given_classes is not None and str(classes) != str(given_classes).strip():
+        raise invalid("num_labels", f"is {given_classes}, and the dataset has {classes} classes")
     spec = training_spec(model_type, base_model, dataset.name, settings)
     with told_as(spec_naming(model_type, settings, dataset="dataset")):
-        job = await client.train(spec, request_id=request_id(request))
+        labels = _name_after(file.filename or "", base_model)
+        job = await client.train(spec, request_id=request_id(request), labels=labels)
     return task_id(job.snapshot)
+
+
+def _name_after(file_name: str, base_model: str) -> dict[str, str]:
+    """What a job is to be called where its file's name leaves no letter for the dataset's id."""
+    if names.id_after(file_name) or not file_name:
+        return {}
+    return {"name": f"{names.stem(file_name)}-{base_model.rpartition('/')[2]}"[:100]}
 
 
 def _naming(of_spec: Naming) -> Naming:
@@ -77,8 +85,8 @@ def _naming(of_spec: Naming) -> Naming:
 
 def _settings(form: FormData) -> dict[str, Any]:
     """A form's other fields. One that is there several times is a list, as programs send lists."""
-    names = [name for name in form if name != "dataset"]
-    given = {name: [value for value in form.getlist(name) if value != ""] for name in names}
+    fields = [name for name in form if name != "dataset"]
+    given = {name: [value for value in form.getlist(name) if value != ""] for name in fields}
     return {name: values if len(values) > 1 else values[0] for name, values in given.items() if values}
 
 

@@ -201,10 +201,12 @@ function recall(memory: Pick<Storage, "getItem">): Remembered[] {
   }
 }
 
+export const ENDINGS = /(\.(zip|jsonl|ndjson|json|gz))+$/i;
+
 /** An id of a dataset after the file's name: "My pictures.zip" is "My-pictures". */
 export const idFor = (fileName: string) =>
   fileName
-    .replace(/(\.(zip|jsonl|ndjson|json|gz))+$/i, "")
+    .replace(ENDINGS, "")
     .replace(/[^A-Za-z0-9_.-]+/g, "-")
     .replace(/^[^A-Za-z0-9]+|[^A-Za-z0-9]+$/g, "")
     .slice(0, 80);

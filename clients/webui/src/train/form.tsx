@@ -48,7 +48,7 @@ export function TrainingForm({ page, tasks }: Props) {
     [dispatch],
   );
   const chooseModel = useCallback((text: string) => dispatch({ type: "baseModel", text }), [dispatch]);
-  const start = useStart(draft, training.spec, page, (error) => {
+  const start = useStart(draft, training.spec, page, training.dataset?.displayName, (error) => {
     training.refuse(error);
     setSummary((times) => times + 1);
   });
