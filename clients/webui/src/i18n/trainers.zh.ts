@@ -15,7 +15,7 @@ const SAID: Phrases = [
   [
     /^(\S+) of (\S+): (\d+) weights are trained, on (\d+).* \((\d+) tokens\); (\d+) held out\. Chat template: (.+); (\S+) on (\S+) with (\d+)/,
     (method, base, weights, samples, tokens, held, template, precision, device, threads) =>
-      `${method}，基础模型 ${base}：训练 ${weights} 个权重，${samples} 条样本（${tokens} 个 token），留出 ${held} 条。对话模板：${template}；${precision}，设备 ${device}，${threads} 个线程。`,
+      `${method}，基础模型 ${base}：训练 ${weights} 个权重，${samples} 条样本（${tokens} 个词元），留出 ${held} 条。对话模板：${template}；${precision}，设备 ${device}，${threads} 个线程。`,
   ],
   [
     /^LoRA of (\S+): (\d+) weights of (.+) are trained, on (\d+)(?: images?)?(?: and (\d+) class images?)? in (\d+).*; (\d+) held out\. (\S+) on (\S+) with (\d+)/,

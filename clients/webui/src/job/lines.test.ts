@@ -36,7 +36,7 @@ test.each([
   ],
   [
     "qlora of models/tiny: 1792 weights are trained, on 51 samples (1459 tokens); 9 held out. Chat template: tokenizer; bf16 on cpu with 2 threads.",
-    "qlora，基础模型 models/tiny：训练 1792 个权重，51 条样本（1459 个 token），留出 9 条。对话模板：tokenizer；bf16，设备 cpu，2 个线程。",
+    "qlora，基础模型 models/tiny：训练 1792 个权重，51 条样本（1459 个词元），留出 9 条。对话模板：tokenizer；bf16，设备 cpu，2 个线程。",
   ],
   [
     "LoRA of models/sd: 8192 weights of unet, text_encoder are trained, on 8 images and 3 class images in 1 bucket; 2 held out. bf16 on cpu with 1 thread.",
