@@ -20,6 +20,13 @@ Configure = Callable[..., LanguageModelConfig]
 Start = Callable[..., FakeRun]
 
 
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights never end an answer: four tokens show what 64 do, and all four however busy it is."""
+    monkeypatch.setattr("tuneyard.llm.answers.MAX_NEW_TOKENS", 4)
+    monkeypatch.setattr("tuneyard.llm.answers._SECONDS", float("inf"))
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a Llama of random weights, so small that a step takes milliseconds."""
