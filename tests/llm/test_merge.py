@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,21 +26,25 @@ from tuneyard.trainer.errors import RecipeError, Stop, Stopped
 from tuneyard.trainer.fake_run import FakeRun
 
 Finished = Callable[..., tuple[MergeConfig, FakeRun]]
+Differences = Callable[[FakeRun], tuple[float, float]]
 PLAIN = """
-import sys
+import json, sys
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
-base, adapter, merged = sys.argv[1:]
+told, sys.stdout = sys.stdout, sys.stderr
 load = AutoModelForCausalLM.from_pretrained
-tuned = PeftModel.from_pretrained(load(base, dtype=torch.float32), adapter).eval()
-alone = load(merged, dtype=torch.float32).eval()
-ids = torch.tensor([AutoTokenizer.from_pretrained(merged)("Return the sum of both values.")["input_ids"]])
-with torch.no_grad():
-    expected, found = tuned(ids).logits, alone(ids).logits
-    with tuned.disable_adapter():
-        base = tuned(ids).logits
-print((found - expected).abs().max().item(), (base - expected).abs().max().item())
+for line in sys.stdin:
+    base, adapter, merged = json.loads(line)
+    tuned = PeftModel.from_pretrained(load(base, dtype=torch.float32), adapter).eval()
+    alone = load(merged, dtype=torch.float32).eval()
+    ids = torch.tensor([AutoTokenizer.from_pretrained(merged)("Return the sum of both values.")["input_ids"]])
+    with torch.no_grad():
+        expected, found = tuned(ids).logits, alone(ids).logits
+        with tuned.disable_adapter():
+            base = tuned(ids).logits
+    off = [(other - expected).abs().max().item() for other in (found, base)]
+    print(json.dumps(off), file=told, flush=True)
 """
 
 
@@ -89,17 +93,25 @@ def manifest(run: FakeRun) -> dict[str, Any]:
     return json.loads(run.artifacts["manifest.json"].path.read_text())  # type: ignore[no-any-return]
 
 
-def plain_difference(run: FakeRun) -> tuple[float, float]:
-    """Of the merged model, and of the base, from base and adapter: as programs without Tuneyard find it."""
-    folders = (run.base_model_files, run.root / "artifacts" / "adapter", model_folder(run))
-    told = subprocess.run(
-        [sys.executable, "-c", PLAIN, *map(str, folders)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    ).stdout.split()
-    return float(told[-2]), float(told[-1])
+@pytest.fixture(scope="module")
+def plain_difference() -> Iterator[Differences]:
+    """Of the merged model, and of the base, from base and adapter: as programs without Tuneyard find it.
+
+    One process for all: it takes seconds to start.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", PLAIN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        assert process.stdin and process.stdout
+
+        def difference(run: FakeRun) -> tuple[float, float]:
+            folders = (run.base_model_files, run.root / "artifacts" / "adapter", model_folder(run))
+            print(json.dumps([str(folder) for folder in folders]), file=process.stdin)
+            merged, base = json.loads(process.stdout.readline())  # type: ignore[union-attr]
+            return merged, base
+
+        yield difference
+        process.stdin.close()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -120,7 +132,7 @@ def test_variants_of_lora_are_merged(finished: Finished, architecture: Architect
     assert merge(config, run).metrics["merge/max_logit_difference"] < 1e-4
 
 
-def test_plain_transformers_and_peft_find_the_same(finished: Finished) -> None:
+def test_plain_transformers_and_peft_find_the_same(finished: Finished, plain_difference: Differences) -> None:
     config, run = finished(dtype=torch.bfloat16)
     proof = merge(config, run).metrics
     off, effect = plain_difference(run)
@@ -176,7 +188,9 @@ def test_a_merged_model_ends_its_answers_as_the_training_taught(
     assert "[" not in settings
 
 
-def test_large_models_are_written_in_shards(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_models_are_written_in_shards(
+    finished: Finished, plain_difference: Differences, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, run = finished()
     monkeypatch.setattr(shards.write_shards, "__kwdefaults__", {"shard_bytes": 100_000})
     assert merge(config, run).metrics["merge/top1_agreement"] == 1
