@@ -41,8 +41,8 @@ def test_a_stored_detector_is_loaded_with_equal_weights(architecture: str, tmp_p
     loaded = detector_model.load_detector(tmp_path)
     assert (loaded.architecture, loaded.classes, loaded.image_size) == (architecture, CLASSES, 64)
     assert not loaded.model.training
-    for name, value in model.state_dict().items():
-        assert torch.equal(loaded.model.state_dict()[name], value)
+    found = loaded.model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in model.state_dict().items())
 
 
 def test_weights_for_other_classes_are_adopted_and_kept_in_a_stored_model(tmp_path) -> None:
