@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,25 @@ from tuneyard.vision.config import ClassifierConfig
 from tuneyard.vision.detector_config import DetectionAugmentation, DetectorConfig
 
 Draw = Callable[..., DatasetFiles]
+DrawAt = Callable[[Path], Draw]
 Configure = Callable[..., ClassifierConfig]
 Start = Callable[..., FakeRun]
+
+
+@pytest.fixture
+def charts() -> None:
+    """Charts are drawn in tests that ask for this."""
+
+
+@pytest.fixture(autouse=True)
+def white_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing charts takes longer than a training of these sizes: elsewhere they are white pictures."""
+
+    def white(_: object, path: Path, **__: object) -> None:
+        Image.new("RGB", (8, 8), "white").save(path, "PNG")
+
+    if "charts" not in request.fixturenames:
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", white)
 
 
 def _image(generator: np.random.Generator, number: int, classes: int, side: int) -> Image.Image:
@@ -30,34 +48,41 @@ def _image(generator: np.random.Generator, number: int, classes: int, side: int)
     return Image.fromarray(pixels)
 
 
+@pytest.fixture(scope="session")
+def draw_at() -> DrawAt:
+    """What `draw` is, at another place: `draw_at(folder)("train")`."""
+    return lambda place: partial(_drawn, place)
+
+
 @pytest.fixture
 def draw(tmp_path: Path) -> Draw:
     """Draws an image folder: `draw("train", classes=3, per_class=10, side=16, splits=("train", "val"))`."""
-
-    def drawn(
-        name: str = "data",
-        *,
-        classes: int = 3,
-        per_class: int = 10,
-        side: int = 16,
-        splits: tuple[str, ...] = ("train", "val"),
-        extra: Callable[[Path], None] = lambda root: None,
-    ) -> DatasetFiles:
-        root = tmp_path / name
-        generator = np.random.default_rng(7)
-        for split in splits or ("",):
-            for number in range(classes):
-                folder = root / split / f"class_{number}"
-                folder.mkdir(parents=True)
-                for index in range(per_class):
-                    _image(generator, number, classes, side).save(folder / f"{index:03d}.png")
-        extra(root)
-        return DatasetFiles(root, hashlib.sha256(str(root).encode()).hexdigest(), Report("image-folder"))
-
-    return drawn
+    return partial(_drawn, tmp_path)
 
 
-@pytest.fixture
+def _drawn(
+    place: Path,
+    name: str = "data",
+    *,
+    classes: int = 3,
+    per_class: int = 10,
+    side: int = 16,
+    splits: tuple[str, ...] = ("train", "val"),
+    extra: Callable[[Path], None] = lambda root: None,
+) -> DatasetFiles:
+    root = place / name
+    generator = np.random.default_rng(7)
+    for split in splits or ("",):
+        for number in range(classes):
+            folder = root / split / f"class_{number}"
+            folder.mkdir(parents=True)
+            for index in range(per_class):
+                _image(generator, number, classes, side).save(folder / f"{index:03d}.png")
+    extra(root)
+    return DatasetFiles(root, hashlib.sha256(str(root).encode()).hexdigest(), Report("image-folder"))
+
+
+@pytest.fixture(scope="session")
 def configure() -> Configure:
     """Settings of a small, quick training; keywords change them."""
     small = ClassifierConfig(
@@ -93,23 +118,30 @@ def start(tmp_path: Path) -> Start:
 ConfigureDetector = Callable[..., DetectorConfig]
 
 
+@pytest.fixture(scope="session")
+def shapes_at() -> DrawAt:
+    """What `shapes` is, at another place: `shapes_at(folder)("data")`."""
+    return lambda place: partial(_shapes, place)
+
+
 @pytest.fixture
 def shapes(tmp_path: Path) -> Draw:
     """Draws circles, squares and triangles as a YOLO set: `shapes("data", train=12, val=4, side=64)`."""
+    return partial(_shapes, tmp_path)
 
-    def drawn(
-        name: str = "shapes",
-        *,
-        train: int = 12,
-        val: int = 4,
-        side: int = 64,
-        extra: Callable[[Path], None] = lambda root: None,
-    ) -> DatasetFiles:
-        root = write_shapes(tmp_path / name, train=train, val=val, drawing=Drawing(size=(side, side)))
-        extra(root)
-        return DatasetFiles(root, hashlib.sha256(str(root).encode()).hexdigest(), Report("yolo"))
 
-    return drawn
+def _shapes(
+    place: Path,
+    name: str = "shapes",
+    *,
+    train: int = 12,
+    val: int = 4,
+    side: int = 64,
+    extra: Callable[[Path], None] = lambda root: None,
+) -> DatasetFiles:
+    root = write_shapes(place / name, train=train, val=val, drawing=Drawing(size=(side, side)))
+    extra(root)
+    return DatasetFiles(root, hashlib.sha256(str(root).encode()).hexdigest(), Report("yolo"))
 
 
 @pytest.fixture

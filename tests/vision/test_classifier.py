@@ -39,6 +39,7 @@ def paused_after(step: int, run: FakeRun, config: ClassifierConfig) -> FakeRun:
     return run.resumed()
 
 
+@pytest.mark.usefixtures("charts")
 def test_a_training_ends_with_a_model_and_its_reports(draw, configure, start) -> None:
     run = start(draw())
     result = train(configure(), run)

@@ -32,6 +32,7 @@ def assert_same_end(config: DetectorConfig, whole: FakeRun, *parts: FakeRun) -> 
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
+@pytest.mark.usefixtures("charts")
 def test_a_training_ends_with_a_model_and_its_reports(shapes, configure_detector, start) -> None:
     run = start(shapes())
     result = train(configure_detector(), run)

@@ -102,6 +102,7 @@ def test_the_split_is_named_everywhere(source: ClassifierConfig, evaluation: Fak
     assert "held out (seed 0)" in evaluation.artifacts["report.html"].path.read_text()
 
 
+@pytest.mark.usefixtures("charts")
 def test_the_report_for_people_loads_nothing(source: ClassifierConfig, evaluation: FakeRun) -> None:
     evaluate(config(), source, evaluation)
     page = evaluation.artifacts["report.html"].path.read_text()

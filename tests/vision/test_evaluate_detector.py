@@ -101,6 +101,7 @@ def test_another_datasets_classes_are_matched_by_name(
     assert caught.value.reason == "DATASET_INVALID"
 
 
+@pytest.mark.usefixtures("charts")
 def test_the_report_names_the_split_and_loads_nothing(source: DetectorConfig, evaluation: FakeRun) -> None:
     result = evaluate(config(), source, evaluation)
     assert "4 images of the val split of datasets/d" in result.summary

@@ -21,13 +21,32 @@ from tuneyard.vision.predictor import Classifier
 from tuneyard.vision.stored_classifier import load_stored
 
 
-@pytest.fixture
-def exporting(tmp_path: Path, draw, configure, start) -> FakeRun:
-    """A run that exports a small trained classifier."""
-    files = draw(splits=(), side=40)
-    run = start(files)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, draw_at, configure) -> FakeRun:
+    """A run that trained a small classifier; nobody writes into it."""
+    root = tmp_path_factory.mktemp("trained")
+    run = FakeRun(root=root / "run", training_files=draw_at(root)(splits=(), side=40), cpu_threads=1)
     train(configure(architecture="resnet18", max_steps=1), run)
-    return FakeRun(root=tmp_path / "export", training_files=files, source_files=run.root / "artifacts")
+    return run
+
+
+def exporting_to(root: Path, trained: FakeRun) -> FakeRun:
+    files = trained.training_files
+    return FakeRun(root=root, training_files=files, source_files=trained.root / "artifacts")
+
+
+@pytest.fixture
+def exporting(tmp_path: Path, trained: FakeRun) -> FakeRun:
+    """A run that exports the classifier."""
+    return exporting_to(tmp_path / "export", trained)
+
+
+@pytest.fixture(scope="module")
+def as_onnx(tmp_path_factory: pytest.TempPathFactory, trained: FakeRun) -> FakeRun:
+    """One that did, as ONNX; nobody writes into it."""
+    run = exporting_to(tmp_path_factory.mktemp("onnx"), trained)
+    export(config("onnx"), run)
+    return run
 
 
 def config(format: Any, dataset: str = "datasets/d") -> ExportConfig:
@@ -50,11 +69,10 @@ def test_safetensors_are_the_same_model_to_the_bit(exporting: FakeRun) -> None:
     assert again.classes == ("class_0", "class_1", "class_2")
 
 
-def test_onnx_computes_the_same_for_any_batch_size(exporting: FakeRun) -> None:
-    export(config("onnx"), exporting)
-    assert artifacts(exporting) == {"model.onnx", "config.json", "manifest.json"}
-    session = onnxruntime.InferenceSession(exporting.artifacts["model.onnx"].path)
-    stored = load_stored(exporting.source_artifacts())
+def test_onnx_computes_the_same_for_any_batch_size(as_onnx: FakeRun) -> None:
+    assert artifacts(as_onnx) == {"model.onnx", "config.json", "manifest.json"}
+    session = onnxruntime.InferenceSession(as_onnx.artifacts["model.onnx"].path)
+    stored = load_stored(as_onnx.source_artifacts())
     for size in (1, 3, 7):
         images = torch.randn(size, 3, 32, 32)
         [found] = session.run(["logits"], {"images": images.numpy()})
@@ -77,18 +95,16 @@ def test_openvino_computes_the_same_for_any_batch_size_and_knows_its_classes(exp
     assert manifest(exporting)["check"]["batch_sizes"] == [1, 8]
 
 
-def test_the_manifest_tells_how_the_outputs_were_compared(exporting: FakeRun) -> None:
-    export(config("onnx"), exporting)
-    told = manifest(exporting)
+def test_the_manifest_tells_how_the_outputs_were_compared(as_onnx: FakeRun) -> None:
+    told = manifest(as_onnx)
     assert told["check"]["max_abs_difference"] <= told["check"]["tolerance"] <= 1e-3
     assert (told["check"]["inputs"], told["check"]["input_source"]) == (8, "images of datasets/d")
     assert told["check"]["batch_sizes"] == [1, 8]
     assert (told["format"], told["opset"], told["source_job"]) == ("onnx", 20, "jobs/1")
 
 
-def test_an_onnx_file_knows_its_classes_and_preprocessing(exporting: FakeRun) -> None:
-    export(config("onnx"), exporting)
-    model = onnx.load(exporting.artifacts["model.onnx"].path)
+def test_an_onnx_file_knows_its_classes_and_preprocessing(as_onnx: FakeRun) -> None:
+    model = onnx.load(as_onnx.artifacts["model.onnx"].path)
     facts = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(facts["classes"]) == ["class_0", "class_1", "class_2"]
     assert json.loads(facts["preprocessing"])["center_crop"] == 32

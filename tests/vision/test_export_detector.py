@@ -1,4 +1,6 @@
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,23 @@ def exporting(tmp_path: Path, shapes: Any) -> FakeRun:
     return exporting_run(tmp_path, shapes())
 
 
+Exported = Callable[..., FakeRun]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, shapes_at: Any) -> Exported:
+    """A run that exported to a format, made once: nobody writes into it."""
+
+    @cache
+    def made(format: str, architecture: str = "yolov8n") -> FakeRun:
+        root = tmp_path_factory.mktemp(format)
+        run = exporting_run(root, shapes_at(root)(), architecture=architecture)
+        export(config(format), run)
+        return run
+
+    return made
+
+
 def config(format: Any, dataset: str = "datasets/d") -> ExportConfig:
     return ExportConfig(source_job="jobs/1", format=format, dataset=dataset)
 
@@ -50,9 +69,8 @@ def original(run: FakeRun, images: torch.Tensor) -> Any:
 
 
 @pytest.mark.parametrize("architecture", ["yolov8n", "yolo11n"])
-def test_onnx_computes_the_same_for_any_batch_size(tmp_path: Path, shapes: Any, architecture: str) -> None:
-    run = exporting_run(tmp_path, shapes(), architecture=architecture)
-    export(config("onnx"), run)
+def test_onnx_computes_the_same_for_any_batch_size(exported: Exported, architecture: str) -> None:
+    run = exported("onnx", architecture)
     assert run.artifacts.keys() == {"model.onnx", "config.json", "manifest.json"}
     session = onnxruntime.InferenceSession(run.artifacts["model.onnx"].path)
     for size in (1, 3):
@@ -64,12 +82,12 @@ def test_onnx_computes_the_same_for_any_batch_size(tmp_path: Path, shapes: Any, 
     assert told["max_abs_difference"] <= told["tolerance"] < 1e-2
 
 
-def test_torchscript_computes_the_same(exporting: FakeRun) -> None:
-    export(config("torchscript"), exporting)
-    script = torch.jit.load(str(exporting.artifacts["model.torchscript"].path))
+def test_torchscript_computes_the_same(exported: Exported) -> None:
+    run = exported("torchscript")
+    script = torch.jit.load(str(run.artifacts["model.torchscript"].path))
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        np.testing.assert_allclose(script(images).numpy(), original(exporting, images), atol=1e-2, rtol=1e-3)
+        np.testing.assert_allclose(script(images).numpy(), original(run, images), atol=1e-2, rtol=1e-3)
 
 
 def test_safetensors_are_the_same_model_to_the_bit(exporting: FakeRun) -> None:
@@ -92,12 +110,14 @@ def test_a_checkpoint_for_ultralytics_is_loaded_safely_and_whole(exporting: Fake
     ("format", "file"),
     [("onnx", "model.onnx"), ("torchscript", "model.torchscript"), ("ultralytics", "model.pt")],
 )
-def test_ultralytics_opens_what_is_exported(exporting: FakeRun, format: str, file: str) -> None:
-    export(config(format), exporting)
+def test_ultralytics_opens_what_is_exported(
+    exported: Exported, tmp_path: Path, format: str, file: str
+) -> None:
+    run = exported(format)
     from ultralytics import YOLO  # behind the module under test, which makes it silent and offline
 
-    path = exporting.root / file
-    path.write_bytes((exporting.root / "artifacts" / file).read_bytes())
+    path = tmp_path / file
+    path.write_bytes((run.root / "artifacts" / file).read_bytes())
     [found] = YOLO(path, task="detect").predict(
         np.zeros((64, 64, 3), np.uint8), imgsz=64, conf=0.0001, device="cpu", verbose=False
     )

@@ -20,6 +20,7 @@ def test_accents_are_drawn() -> None:
     assert bytes(font(12).getmask("é")) != bytes(font(12).getmask("e"))
 
 
+@pytest.mark.usefixtures("charts")
 def test_charts_with_any_names_are_drawn_without_a_warning(tmp_path, recwarn) -> None:
     names = ["cat", "猫"]
     pictures.draw_confusion(tmp_path / "a.png", torch.eye(2), names)
