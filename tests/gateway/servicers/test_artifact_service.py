@@ -22,10 +22,14 @@ FILES = {
 
 
 @pytest.fixture
+def edge(edge_with_shapes: Edge) -> Edge:
+    return edge_with_shapes
+
+
+@pytest.fixture
 async def job(edge: Edge) -> str:
     """A job with artifacts, as an attempt would have left them."""
-    name = await edge.ready_dataset()
-    spec = training_pb2.TrainingSpec(dataset=name, base_model="resnet18")
+    spec = training_pb2.TrainingSpec(dataset="datasets/shapes", base_model="resnet18")
     spec.image_classifier.SetInParent()
     made: str = (await edge.training.Train(training_service_pb2.TrainRequest(spec=spec))).job.name
     controller = edge.gateway.controller

@@ -30,8 +30,8 @@ async def lines_of(edge: Edge, name: str, **fields: object) -> list[tuple[int, s
     return [(each.line, each.text, each.is_cut) for each in answer.lines]
 
 
-async def test_files_are_listed_in_pages_below_a_prefix(edge: Edge) -> None:
-    name = await edge.ready_dataset()
+async def test_files_are_listed_in_pages_below_a_prefix(edge_with_shapes: Edge) -> None:
+    edge, name = edge_with_shapes, "datasets/shapes"
     found: list[str] = []
     token = ""
     while True:
@@ -44,16 +44,15 @@ async def test_files_are_listed_in_pages_below_a_prefix(edge: Edge) -> None:
     assert found == sorted(f"red/{n}.png" for n in range(12))
 
 
-async def test_a_files_bytes_are_those_in_the_archive(edge: Edge) -> None:
-    content = image_folder()
-    name = await edge.ready_dataset(content=content)
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+async def test_a_files_bytes_are_those_in_the_archive(edge_with_shapes: Edge) -> None:
+    edge, name = edge_with_shapes, "datasets/shapes"
+    with zipfile.ZipFile(io.BytesIO(image_folder())) as archive:
         assert await content_of(edge, name, "green/3.png") == archive.read("green/3.png")
 
 
 @pytest.mark.parametrize("path", ["red/99.png", "../red/0.png", "/etc/passwd", "red"])
-async def test_a_file_that_is_not_in_the_dataset_is_refused(edge: Edge, path: str) -> None:
-    name = await edge.ready_dataset()
+async def test_a_file_that_is_not_in_the_dataset_is_refused(edge_with_shapes: Edge, path: str) -> None:
+    edge, name = edge_with_shapes, "datasets/shapes"
     call = edge.datasets.DownloadDatasetFile(pb.DownloadDatasetFileRequest(name=name, path=path))
     assert (await refusal(call)).reason == "INVALID_FIELD"
 

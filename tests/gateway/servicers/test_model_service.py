@@ -308,14 +308,14 @@ async def test_an_import_waits_for_what_passes_by_itself(edge: Edge) -> None:
     assert len(edge.trainer.conversions) == 2
 
 
-async def test_a_model_named_like_its_architecture_stands_for_it(edge: Edge) -> None:
-    dataset = await edge.ready_dataset()
+async def test_a_model_named_like_its_architecture_stands_for_it(edge_with_shapes: Edge) -> None:
+    edge = edge_with_shapes
     edge.trainer.convert = converter(edge, "resnet18")
     await edge.models.UploadModel(upload(WEIGHTS, model_id="resnet18"))
     await imported(edge, "models/resnet18")
     listed = (await edge.models.ListBaseModels(pb.ListBaseModelsRequest())).base_models
     assert {model.id: model.model for model in listed if model.model} == {"resnet18": "models/resnet18"}
-    spec = training_pb2.TrainingSpec(dataset=dataset, base_model="resnet18")
+    spec = training_pb2.TrainingSpec(dataset="datasets/shapes", base_model="resnet18")
     spec.image_classifier.SetInParent()
     job = (await edge.training.Train(training_service_pb2.TrainRequest(spec=spec))).job
     assert job.spec.training.base_model == "resnet18"
@@ -327,14 +327,14 @@ async def test_a_model_named_like_its_architecture_stands_for_it(edge: Edge) -> 
     assert random.resolved_spec.training.base_model == "resnet18"
 
 
-async def test_a_hub_id_is_what_was_imported_from_there(edge: Edge) -> None:
-    dataset = await edge.ready_dataset()
+async def test_a_hub_id_is_what_was_imported_from_there(edge_with_shapes: Edge) -> None:
+    edge = edge_with_shapes
     edge.trainer.convert = converter(edge, "vit_b_16")
     request = pb.ImportModelRequest(family=VISION, source="google/vit-base-patch16-224", model_id="vit")
     await edge.models.ImportModel(request)
     await imported(edge, "models/vit")
     assert edge.trainer.conversions[0].hub_id == "google/vit-base-patch16-224"
-    spec = training_pb2.TrainingSpec(dataset=dataset, base_model="google/vit-base-patch16-224")
+    spec = training_pb2.TrainingSpec(dataset="datasets/shapes", base_model="google/vit-base-patch16-224")
     spec.image_classifier.SetInParent()
     job = (await edge.training.Train(training_service_pb2.TrainRequest(spec=spec))).job
     assert job.resolved_spec.training.base_model == "models/vit"
@@ -360,11 +360,11 @@ async def test_an_alias_is_imported_from_its_place_on_the_hub_at_the_pinned_revi
     assert again.name.startswith("models/small-")
 
 
-async def test_a_model_in_use_is_not_deleted(edge: Edge) -> None:
-    dataset = await edge.ready_dataset()
+async def test_a_model_in_use_is_not_deleted(edge_with_shapes: Edge) -> None:
+    edge = edge_with_shapes
     await edge.models.UploadModel(upload(WEIGHTS, model_id="mine"))
     await imported(edge, "models/mine")
-    spec = training_pb2.TrainingSpec(dataset=dataset, base_model="models/mine")
+    spec = training_pb2.TrainingSpec(dataset="datasets/shapes", base_model="models/mine")
     spec.image_classifier.SetInParent()
     job = (await edge.training.Train(training_service_pb2.TrainRequest(spec=spec))).job
     error = await refusal(edge.models.DeleteModel(pb.DeleteModelRequest(name="models/mine")))
@@ -376,9 +376,9 @@ async def test_a_model_in_use_is_not_deleted(edge: Edge) -> None:
     assert gone.reason == "MODEL_NOT_FOUND"
 
 
-async def test_an_unknown_model_is_not_found_when_it_is_trained(edge: Edge) -> None:
-    dataset = await edge.ready_dataset()
-    spec = training_pb2.TrainingSpec(dataset=dataset, base_model="models/none")
+async def test_an_unknown_model_is_not_found_when_it_is_trained(edge_with_shapes: Edge) -> None:
+    edge = edge_with_shapes
+    spec = training_pb2.TrainingSpec(dataset="datasets/shapes", base_model="models/none")
     spec.image_classifier.SetInParent()
     error = await refusal(edge.training.Train(training_service_pb2.TrainRequest(spec=spec)))
     assert error.reason == "MODEL_NOT_FOUND"

@@ -20,6 +20,11 @@ from tuneyard.v1 import (
 from tuneyard.v1 import training_service_pb2 as pb
 
 
+@pytest.fixture
+def edge(edge_with_shapes: Edge) -> Edge:
+    return edge_with_shapes
+
+
 def spec(dataset: str = "datasets/shapes", **fields: Any) -> training_pb2.TrainingSpec:
     made = training_pb2.TrainingSpec(dataset=dataset, base_model="resnet18", **fields)
     if made.WhichOneof("task") is None:
@@ -38,7 +43,6 @@ async def train(edge: Edge, **fields: Any) -> job_pb2.Job:
 
 
 async def test_a_job_is_accepted_resolved_and_queued(edge: Edge) -> None:
-    await edge.ready_dataset()
     job = await train(edge, labels={"team": "a"}, priority=3)
     assert (job.state, job.family, job.planned_steps) == (
         job_pb2.JOB_STATE_QUEUED,
@@ -110,7 +114,6 @@ async def test_a_dataset_without_its_bytes_is_not_ready(edge: Edge) -> None:
 
 
 async def test_a_family_without_a_trainer_is_refused(edge: Edge) -> None:
-    await edge.ready_dataset()
     request = spec(language_model=training_pb2.LanguageModel())
     error = await refusal(edge.training.Train(pb.TrainRequest(spec=request)))
     assert error.reason == "NO_TRAINER"
@@ -118,7 +121,6 @@ async def test_a_family_without_a_trainer_is_refused(edge: Edge) -> None:
 
 
 async def test_what_the_trainer_refuses_is_told_with_full_paths(edge: Edge) -> None:
-    await edge.ready_dataset()
     edge.trainer.estimate.estimate.violations.add(field="spec.base_model", description="no such architecture")
     edge.trainer.estimate.reason = errors_pb2.ERROR_REASON_UNKNOWN_BASE_MODEL
     error = await refusal(edge.training.Train(pb.TrainRequest(spec=spec())))
@@ -127,7 +129,6 @@ async def test_what_the_trainer_refuses_is_told_with_full_paths(edge: Edge) -> N
 
 
 async def test_a_job_that_cannot_fit_is_refused_with_the_numbers(edge: Edge) -> None:
-    await edge.ready_dataset()
     estimate = edge.trainer.estimate.estimate
     estimate.fits, estimate.memory.device_bytes = False, 90_000_000_000
     estimate.alternatives.add(description="batch 4 x accumulation 4")
@@ -137,7 +138,6 @@ async def test_a_job_that_cannot_fit_is_refused_with_the_numbers(edge: Edge) -> 
 
 
 async def test_a_job_that_no_disk_has_room_for_is_refused_with_the_numbers(edge: Edge) -> None:
-    await edge.ready_dataset()
     edge.trainer.estimate.estimate.disk_bytes = 40_000_000_000
     edge.trainer.disk_free_bytes = 3_000_000_000
 
@@ -154,7 +154,6 @@ async def test_a_job_that_no_disk_has_room_for_is_refused_with_the_numbers(edge:
 async def test_a_job_is_accepted_though_its_trainer_hangs(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await edge.ready_dataset()
     monkeypatch.setattr(intake, "_RESOLVED_WITHIN", timedelta(seconds=0.2))
     edge.trainer.hangs = True
     job = await train(edge)
@@ -162,21 +161,18 @@ async def test_a_job_is_accepted_though_its_trainer_hangs(
 
 
 async def test_unusual_values_are_warnings_on_the_job(edge: Edge) -> None:
-    await edge.ready_dataset()
     task = training_pb2.ImageClassifier(label_smoothing=0.5)
     job = await train(edge, spec=spec(image_classifier=task))
     assert list(job.warnings) == ["spec.image_classifier.label_smoothing: 0.5 is above the usual 0.2"]
 
 
 async def test_validate_only_creates_nothing(edge: Edge) -> None:
-    await edge.ready_dataset()
     job = await train(edge, validate_only=True)
     assert (job.name, job.planned_steps) == ("", 30)
     assert (await edge.training.ListJobs(pb.ListJobsRequest())).total_size == 0
 
 
 async def test_one_request_id_makes_one_job_even_after_its_dataset_is_gone(edge: Edge) -> None:
-    await edge.ready_dataset()
     first, second = await asyncio.gather(train(edge, request_id="r"), train(edge, request_id="r"))
     assert first.name == second.name
     error = await refusal(edge.training.Train(pb.TrainRequest(spec=spec(), request_id="r", priority=1)))
@@ -198,14 +194,12 @@ async def test_an_estimate_tells_every_violation_and_succeeds(edge: Edge) -> Non
 
 
 async def test_an_estimate_resolves_and_creates_nothing(edge: Edge) -> None:
-    await edge.ready_dataset()
     found = (await edge.training.Estimate(pb.EstimateRequest(spec=spec()))).estimate
     assert (found.total_steps, found.fits) == (30, True)
     assert (await edge.training.ListJobs(pb.ListJobsRequest())).total_size == 0
 
 
 async def test_a_queued_job_is_paused_resumed_cancelled_and_rerun(edge: Edge) -> None:
-    await edge.ready_dataset()
     job = await train(edge, labels={"a": "1"})
     paused = (await edge.training.PauseJob(pb.PauseJobRequest(name=job.name))).job
     resumed = (await edge.training.ResumeJob(pb.ResumeJobRequest(name=job.name))).job
@@ -220,7 +214,6 @@ async def test_a_queued_job_is_paused_resumed_cancelled_and_rerun(edge: Edge) ->
 
 
 async def test_a_watch_replays_follows_and_ends_with_the_job(edge: Edge) -> None:
-    await edge.ready_dataset()
     job = await train(edge)
     call = edge.training.WatchJob(pb.WatchJobRequest(name=job.name))
     responses = aiter(call)
@@ -234,7 +227,6 @@ async def test_a_watch_replays_follows_and_ends_with_the_job(edge: Edge) -> None
 
 
 async def test_jobs_are_watched_from_their_current_state_on(edge: Edge) -> None:
-    await edge.ready_dataset()
     job = await train(edge)
     call = edge.training.WatchJobs(pb.WatchJobsRequest())
     responses = aiter(call)
@@ -248,7 +240,6 @@ async def test_jobs_are_watched_from_their_current_state_on(edge: Edge) -> None:
 
 
 async def test_a_terminal_job_can_be_deleted_and_no_other(edge: Edge) -> None:
-    await edge.ready_dataset()
     job = await train(edge)
     early = await refusal(edge.training.DeleteJob(pb.DeleteJobRequest(name=job.name)))
     await edge.training.CancelJob(pb.CancelJobRequest(name=job.name))
@@ -269,7 +260,6 @@ async def test_wrong_job_names_are_typed_errors(edge: Edge) -> None:
 
 @pytest.mark.parametrize("method", ["Merge", "Export", "Evaluate"])
 async def test_what_no_trainer_does_yet_is_not_supported(edge: Edge, method: str) -> None:
-    await edge.ready_dataset()
     job = await train(edge)
     values: Any = {"source_job": job.name} | ({"format": 1} if method == "Export" else {})
     request: Any = getattr(pb, f"{method}Request")(spec=values)
@@ -287,7 +277,7 @@ async def test_a_job_on_a_dataset_that_is_being_validated_waits(edge: Edge) -> N
 
 
 async def test_a_preview_is_made_of_the_resolved_spec(edge: Edge) -> None:
-    name = await edge.ready_dataset()
+    name = "datasets/shapes"
     edge.trainer.estimate.estimate.violations.add(field="spec.hyperparameters.batch_size", description="huge")
     edge.trainer.estimate.estimate.resolved_spec.training.seed = 7
     answer = await edge.training.Preview(pb.PreviewRequest(spec=spec(), first_row=5))
@@ -298,7 +288,6 @@ async def test_a_preview_is_made_of_the_resolved_spec(edge: Edge) -> None:
 
 
 async def test_a_preview_is_refused_where_its_tokens_are_not_known(edge: Edge) -> None:
-    await edge.ready_dataset()
     refused = await refusal(edge.training.Preview(pb.PreviewRequest(spec=spec(dataset=""))))
     assert [each.field for each in refused.violations] == ["spec.dataset"]
     refused = await refusal(edge.training.Preview(pb.PreviewRequest(spec=spec("datasets/none"))))
@@ -317,6 +306,6 @@ async def test_a_preview_is_refused_where_its_tokens_are_not_known(edge: Edge) -
 
 
 async def test_a_preview_waits_for_no_upload(edge: Edge) -> None:
-    await edge.create_dataset(image_folder(), dataset_id="shapes")
-    refused = await refusal(edge.training.Preview(pb.PreviewRequest(spec=spec())))
+    await edge.create_dataset(image_folder(), dataset_id="late")
+    refused = await refusal(edge.training.Preview(pb.PreviewRequest(spec=spec("datasets/late"))))
     assert refused.reason == "DATASET_NOT_READY"
