@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import subprocess
 import sys
@@ -30,8 +31,8 @@ def test_no_library_finds_the_package_that_fetches_machine_code(installed: dict[
     assert (without.stdout, with_it.stdout) == ("True\n", "False\n")
 
 
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 def test_quantisation_is_imported_without_a_word_and_without_a_hub(installed: dict[str, str]) -> None:
-    pytest.importorskip("bitsandbytes")
     imported = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", f"{FORBIDDEN} import bitsandbytes"],
         env=installed,
