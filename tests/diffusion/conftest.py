@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from tests.support.charts import charts, white_charts
 from tests.support.defects_images import encoded, picture
 from tests.support.tiny_diffusion import Family, tiny_pipeline
 from tuneyard.datasets import check
 from tuneyard.diffusion.config import Lora, TextToImageConfig
 from tuneyard.trainer.fake_run import FakeRun
 from tuneyard.trainer.run import DatasetFiles
+
+__all__ = ["charts", "white_charts"]
 
 TinyPipelines = Callable[[Family], Path]
 Upload = Callable[..., DatasetFiles]
@@ -26,6 +29,7 @@ def few_denoising_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is drawn by random weights looks the same after two, and all of it however busy the machine is."""
     monkeypatch.setattr("tuneyard.diffusion.sampling.STEPS_ON_CPU", 2)
     monkeypatch.setattr("tuneyard.diffusion.sampling._SECONDS", float("inf"))
+    monkeypatch.setattr("tuneyard.diffusion.merge_proof._STEPS", 2)
 
 
 @pytest.fixture(scope="session")

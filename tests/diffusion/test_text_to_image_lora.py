@@ -51,6 +51,7 @@ def same_losses(one: FakeRun, other: FakeRun, *, rel: float) -> bool:
     )
 
 
+@pytest.mark.usefixtures("charts")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_training_ends_with_its_adapters_and_reports(upload, configure, start, family) -> None:
     run = start(upload(), family=family)

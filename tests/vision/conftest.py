@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.charts import charts, white_charts
 from tests.support.shapes import Drawing, write_shapes
 from tuneyard.datasets import Report
 from tuneyard.trainer.fake_run import FakeRun
@@ -18,26 +19,12 @@ from tuneyard.trainer.run import DatasetFiles
 from tuneyard.vision.config import ClassifierConfig
 from tuneyard.vision.detector_config import DetectionAugmentation, DetectorConfig
 
+__all__ = ["charts", "white_charts"]
+
 Draw = Callable[..., DatasetFiles]
 DrawAt = Callable[[Path], Draw]
 Configure = Callable[..., ClassifierConfig]
 Start = Callable[..., FakeRun]
-
-
-@pytest.fixture
-def charts() -> None:
-    """Charts are drawn in tests that ask for this."""
-
-
-@pytest.fixture(autouse=True)
-def white_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing charts takes longer than a training of these sizes: elsewhere they are white pictures."""
-
-    def white(_: object, path: Path, **__: object) -> None:
-        Image.new("RGB", (8, 8), "white").save(path, "PNG")
-
-    if "charts" not in request.fixturenames:
-        monkeypatch.setattr("matplotlib.figure.Figure.savefig", white)
 
 
 def _image(generator: np.random.Generator, number: int, classes: int, side: int) -> Image.Image:
