@@ -2,7 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -35,20 +38,11 @@ def finished_training(
     folder: Path, family: Family = "sd", *, text_encoder: bool = False, use_dora: bool = False, **facts: Any
 ) -> FinishedTraining:
     """The artifacts of a job whose weights were changed at random; `facts` replace those of its manifest."""
-    base = tiny_pipeline(folder / "base", family)
     lora = Lora(r=4, alpha=8.0, use_dora=use_dora)
     config = TextToImageConfig(base_model=BASE, lora=lora, resolution=64, precision="fp32")
-    identity = BaseIdentity(id=BASE, sha256=files_sha256(base))
-    artifacts = folder / "artifacts"
-    (artifacts / "kohya").mkdir(parents=True)
-    parts = {name: lora_part(module) for name, module in _changed(base, lora, text_encoder).items()}
-    save_diffusers(parts, artifacts)
-    save_kohya(
-        parts,
-        artifacts / "kohya" / "tiny.safetensors",
-        KohyaNames(kind=family, layers_per_block=1),
-        metadata={"ss_base_model_version": "sd_v1"},
-    )
+    made, identity, parts = _weights(family, lora, text_encoder)
+    copytree(made.name, folder, dirs_exist_ok=True)
+    base, artifacts = folder / "base", folder / "artifacts"
     manifest = {
         "base": asdict(identity),
         "precision": "fp32",
@@ -65,6 +59,25 @@ def finished_training(
     task.resolution = 64
     task.lora.lora_r, task.lora.lora_alpha, task.lora.use_dora = 4, 8, use_dora
     return FinishedTraining(artifacts, base, identity.sha256, config, spec)
+
+
+@cache
+def _weights(
+    family: Family, lora: Lora, text_encoder: bool
+) -> tuple[TemporaryDirectory[str], BaseIdentity, tuple[str, ...]]:
+    """The files of base and adapters, which take longer to make than to copy, and the adapted parts."""
+    made = TemporaryDirectory()
+    base, artifacts = tiny_pipeline(Path(made.name, "base"), family), Path(made.name, "artifacts")
+    (artifacts / "kohya").mkdir(parents=True)
+    parts = {name: lora_part(module) for name, module in _changed(base, lora, text_encoder).items()}
+    save_diffusers(parts, artifacts)
+    save_kohya(
+        parts,
+        artifacts / "kohya" / "tiny.safetensors",
+        KohyaNames(kind=family, layers_per_block=1),
+        metadata={"ss_base_model_version": "sd_v1"},
+    )
+    return made, BaseIdentity(id=BASE, sha256=files_sha256(base)), tuple(parts)
 
 
 def _changed(base: Path, lora: Lora, text_encoder: bool) -> nn.ModuleDict:
