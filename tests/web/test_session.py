@@ -1,6 +1,7 @@
 """Signing in with a browser: what is open before, the cookie, and its end."""
 
 import json
+import re
 
 import httpx
 import pytest
@@ -96,7 +97,7 @@ async def test_without_a_token_only_what_all_installations_have_alike_is_open(ed
     answers = {}
     async with browser(edge) as http:
         for path in paths:
-            sample = path.format(path="x", dataset="x", job="x") + ("/x" if path == "/api" else "")
+            sample = re.sub(r"{\w+}", "x", path) + ("/x" if path == "/api" else "")
             answers[path] = (await http.get(sample)).status_code
     opened = {path for path, status in answers.items() if status != 401}
     static = {"/assets"} & paths
