@@ -58,7 +58,7 @@ CASES = (
         classes=2,
         train=96,
         validation=48,
-        epochs=4,
+        epochs=3,
         # Fewer steps leave batch normalisation's running statistics near their start, accuracies at chance.
         batch_size=8,
         wanted=1.5,
