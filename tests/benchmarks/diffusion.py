@@ -41,9 +41,10 @@ _PEERS = (
 
 
 def measure(settings: Settings) -> list[Row]:
-    """One case, on an accelerator two, and how long a second job prepares."""
-    cases = ON_GPU if settings.device == "cuda" else IN_BENCH
-    return [*measure_cases(settings, cases), prepared(settings, cases[0])]
+    """One case; on an accelerator two, and how long a second job prepares."""
+    if settings.device == "cuda":
+        return [*measure_cases(settings, ON_GPU), prepared(settings, ON_GPU[0])]
+    return measure_cases(settings, IN_BENCH)
 
 
 def measure_cases(settings: Settings, cases: Sequence[Case]) -> list[Row]:
