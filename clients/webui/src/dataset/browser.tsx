@@ -3,6 +3,7 @@
 import { useState } from "react";
 
 import { fileUrl, isPicture, useDatasetFiles, useDatasetLines } from "../api/datasets";
+import { ApiError } from "../api/http";
 import { count } from "../format";
 import type { DatasetJson } from "../gen/tuneyard/v1/dataset_pb";
 import { useT } from "../i18n";
@@ -15,6 +16,11 @@ export function Browser({ dataset }: { dataset: DatasetJson }) {
   return dataset.format === "DATASET_FORMAT_JSONL" ? <LineBrowser dataset={dataset} /> : <Grid dataset={dataset} />;
 }
 
+/** A torn or encrypted archive: the findings say so, and trying again changes nothing. */
+function cannotBeOpened(dataset: DatasetJson, error: unknown): boolean {
+  return dataset.state === "DATASET_STATE_INVALID" && error instanceof ApiError && error.problem.reason === "NOT_SUPPORTED";
+}
+
 function Grid({ dataset }: { dataset: DatasetJson }) {
   const t = useT();
   const [prefix, setPrefix] = useState("");
@@ -22,6 +28,7 @@ function Grid({ dataset }: { dataset: DatasetJson }) {
   const found = useDatasetFiles(dataset, prefix, shown);
   const files = found.data?.files ?? [];
   const total = Number(found.data?.totalSize ?? 0);
+  if (cannotBeOpened(dataset, found.error)) return null;
   return (
     <section className="stack">
       <div className="row spread">
@@ -75,6 +82,7 @@ function LineBrowser({ dataset }: { dataset: DatasetJson }) {
   const paths = (files.data?.files ?? []).map(({ path = "" }) => path).filter((path) => /\.(jsonl|ndjson|json)$/i.test(path));
   const path = chosen || paths[0] || "";
   const lines = useDatasetLines(dataset, path, first, 20, Boolean(path));
+  if (cannotBeOpened(dataset, files.error)) return null;
   return (
     <section className="stack">
       <div className="row spread">
