@@ -150,7 +150,7 @@ def _wanted(case: Case) -> Wanted:
 def _rows(case: Case, found: Mapping[str, Found]) -> list[Row]:
     wanted = _wanted(case)
     tried = [arm for arm in ("trl", "trl_autocast") if arm in found]
-    trl = max(tried, key=lambda arm: median(found[arm].speeds))
+    trl = max(tried, key=lambda arm: median(found[arm].speeds), default="trl")
     speeds = (
         ("padded", "Trainer, padded, defaults", 2.5),
         (
