@@ -26,7 +26,7 @@ SMALL = ("25m", "60m")
 """Sizes whose targets are judged; those of larger ones are expectations."""
 THREADS = psutil.cpu_count() or 1
 
-QUICK = Case("25m", 512, steps=5)
+QUICK = Case("25m", 512, steps=7)
 SWEEP = (
     Case("25m", 256),
     Case("25m", 512),

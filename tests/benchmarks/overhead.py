@@ -83,7 +83,7 @@ def measure(settings: Settings) -> list[Row]:
     data = digits_folder(settings.data / "digits-73", side=SIDE, classes=10, train=640, validation=320)
     cores = psutil.cpu_count() or 1
     cases = [
-        Case(1, settings.times(4, 1), 5.0, Target("ratio", ">=", 0.98)),
+        Case(1, settings.times(5, 1), 5.0, Target("ratio", ">=", 0.98)),
         Case(cores, 1, 5.0, None),
     ]
     rows: list[Row] = []

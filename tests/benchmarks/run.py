@@ -32,11 +32,10 @@ BENCHMARKS = (
     "classifier",
     "detector",
     "llm",
-    "diffusion",
 )
 ON_ONE_PLATFORM = ("first_step", "overhead", "classifier", "detector", "detector_quality")
 """These train images on the same platform, which is stopped before any other is measured."""
-AT_LENGTH = ("inspection_sweep", "detector_quality", "llm_sweep", "diffusion_sweep", "ui")
+AT_LENGTH = ("inspection_sweep", "detector_quality", "llm_sweep", "diffusion", "diffusion_sweep", "ui")
 """Run only where they are named: they take many minutes, or need a browser."""
 
 
