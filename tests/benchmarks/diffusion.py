@@ -21,8 +21,8 @@ WARMUP_TURNS = 2
 THREADS = psutil.cpu_count() or 1
 
 IN_BENCH = (Case("half-sd15", 256, 2, steps=6),)
-"""A minute and a half, for a first look: with layers of half the width, what attention costs weighs more than in the
-published shape, and what the VAE costs less."""
+"""A minute and a half, for a first look: with layers of half the width, attention weighs more than in the
+published shape, and the VAE less."""
 AT_LENGTH = (Case("sd15", 512, 1, steps=8), Case("sd15", 256, 2))
 ON_GPU = (
     Case("sd15", 512, 4, images=32, steps=100, steps_a_turn=20, device="cuda"),
